@@ -1,0 +1,115 @@
+# Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
+"""Relation descriptions: the texts that a pair of entities is matched against, kept with where they come from.
+
+The file: `{"relations": {label: {"descriptions": [str, ...], "source": str, "reviewed": bool}}, "negative_relation":
+label or null}`. `source` says how the texts came about, `reviewed` whether they were checked against the label's use
+in the data.
+"""
+
+import json
+import os
+from pathlib import Path
+
+BUILTIN_DIR = Path(__file__).parent / "relations"
+
+
+class DescriptionError(ValueError):
+    """A relation description file is not as it should be; the message names the relation and the field."""
+
+
+def load_descriptions(path: Path) -> dict:
+    """Reads and checks a relation description file.
+
+    Raises:
+        DescriptionError: naming the file and what is wrong in it.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"), object_pairs_hook=refuse_double_keys)
+        check_descriptions(content)
+    except (json.JSONDecodeError, DescriptionError) as error:
+        raise DescriptionError(f"{path}: {error}") from error
+    return content
+
+
+def load_builtin_descriptions(dataset: str) -> dict:
+    """The descriptions that come with this project for `dataset`, e.g. "mnre"."""
+    return load_descriptions(BUILTIN_DIR / f"{dataset}.json")
+
+
+def select_relations(content: dict, relation_names: list[str]) -> dict:
+    """The same content with exactly `relation_names`, in their order.
+
+    Raises:
+        DescriptionError: if one of them has no description.
+    """
+    missing = [name for name in relation_names if name not in content["relations"]]
+    if missing:
+        raise DescriptionError(f"no description for the relations {missing}")
+    negative = content["negative_relation"]
+    return {
+        "relations": {name: content["relations"][name] for name in relation_names},
+        "negative_relation": negative if negative in relation_names else None,
+    }
+
+
+def write_descriptions(content: dict, path: Path) -> None:
+    """Checks and writes a relation description file; a file already there is replaced only once the new one is whole.
+
+    Raises:
+        DescriptionError: if the content is not as it should be; nothing is written then.
+    """
+    check_descriptions(content)
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def check_descriptions(content: dict) -> None:
+    """Checks the content of a relation description file.
+
+    Raises:
+        DescriptionError: if a field is missing, unknown or of the wrong type, a relation has no description, a text is
+            blank or stands twice (two relations with the same text could not be told apart), or the negative relation
+            is not among the relations.
+    """
+    check_keys("the file", content, {"relations", "negative_relation"})
+    relations, negative = content["relations"], content["negative_relation"]
+    if not isinstance(relations, dict) or not relations:
+        raise DescriptionError("'relations' must be an object with at least one relation")
+    if negative is not None and negative not in relations:
+        raise DescriptionError(f"'negative_relation' {negative!r} is not among the relations")
+    owner: dict[str, str] = {}
+    for name, entry in relations.items():
+        if not isinstance(name, str) or not name.strip():
+            raise DescriptionError(f"a relation's name must be a non-blank string, not {name!r}")
+        check_keys(f"relation {name!r}", entry, {"descriptions", "source", "reviewed"})
+        if not isinstance(entry["source"], str) or not entry["source"].strip():
+            raise DescriptionError(f"relation {name!r}: 'source' must say where the descriptions come from")
+        if not isinstance(entry["reviewed"], bool):
+            raise DescriptionError(f"relation {name!r}: 'reviewed' must be true or false")
+        if not isinstance(entry["descriptions"], list) or not entry["descriptions"]:
+            raise DescriptionError(f"relation {name!r}: 'descriptions' must be a list of at least one text")
+        for text in entry["descriptions"]:
+            if not isinstance(text, str) or not text.strip():
+                raise DescriptionError(f"relation {name!r}: a description must be a non-blank string, not {text!r}")
+            if text in owner:
+                raise DescriptionError(f"relation {name!r}: this description stands at {owner[text]!r} too: {text!r}")
+            owner[text] = name
+
+
+def check_keys(where: str, value: object, keys: set[str]) -> None:
+    """Refuses anything but an object with exactly `keys`."""
+    if not isinstance(value, dict):
+        raise DescriptionError(f"{where} must be an object, not {type(value).__name__}")
+    if set(value) != keys:
+        raise DescriptionError(f"{where} must have the fields {sorted(keys)}, not {sorted(map(str, value))}")
+
+
+def refuse_double_keys(pairs: list[tuple[str, object]]) -> dict:
+    """Builds an object from its pairs; JSON itself would let the last of two equal keys win without a word."""
+    keys = [key for key, _ in pairs]
+    double = {key for key in keys if keys.count(key) > 1}
+    if double:
+        raise DescriptionError(f"the keys {sorted(double)} stand twice in one object")
+    return dict(pairs)

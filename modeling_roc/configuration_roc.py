@@ -1,0 +1,148 @@
+# Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
+"""Configuration of the ROC model."""
+
+from huggingface_hub.dataclasses import strict
+from transformers import AutoConfig, BertConfig
+from transformers.configuration_utils import PreTrainedConfig, SubConfigSpec
+
+OBJECTIVES = ("retrieval", "classification")
+AGGREGATIONS = ("max", "mean", "logsumexp")
+
+
+@strict
+class RocConfig(PreTrainedConfig):
+    r"""
+    Configuration of a [`RocModel`]: Retrieval over Classification (EMNLP 2025, arXiv 2509.21151).
+
+    Args:
+        text_config (`PreTrainedConfig` or `dict`):
+            Text encoder of the entity pair; any bidirectional encoder of transformers. Default: BERT base.
+        vision_config (`PreTrainedConfig` or `dict`, *optional*):
+            Vision encoder whose `last_hidden_state` is (num_images, num_patches, hidden_size), such as ViT or CLIP's
+            vision tower. `None` makes a text-only model.
+        relation_config (`PreTrainedConfig` or `dict`, *optional*):
+            Text encoder of the relation descriptions. `None`: the descriptions go through the pair's text encoder.
+        fusion_encoder_config (`BertConfig` or `dict`, *optional*):
+            The fusion layers over X = [X_T; X_I] (paper, section on the pair encoder). `num_hidden_layers` is the
+            paper's N, 2 by default; width, heads and activation follow `text_config` unless given.
+        projection_dim (`int`, defaults to 256):
+            Dimension of the space in which pairs and descriptions are compared.
+        pair_dropout (`float`, defaults to 0.1):
+            Dropout on the entity vectors and on the fused pair vector, 0 to 1.
+        temperature (`float`, defaults to 0.05):
+            InfoNCE temperature, usually 0.01 to 0.2: logits = cosine / temperature.
+        learn_temperature (`bool`, defaults to `False`):
+            Train the temperature together with the weights.
+        objective (`str`, defaults to `"retrieval"`):
+            `"retrieval"` compares a pair with the relation memory; `"classification"` puts a linear layer in its
+            place (the ablation of the paper's title) and ignores the descriptions.
+        relation_descriptions (`dict[str, list[str]]`, *optional*):
+            Label → its descriptions; without an `id2label`, their order is the order of the logits. Use
+            [`RocModel.set_relations`] to change it: it keeps the memory in step.
+        relation_aggregation (`str`, defaults to `"max"`):
+            How the scores of one relation's descriptions become its logit: `"max"`, `"mean"` or `"logsumexp"`
+            (the logarithm of the mean of exponentials, so that many descriptions give no advantage).
+        negative_relation (`str`, *optional*):
+            The label that stands for "no relation" (MNRE: `None`, MORE: `none`).
+        num_negative_prototypes (`int`, defaults to 0):
+            With K > 0, K learned unit vectors stand in the memory for `negative_relation`, in place of its
+            descriptions: "no relation" is whatever is left over and has no meaning that a sentence could hold.
+        relation_length (`int`, defaults to 0):
+            Tokens of the longest description; kept by [`RocModel.set_relations`].
+
+    Raises:
+        StrictDataclassError: (huggingface_hub) for a field of the wrong type, an unknown `objective` or
+            `relation_aggregation`, a temperature that is not positive, a relation without a description, a
+            `negative_relation` that is not among the labels, an `id2label` that contradicts
+            `relation_descriptions`, or fusion layers of another width than the text encoder.
+
+    Example:
+
+    ```python
+    >>> from transformers import BertConfig, ViTConfig
+    >>> config = RocConfig(text_config=BertConfig(), vision_config=ViTConfig())
+    >>> config.fusion_encoder_config.hidden_size
+    768
+    ```
+    """
+
+    model_type = "roc"
+    sub_configs_defaults = {
+        "text_config": SubConfigSpec(AutoConfig, model_type="bert"),
+        "vision_config": SubConfigSpec(AutoConfig, model_type="vit", optional=True),
+        "relation_config": SubConfigSpec(AutoConfig, model_type="bert", optional=True),
+        "fusion_encoder_config": SubConfigSpec(BertConfig),
+    }
+    # Pair vectors need not be gathered over an evaluation.
+    keys_to_ignore_at_inference = ["pair_embeds", "hidden_states", "attentions"]
+
+    text_config: dict | PreTrainedConfig | None = None
+    vision_config: dict | PreTrainedConfig | None = None
+    relation_config: dict | PreTrainedConfig | None = None
+    fusion_encoder_config: dict | PreTrainedConfig | None = None
+    projection_dim: int = 256
+    pair_dropout: int | float = 0.1
+    temperature: int | float = 0.05
+    learn_temperature: bool = False
+    objective: str = "retrieval"
+    relation_descriptions: dict | None = None
+    relation_aggregation: str = "max"
+    negative_relation: str | None = None
+    num_negative_prototypes: int = 0
+    relation_length: int = 0
+
+    def __post_init__(self, **kwargs):
+        self.relation_descriptions = self.relation_descriptions or {}
+        self.text_config, kwargs = self.sub_configs_defaults["text_config"].create_subconfig(
+            "text_config", self.text_config, **kwargs
+        )
+        if not isinstance(self.fusion_encoder_config, PreTrainedConfig):
+            self.fusion_encoder_config = {**self._fusion_defaults(), **(self.fusion_encoder_config or {})}
+        if self.id2label is None:
+            self.id2label = dict(enumerate(self.relation_descriptions))
+            self.label2id = {label: index for index, label in self.id2label.items()}
+        super().__post_init__(**kwargs)
+        # A config file has its keys sorted: id2label knows the order.
+        order = self.id2label.values()
+        if set(order) == set(self.relation_descriptions):
+            self.relation_descriptions = {label: self.relation_descriptions[label] for label in order}
+
+    def _fusion_defaults(self) -> dict:
+        """The text encoder's own shape, with no word or position tables to speak of: only the layers are used."""
+        text = self.text_config
+        return {
+            "hidden_size": text.hidden_size,
+            "num_attention_heads": text.num_attention_heads,
+            "intermediate_size": getattr(text, "intermediate_size", 4 * text.hidden_size),
+            "hidden_act": getattr(text, "hidden_act", "gelu"),
+            "num_hidden_layers": 2,
+            "vocab_size": 1,
+            "pad_token_id": 0,
+            "use_cache": False,
+        }
+
+    def validate_architecture(self):
+        if self.objective not in OBJECTIVES:
+            raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}, got {self.objective!r}")
+        if self.relation_aggregation not in AGGREGATIONS:
+            raise ValueError(
+                f"relation_aggregation must be one of {', '.join(AGGREGATIONS)}, got {self.relation_aggregation!r}"
+            )
+        if not self.temperature > 0:
+            raise ValueError(f"temperature must be above 0, got {self.temperature}")
+        if self.fusion_encoder_config.hidden_size != self.text_config.hidden_size:
+            raise ValueError(
+                f"fusion_encoder_config.hidden_size ({self.fusion_encoder_config.hidden_size}) must equal "
+                f"text_config.hidden_size ({self.text_config.hidden_size})"
+            )
+        for label, descriptions in self.relation_descriptions.items():
+            if not isinstance(descriptions, list) or not descriptions:
+                raise ValueError(f"relation {label!r} needs a list of at least one description, got {descriptions!r}")
+        different = set(self.id2label.values()) ^ set(self.relation_descriptions)
+        if self.relation_descriptions and different:
+            raise ValueError(f"id2label and relation_descriptions differ in {', '.join(sorted(different))}")
+        if self.negative_relation is not None and self.id2label and self.negative_relation not in self.label2id:
+            raise ValueError(f"negative_relation {self.negative_relation!r} is not among the relations")
+
+
+RocConfig.register_for_auto_class()

@@ -1,0 +1,120 @@
+# Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
+"""The relation memory: descriptions as token ids and as unit vectors, with the proof of what they were made from."""
+
+import hashlib
+import json
+
+import torch
+from torch import nn
+from torch.optim.optimizer import register_optimizer_step_post_hook
+from transformers import initialization as init
+
+_optimizer_steps = 0
+
+
+def _count_optimizer_step(*_):
+    # Fused optimizers change weights without raising a tensor's version, so their steps are counted here.
+    global _optimizer_steps
+    _optimizer_steps += 1
+
+
+register_optimizer_step_post_hook(_count_optimizer_step)
+
+
+def described_relations(config) -> dict[str, list[str]]:
+    """The relations that stand in the memory by their descriptions: all but a negative one that has prototypes."""
+    learned = config.negative_relation if config.num_negative_prototypes else None
+    return {label: texts for label, texts in config.relation_descriptions.items() if label != learned}
+
+
+def relation_entries(config) -> torch.Tensor:
+    """(num_relations, max_entries) of int64: each relation's rows of [descriptions; prototypes], padded with -1."""
+    rows, next_row = {}, 0
+    for label, texts in described_relations(config).items():
+        rows[label] = list(range(next_row, next_row + len(texts)))
+        next_row += len(texts)
+    prototypes = list(range(next_row, next_row + config.num_negative_prototypes))
+    table = [rows.get(label, prototypes) for label in config.relation_descriptions]
+    width = max(map(len, table), default=1)
+    return torch.tensor([row + [-1] * (width - len(row)) for row in table], dtype=torch.long).view(-1, width)
+
+
+def fingerprint(*parts: torch.Tensor | str) -> torch.Tensor:
+    """SHA-256 of tensors (type, shape and bytes) and strings, as (32,) of uint8."""
+    digest = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, str):
+            digest.update(part.encode())
+        else:
+            digest.update(f"{part.dtype}{tuple(part.shape)}".encode())
+            digest.update(part.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    return torch.frombuffer(bytearray(digest.digest()), dtype=torch.uint8).clone()
+
+
+class RelationMemory(nn.Module):
+    """
+    What the model retrieves from. Buffers, with R descriptions of at most L tokens:
+
+    - `input_ids` (R, L) of int32, padded with -1: the model can encode its descriptions without a tokenizer;
+    - `embeds` (R, projection_dim): their unit vectors;
+    - `made_from` (2, 32) of uint8: fingerprints of the texts, and of the weights with the `embeds` they gave;
+    - `entries` (num_relations, max_entries): which rows belong to which relation (not saved, follows the config).
+
+    Staleness is decided by content: `embeds` count only while the fingerprint of the weights is the one they were
+    made with. Hashing runs when weights may have moved: after an optimizer step, an in-place write, a load.
+    """
+
+    def __init__(self, config, input_ids: torch.Tensor | None = None):
+        super().__init__()
+        self.config = config
+        num_descriptions = sum(map(len, described_relations(config).values()))
+        empty = torch.full((num_descriptions, config.relation_length), -1, dtype=torch.int32)
+        self.register_buffer("input_ids", empty if input_ids is None else input_ids.to(torch.int32))
+        self.register_buffer("embeds", torch.zeros(num_descriptions, config.projection_dim))
+        self.register_buffer("made_from", torch.zeros(2, 32, dtype=torch.uint8))
+        self.register_buffer("entries", relation_entries(config), persistent=False)
+        self._seen = None
+        if input_ids is not None:
+            self.made_from[0].copy_(self.text_fingerprint())
+
+    @torch.no_grad()
+    def init_buffers(self):
+        """Sets every buffer, as `_init_weights` must: what is not in a checkpoint comes back unset otherwise."""
+        init.constant_(self.input_ids, -1)
+        init.zeros_(self.embeds)
+        init.zeros_(self.made_from)
+        init.copy_(self.entries, relation_entries(self.config))
+
+    def text_fingerprint(self) -> torch.Tensor:
+        """Of the descriptions' texts and of the token ids that stand for them."""
+        return fingerprint(json.dumps(described_relations(self.config), ensure_ascii=False), self.input_ids)
+
+    def has_texts(self) -> bool:
+        """Whether the token ids were made from the descriptions that stand in the config."""
+        return torch.equal(self.text_fingerprint(), self.made_from[0].cpu())
+
+    def is_current(self, weights: list[torch.Tensor]) -> bool:
+        """
+        Whether `embeds` are what `weights` (the relation encoder's parameters and buffers) give.
+
+        Raises:
+            RuntimeError: if the descriptions in the config are not those that the token ids were made from: the
+                config was edited by hand, or holds descriptions that were never prepared.
+        """
+        seen = (_optimizer_steps, *((tensor.data_ptr(), tensor._version) for tensor in [*weights, self.embeds]))
+        if seen == self._seen:
+            return True
+        if not self.has_texts():
+            raise RuntimeError(
+                "The relation descriptions in the config are not those that this memory was made from. "
+                "Call model.set_relations(config.relation_descriptions, processor) to make it anew."
+            )
+        current = torch.equal(fingerprint(*weights, self.embeds), self.made_from[1].cpu())
+        self._seen = seen if current else None
+        return current
+
+    @torch.no_grad()
+    def store(self, embeds: torch.Tensor, weights: list[torch.Tensor]):
+        """Keeps `embeds` (R, projection_dim) as what `weights` give."""
+        self.embeds.copy_(embeds)
+        self.made_from[1].copy_(fingerprint(*weights, self.embeds))

@@ -1,0 +1,252 @@
+# Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
+"""The ROC model: an entity pair of a text and a picture retrieves the relation whose description fits best."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers import AutoConfig, AutoModel, PreTrainedModel
+from transformers import initialization as init
+from transformers.masking_utils import create_bidirectional_mask
+from transformers.models.bert.modeling_bert import BertEncoder, BertLayer, BertSelfAttention
+from transformers.utils import ModelOutput
+from transformers.utils.output_capturing import OutputRecorder, capture_outputs
+
+from .configuration_roc import RocConfig
+from .losses_roc import info_nce, relation_logits
+from .memory_roc import RelationMemory
+from .relations_roc import RelationSetMixin
+
+
+@dataclass
+class RocOutput(ModelOutput):
+    """
+    Args:
+        loss (scalar): InfoNCE (or cross-entropy for `objective="classification"`), where labels are given.
+        logits (batch, num_relations): cosine / temperature over the relation memory, float32.
+        pair_embeds (batch, projection_dim): unit vectors of the pairs, float32; `None` in classification.
+        hidden_states: on request, the joint sequence before and after each fusion layer,
+            (batch, text_length + num_patches, hidden_size) each.
+        attentions: on request (eager attention), (batch, num_heads, length, length) for each fusion layer.
+    """
+
+    loss: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
+    pair_embeds: torch.Tensor | None = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+    attentions: tuple[torch.Tensor, ...] | None = None
+
+
+class RocPreTrainedModel(PreTrainedModel):
+    """Weights' initialisation, and loading and saving, of ROC models."""
+
+    config: RocConfig
+    config_class = RocConfig
+    base_model_prefix = "roc"
+    main_input_name = "input_ids"
+    input_modalities = ("text", "image")
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _keep_in_fp32_modules_strict = ["log_temperature"]
+    _can_record_outputs = {
+        "hidden_states": OutputRecorder(BertLayer, layer_name="fusion"),
+        "attentions": OutputRecorder(BertSelfAttention, index=1, layer_name="fusion"),
+    }
+
+    @torch.no_grad()
+    def _init_weights(self, module):
+        super()._init_weights(module)
+        if isinstance(module, RelationMemory):
+            module.init_buffers()
+        elif isinstance(module, RocModel) and module.config.objective == "retrieval":
+            init.constant_(module.log_temperature, math.log(module.config.temperature))
+            init.normal_(module.negative_prototypes)
+
+
+class RocModel(RelationSetMixin, RocPreTrainedModel):
+    """
+    Retrieval over Classification (EMNLP 2025, arXiv 2509.21151).
+
+    - Pair encoder: X = [X_T; X_I] of a text and a vision encoder, N fusion layers over it, the vectors of head and
+      tail taken by their index in X, a non-linear layer that fuses the two, a projection, L2 norm.
+    - Relation encoder: the mean of a description's token vectors, a projection, L2 norm. It shares the text
+      encoder unless `config.relation_config` gives it its own.
+    - Relation memory: the descriptions' vectors. In training they are encoded with gradient; otherwise they are
+      encoded once and used until the weights change.
+    """
+
+    def __init__(self, config: RocConfig):
+        super().__init__(config)
+        hidden_size = config.text_config.hidden_size
+        self.text_encoder = _without_pooler(AutoModel.from_config(config.text_config))
+        self.vision_encoder = None
+        if config.vision_config is not None:
+            self.vision_encoder = _without_pooler(AutoModel.from_config(config.vision_config))
+            self.vision_projection = nn.Sequential(
+                nn.Linear(config.vision_config.hidden_size, hidden_size), nn.LayerNorm(hidden_size)
+            )
+        if config.fusion_encoder_config._attn_implementation is None:
+            config.fusion_encoder_config._attn_implementation = config._attn_implementation
+        self.fusion = BertEncoder(config.fusion_encoder_config)
+        self.pair_fusion = nn.Sequential(
+            nn.Dropout(config.pair_dropout),
+            nn.Linear(2 * hidden_size, hidden_size),
+            nn.GELU(),
+            nn.Dropout(config.pair_dropout),
+        )
+        if config.objective == "classification":
+            self.classifier = nn.Linear(hidden_size, config.num_labels)
+        else:
+            self.relation_encoder = None
+            if config.relation_config is not None:
+                self.relation_encoder = _without_pooler(AutoModel.from_config(config.relation_config))
+            self.pair_projection = nn.Linear(hidden_size, config.projection_dim)
+            relation_hidden_size = (config.relation_config or config.text_config).hidden_size
+            self.relation_projection = nn.Linear(relation_hidden_size, config.projection_dim)
+            prototypes = torch.zeros(config.num_negative_prototypes, config.projection_dim)
+            self.negative_prototypes = nn.Parameter(prototypes, requires_grad=config.num_negative_prototypes > 0)
+            self.log_temperature = nn.Parameter(torch.tensor(0.0), requires_grad=config.learn_temperature)
+            self.memory = RelationMemory(config)
+        # Vectors of the descriptions before the projection, from the last step that encoded them with gradient.
+        self._relation_features = None
+        self.post_init()
+
+    @classmethod
+    def from_encoders_pretrained(
+        cls,
+        text_model_name_or_path: str,
+        vision_model_name_or_path: str | None = None,
+        share_relation_encoder: bool = True,
+        **config_kwargs,
+    ) -> "RocModel":
+        """
+        A ROC model on pretrained encoders; fusion, pair and projection layers are new.
+
+        Args:
+            text_model_name_or_path: text encoder, such as `bert-base-uncased`.
+            vision_model_name_or_path: vision encoder, such as `google/vit-base-patch16-224-in21k`, or a CLIP model,
+                of which the vision tower is taken. `None`: text-only.
+            share_relation_encoder: whether descriptions go through the pair's text encoder; otherwise they get an
+                encoder of their own, which starts from the same checkpoint.
+            config_kwargs: further fields of [`RocConfig`].
+        """
+        text = AutoModel.from_pretrained(text_model_name_or_path)
+        vision = None
+        if vision_model_name_or_path is not None:
+            vision_config = AutoConfig.from_pretrained(vision_model_name_or_path)
+            vision_config = getattr(vision_config, "vision_config", vision_config)
+            vision_class = type(AutoModel.from_config(vision_config))
+            vision = vision_class.from_pretrained(vision_model_name_or_path, config=vision_config)
+        config = RocConfig(
+            text_config=text.config,
+            vision_config=None if vision is None else vision.config,
+            relation_config=None if share_relation_encoder else text.config.to_dict(),
+            **config_kwargs,
+        )
+        model = cls(config)
+        model.text_encoder = _without_pooler(text)
+        if vision is not None:
+            model.vision_encoder = _without_pooler(vision)
+        if config.objective == "retrieval" and not share_relation_encoder:
+            model.relation_encoder.load_state_dict(text.state_dict())
+        return model
+
+    def get_input_embeddings(self):
+        return self.text_encoder.get_input_embeddings()
+
+    def set_input_embeddings(self, value):
+        self.text_encoder.set_input_embeddings(value)
+
+    # Pairs
+
+    def get_joint_sequence(self, input_ids, attention_mask, pixel_values=None, image_index=None):
+        """
+        X = [X_T; X_I] after the fusion layers: (batch, text_length + num_patches, hidden_size).
+
+        Args: as for [`RocModel.forward`].
+
+        Raises:
+            ValueError: if pixel_values come without image_index, or to a model without a vision encoder.
+        """
+        sequence = self.text_encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        if pixel_values is not None:
+            if self.vision_encoder is None:
+                raise ValueError("pixel_values were given to a text-only model (config.vision_config is None)")
+            if image_index is None:
+                raise ValueError("pixel_values need image_index (batch,): which picture is whose, -1 for none")
+            patches = self.vision_projection(self.vision_encoder(pixel_values=pixel_values).last_hidden_state)
+            patches = patches.to(sequence.dtype).index_select(0, image_index.clamp(min=0))
+            has_image = (image_index >= 0).to(attention_mask.dtype)[:, None].expand(-1, patches.shape[1])
+            sequence = torch.cat([sequence, patches], dim=1)
+            attention_mask = torch.cat([attention_mask, has_image], dim=1)
+        mask = create_bidirectional_mask(self.config.fusion_encoder_config, sequence, attention_mask)
+        return self.fusion(sequence, attention_mask=mask).last_hidden_state
+
+    def get_pair_features(
+        self, input_ids, attention_mask, head_index, tail_index, pixel_values=None, image_index=None
+    ) -> torch.Tensor:
+        """The pair vector: H_s and H_o taken by index and fused, (batch, hidden_size). Arguments as for `forward`."""
+        sequence = self.get_joint_sequence(input_ids, attention_mask, pixel_values, image_index)
+        rows = torch.arange(sequence.shape[0], device=sequence.device)
+        return self.pair_fusion(torch.cat([sequence[rows, head_index], sequence[rows, tail_index]], dim=-1))
+
+    @capture_outputs
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        head_index: torch.Tensor,
+        tail_index: torch.Tensor,
+        pixel_values: torch.Tensor | None = None,
+        image_index: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        num_items_in_batch: torch.Tensor | int | None = None,
+        update_relations: bool = True,
+        **kwargs,
+    ) -> RocOutput:
+        r"""
+        Args:
+            input_ids (batch, text_length): text with markers and type prompts.
+            attention_mask (batch, text_length): 1 for a token, 0 for padding.
+            head_index, tail_index (batch,): place of the entity in the joint sequence [text; patches]; below
+                text_length it is the entity's start marker.
+            pixel_values (num_images, 3, height, width): **each distinct picture once**.
+            image_index (batch,): row of pixel_values, -1 where a pair has no picture.
+            labels (batch,): index into the relations, -100 where unknown.
+            num_items_in_batch: labelled pairs of the whole optimizer step; see [`info_nce`].
+            update_relations: in training, whether to encode the descriptions with gradient now, or to use what the
+                last such step gave (their projection is trained in every step).
+
+        Returns:
+            [`RocOutput`].
+
+        Raises:
+            ValueError: for a model that has no relations yet, or pictures that do not fit the model.
+        """
+        if not self.config.id2label:
+            raise ValueError(
+                "the model has no relations yet: call model.set_relations({label: description}, processor)"
+            )
+        features = self.get_pair_features(input_ids, attention_mask, head_index, tail_index, pixel_values, image_index)
+        pair_embeds = None
+        if self.config.objective == "classification":
+            logits = self.classifier(features).float()
+        else:
+            pair_embeds = F.normalize(self.pair_projection(features).float(), dim=-1)
+            scores = pair_embeds @ self._memory_matrix(update_relations).T / self.log_temperature.float().exp()
+            logits = relation_logits(scores, self.memory.entries, self.config.relation_aggregation)
+        loss = None if labels is None else info_nce(logits, labels, num_items_in_batch)
+        return RocOutput(loss=loss, logits=logits, pair_embeds=pair_embeds)
+
+
+def _without_pooler(encoder: nn.Module) -> nn.Module:
+    # Only token vectors are used; an idle pooler would be saved, and would have no gradient.
+    if isinstance(getattr(encoder, "pooler", None), nn.Module):
+        encoder.pooler = None
+    return encoder
+
+
+RocModel.register_for_auto_class("AutoModel")

@@ -1,0 +1,181 @@
+# Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
+"""The relation side of the model: encoding descriptions, keeping the memory true, changing the set of relations."""
+
+import copy
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from .memory_roc import RelationMemory, described_relations
+
+
+class RelationSetMixin:
+    """For [`RocModel`], which has the encoders, the projection and the memory that these methods use."""
+
+    @property
+    def _description_encoder(self):
+        return self.text_encoder if self.relation_encoder is None else self.relation_encoder
+
+    def _relation_weights(self) -> list[torch.Tensor]:
+        """Everything that a description's vector depends on, besides its text."""
+        modules = (self._description_encoder, self.relation_projection)
+        return [tensor for module in modules for tensor in (*module.parameters(), *module.buffers())]
+
+    def get_relation_features(self, input_ids: torch.Tensor) -> torch.Tensor:
+        """Mean token vector of each description: (num, length), padded with -1 → (num, hidden_size)."""
+        mask = input_ids >= 0
+        length = int(mask.sum(dim=1).max())
+        input_ids, mask = input_ids[:, :length].clamp(min=0).long(), mask[:, :length]
+        states = self._description_encoder(input_ids=input_ids, attention_mask=mask.long()).last_hidden_state
+        return (states * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True)
+
+    def _project_relations(self, features: torch.Tensor) -> torch.Tensor:
+        return F.normalize(self.relation_projection(features).float(), dim=-1)
+
+    @torch.no_grad()
+    def encode_relations(self, input_ids: torch.Tensor, batch_size: int = 64) -> torch.Tensor:
+        """
+        Unit vectors of descriptions, without gradient and without dropout.
+
+        Args:
+            input_ids: (num, length) token ids, padded with -1.
+            batch_size: descriptions encoded at once; they are sorted by length first.
+
+        Returns:
+            (num, projection_dim) of float32.
+        """
+        embeds = torch.zeros(len(input_ids), self.config.projection_dim, device=self.device)
+        order = (input_ids >= 0).sum(dim=1).argsort()
+        with _evaluating(self):
+            for rows in order.split(batch_size):
+                features = self.get_relation_features(input_ids[rows].to(self.device))
+                embeds[rows.to(self.device)] = self._project_relations(features)
+        return embeds
+
+    def refresh_memory(self):
+        """Encodes the descriptions anew if, and only if, the memory is not what the weights give."""
+        weights = self._relation_weights()
+        if not self.memory.is_current(weights):
+            self.memory.store(self.encode_relations(self.memory.input_ids), weights)
+
+    def _memory_matrix(self, update_relations: bool) -> torch.Tensor:
+        """(num_entries, projection_dim) of float32: descriptions, then the negative relation's prototypes."""
+        if not (self.training and torch.is_grad_enabled()):
+            self.refresh_memory()
+            embeds = self.memory.embeds.float()
+        else:
+            if update_relations:
+                features = self.get_relation_features(self.memory.input_ids)
+                self._relation_features = features.detach()
+            elif self._relation_features is None:
+                with torch.no_grad(), _evaluating(self):
+                    self._relation_features = self.get_relation_features(self.memory.input_ids)
+            embeds = self._project_relations(features if update_relations else self._relation_features)
+        return torch.cat([embeds, F.normalize(self.negative_prototypes.float(), dim=-1)])
+
+    def set_relations(self, relations: dict[str, str | list[str]], processor, negative_relation: str | None = None):
+        """
+        Replaces the relation set: `id2label`, `label2id`, config and memory follow, nothing is trained. Descriptions
+        that are in the memory already are not encoded again.
+
+        Args:
+            relations: label → its description or descriptions.
+            processor: the model's [`RocProcessor`], which tokenises the descriptions.
+            negative_relation: the label that means "no relation". Default: `config.negative_relation` if it is among
+                the relations.
+
+        Raises:
+            ValueError: for an empty set, an empty description, a `negative_relation` that is not in the set, or a
+                model with `objective="classification"`.
+        """
+        if self.config.objective != "retrieval":
+            raise ValueError('a model with objective="classification" has a fixed set of relations')
+        relations = {label: [texts] if isinstance(texts, str) else list(texts) for label, texts in relations.items()}
+        if not relations:
+            raise ValueError("set_relations needs at least one relation")
+        for label, texts in relations.items():
+            if not texts or not all(isinstance(text, str) and text.strip() for text in texts):
+                raise ValueError(f"relation {label!r} needs at least one description that is not empty, got {texts!r}")
+        if negative_relation not in (None, *relations):
+            raise ValueError(f"negative_relation {negative_relation!r} is not among the relations")
+        config = copy.copy(self.config)
+        config.negative_relation = negative_relation or self.config.negative_relation
+        if config.negative_relation not in relations:
+            config.negative_relation = None
+        config.relation_descriptions = relations
+        config.id2label = dict(enumerate(relations))
+        config.label2id = {label: index for index, label in enumerate(relations)}
+        texts = _texts(config)
+        if not texts:
+            raise ValueError("set_relations needs at least one relation besides the negative one")
+        encoded = processor(relations=texts, return_tensors="pt")
+        ids = encoded["relation_input_ids"].masked_fill(encoded["relation_attention_mask"] == 0, -1)
+        config.relation_length = ids.shape[1]
+
+        known = {}
+        if len(self.memory.embeds) and self.memory.has_texts():
+            self.refresh_memory()
+            known = dict(zip(_texts(self.config), self.memory.embeds, strict=True))
+        embeds = torch.zeros(len(texts), config.projection_dim, device=self.device)
+        for row, text in enumerate(texts):
+            if text in known:
+                embeds[row] = known[text]
+        new = [row for row, text in enumerate(texts) if text not in known]
+        if new:
+            embeds[new] = self.encode_relations(ids[new])
+
+        # Nothing has been changed so far: what was refused above leaves the model as it was.
+        for name in ("relation_descriptions", "id2label", "label2id", "negative_relation", "relation_length"):
+            setattr(self.config, name, getattr(config, name))
+        self.memory = RelationMemory(self.config, ids).to(self.device)
+        self.memory.store(embeds, self._relation_weights())
+        self._relation_features = None
+
+    def add_relation(self, label: str, descriptions: str | list[str], processor):
+        """
+        Adds one relation, to be retrieved at once. See [`RocModel.set_relations`].
+
+        Raises:
+            ValueError: if the label is there already.
+        """
+        if label in self.config.relation_descriptions:
+            raise ValueError(f"relation {label!r} is there already; remove it first")
+        self.set_relations({**self.config.relation_descriptions, label: descriptions}, processor)
+
+    def remove_relation(self, label: str, processor):
+        """
+        Takes one relation out. See [`RocModel.set_relations`].
+
+        Raises:
+            ValueError: if there is no such relation.
+        """
+        if label not in self.config.relation_descriptions:
+            raise ValueError(f"no relation {label!r}; there are {', '.join(self.config.relation_descriptions)}")
+        rest = {name: texts for name, texts in self.config.relation_descriptions.items() if name != label}
+        self.set_relations(rest, processor)
+
+    def save_pretrained(self, save_directory, *args, state_dict=None, **kwargs):
+        """As in transformers; the memory that is saved is the one that the saved weights give."""
+        if self.config.objective == "retrieval" and len(self.memory.embeds):
+            self.refresh_memory()
+            if state_dict is not None:
+                state_dict = {**state_dict, **{f"memory.{k}": v for k, v in self.memory.state_dict().items()}}
+        return super().save_pretrained(save_directory, *args, state_dict=state_dict, **kwargs)
+
+
+def _texts(config) -> list[str]:
+    """The descriptions in the order of the memory's rows."""
+    return [text for texts in described_relations(config).values() for text in texts]
+
+
+@contextmanager
+def _evaluating(model: nn.Module):
+    """Without dropout, whatever the mode."""
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)

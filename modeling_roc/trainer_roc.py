@@ -1,0 +1,134 @@
+# Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
+"""The Trainer with what ROC adds to it: learning rates by group, the batches' order, and the memory's upkeep."""
+
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from transformers import Trainer, TrainingArguments
+
+from .sampler_roc import PictureGroupedSampler
+
+ENCODERS = ("text_encoder", "vision_encoder", "relation_encoder")
+
+
+@dataclass
+class RocTrainingArguments(TrainingArguments):
+    """
+    transformers' TrainingArguments; `learning_rate` is that of the pretrained encoders.
+
+    Args:
+        head_learning_rate: learning rate of everything that is not a pretrained encoder: fusion layers,
+            projections, prototypes. Default: `learning_rate`.
+        relation_update_steps: encode the relation descriptions with gradient in every k-th optimizer step; in
+            between, what the last such step gave goes through the (always trained) projection. 0 freezes the
+            relation encoder, which must then be one of its own.
+    """
+
+    head_learning_rate: float | None = field(
+        default=None, metadata={"help": "Learning rate of fusion layers, projections and prototypes."}
+    )
+    relation_update_steps: int = field(
+        default=1, metadata={"help": "Encode descriptions with gradient every k-th optimizer step; 0: frozen."}
+    )
+    remove_unused_columns: bool = field(
+        default=False, metadata={"help": "Must stay false: the collator needs the picture's id."}
+    )
+    label_names: list[str] | None = field(default_factory=lambda: ["labels"])
+    metric_for_best_model: str | None = field(default="micro_f1", metadata={"help": "Chosen on validation."})
+    greater_is_better: bool | None = field(default=True, metadata={"help": "Whether higher is better."})
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.relation_update_steps < 0:
+            raise ValueError(f"relation_update_steps must be 0 or more, got {self.relation_update_steps}")
+
+
+class RocTrainer(Trainer):
+    """
+    Trainer of a [`RocModel`]. `train_dataset` holds `input_ids` and `image_id` columns besides the collator's.
+
+    Raises:
+        ValueError: if `relation_update_steps` is 0 and the relation encoder is shared with the pair's.
+    """
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self._relations_updated_at = None
+        if self.args.relation_update_steps == 0 and self.model.config.objective == "retrieval":
+            if self.model.relation_encoder is None:
+                raise ValueError("relation_update_steps=0 freezes the relation encoder; a shared one cannot be frozen")
+            self.model.relation_encoder.requires_grad_(False)
+
+    def _get_train_sampler(self, train_dataset=None):
+        dataset = self.train_dataset if train_dataset is None else train_dataset
+        lengths = [len(ids) for ids in dataset["input_ids"]]
+        batch_size = self.args.train_batch_size * self.args.world_size * self.args.gradient_accumulation_steps
+        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+        return PictureGroupedSampler(lengths, list(dataset["image_id"]), batch_size, seed=seed)
+
+    def create_optimizer(self, model=None):
+        if self.optimizer is None:
+            model = self.model if model is None else model
+            decayed = set(self.get_decay_parameter_names(model)) - {"negative_prototypes", "log_temperature"}
+            head_learning_rate = self.args.head_learning_rate or self.args.learning_rate
+            groups = {}
+            for name, parameter in model.named_parameters():
+                if parameter.requires_grad:
+                    key = (name.split(".")[0] in ENCODERS, name in decayed)
+                    groups.setdefault(key, []).append(parameter)
+            optimizer_class, kwargs = self.get_optimizer_cls_and_kwargs(self.args, model)
+            self.optimizer = optimizer_class(
+                [
+                    {
+                        "params": parameters,
+                        "lr": self.args.learning_rate if encoder else head_learning_rate,
+                        "weight_decay": self.args.weight_decay if decay else 0.0,
+                    }
+                    for (encoder, decay), parameters in groups.items()
+                ],
+                **kwargs,
+            )
+        return self.optimizer
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        if model.training:
+            inputs = {**inputs, "update_relations": self._updates_relations()}
+        return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+
+    def _updates_relations(self) -> bool:
+        """The same answer for all micro-batches of an optimizer step, so that accumulation stays exact."""
+        every, step, last = self.args.relation_update_steps, self.state.global_step, self._relations_updated_at
+        if every == 0:
+            return False
+        if last is None or step - last >= every:
+            self._relations_updated_at = step
+        return self._relations_updated_at == step
+
+    def _save_checkpoint(self, model, trial):
+        super()._save_checkpoint(model, trial)
+        # A resumed run starts by encoding the descriptions; so does an unbroken one after each checkpoint.
+        self._relations_updated_at = None
+
+
+def get_last_complete_checkpoint(output_dir: str) -> str | None:
+    """
+    The newest `checkpoint-N` of `output_dir` that was written to its end, or `None`. A killed run may leave one
+    half-written; the Trainer writes `trainer_state.json` last.
+    """
+    steps = {}
+    for folder in Path(output_dir).glob("checkpoint-*"):
+        step = re.fullmatch(r"checkpoint-(\d+)", folder.name)
+        state = folder / "trainer_state.json"
+        if step and state.is_file() and _is_json(state):
+            steps[int(step[1])] = str(folder)
+    return steps[max(steps)] if steps else None
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return False
+    return True

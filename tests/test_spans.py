@@ -1,0 +1,210 @@
+# Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from processing_roc.spans_roc import MARKERS, Mention, assemble, join_tokens, keep_nearest, lay_out, read_example
+
+TEXT = "Tom Hanks lives in Los Angeles"
+HEAD = {"start": 0, "end": 9}
+TAIL = {"start": 19, "end": 30}
+
+
+def show(text, head, tail, head_type=None, tail_type=None):
+    """A laid-out text as one string: what stands between the bars goes through the tokenizer on its own."""
+    pieces = lay_out(text, Mention(*head, head_type), Mention(*tail, tail_type))
+    signs = {"start": "<{}>", "end": "</{}>", "text": "|{}|", "type": "({})"}
+    return "".join(signs[kind].format(content) for kind, content in pieces)
+
+
+def test_positions_count_characters_of_a_string_and_tokens_of_a_list():
+    expected = (TEXT, Mention(0, 9, "person"), Mention(19, 30, None))
+    assert read_example(TEXT, HEAD | {"type": "person"}, TAIL, "example 0") == expected
+    tokens = {"start": np.int32(0), "end": 2, "type": "person"}, {"start": 4, "end": 6}
+    assert read_example(TEXT.split(), *tokens, "example 0") == expected
+
+
+def test_a_row_of_the_data_set_is_accepted_as_it_is():
+    row = {"name": "Los Angeles", "kind": "text", "start": 4, "end": 6, "box": None, "type": "unknown"}
+    assert read_example(TEXT.split(), {"start": 0, "end": 1}, row, "x")[2] == Mention(19, 30, "unknown")
+
+
+def test_tokens_are_joined_by_one_blank():
+    assert join_tokens(["a", "", "bc"], "x") == ("a  bc", [(0, 1), (2, 2), (3, 5)])
+
+
+def test_white_space_at_a_spans_edges_is_not_part_of_the_mention():
+    assert read_example(TEXT, {"start": 3, "end": 10}, TAIL, "x")[1] == Mention(4, 9, None)
+
+
+@pytest.mark.parametrize(
+    ("head", "message"),
+    [
+        ({"start": 4, "end": 4}, r"example 7: head span \[4, 4\) in characters is empty; the text has 30 characters"),
+        ({"start": 9, "end": 4}, r"head span \[9, 4\) in characters is inverted"),
+        ({"start": 0, "end": 31}, r"head span \[0, 31\) in characters is out of range.*Tom Hanks"),
+        ({"start": -3, "end": 2}, "out of range"),
+        ({"start": 3, "end": 4}, "covers only white space"),
+        ({"start": True, "end": 4}, "head: start must be an integer, got True"),
+        ({"start": 0, "end": 4.0}, "head: end must be an integer, got 4.0"),
+        ({"start": 0}, "head: end must be an integer, got None"),
+        (
+            {"start": 0, "end": 9, "name": "Tom"},
+            r"head span \[0, 9\) in characters reads 'Tom Hanks', but its name is 'Tom'",
+        ),
+        ({"start": 0, "end": 9, "type": " "}, "head: type is blank"),
+        ({"start": 0, "end": 9, "type": 3}, "head: type must be a string, got int"),
+        ({"start": 0, "end": 9, "pos": [0, 2]}, r"head has unknown keys \['pos'\]"),
+        ({"start": None, "end": None, "kind": "object", "box": [0, 0, 1, 1]}, "head is an object of the picture"),
+        ({"start": 0, "end": 9, "kind": "entity"}, "kind must be 'text' or None"),
+        ({"start": 0, "end": 9, "box": [0, 0, 1, 1]}, "has no box"),
+        ([0, 9], "head must be a dict"),
+        (TAIL, "example 7: head and tail are the same span, 'Los Angeles'"),
+        ({"start": 18, "end": 30}, "same span"),
+    ],
+)
+def test_wrong_mentions_are_refused(head, message):
+    with pytest.raises(ValueError, match=message):
+        read_example(TEXT, head, TAIL, "example 7")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "text is blank"),
+        (" \n", "text is blank"),
+        ([], "text is blank"),
+        (["Tom", 3], "must be a string or a list of strings"),
+        (None, "must be a string or a list of strings"),
+        ("Tom \ud800 lives in Los Angeles!", "example 7: text is not valid Unicode"),
+        (["Tom", ""], r"head span \[0, 9\) in tokens is out of range; the text has 2 tokens"),
+    ],
+)
+def test_wrong_texts_are_refused(text, message):
+    with pytest.raises(ValueError, match=message):
+        read_example(text, HEAD, TAIL, "example 7")
+
+
+@pytest.mark.parametrize(
+    ("head", "tail", "expected"),
+    [
+        ((0, 3), (9, 12), "<head>|New|</head>| York|<tail>| Cit|</tail>|y|"),
+        ((9, 12), (0, 3), "<tail>|New|</tail>| York|<head>| Cit|</head>|y|"),
+        ((0, 8), (4, 8), "<head>|New|<tail>| York|</tail></head>| City|"),  # two ends: the shorter closes first
+        ((0, 3), (0, 8), "<tail><head>|New|</head>| York|</tail>| City|"),  # two starts: the longer opens first
+        ((0, 3), (4, 8), "<head>|New|</head><tail>| York|</tail>| City|"),  # touching but for white space
+        ((0, 3), (3, 5), "<head>|New|</head><tail>| Y|</tail>|ork City|"),
+        ((0, 8), (4, 13), "<head>|New|<tail>| York|</head>| City|</tail>"),  # crossing
+        ((4, 8), (0, 13), "<tail>|New|<head>| York|</head>| City|</tail>"),
+    ],
+)
+def test_layout(head, tail, expected):
+    assert show("New York City", head, tail) == expected
+
+
+def test_type_prompts_stand_behind_their_start_marker():
+    assert (
+        show("New York", (0, 8), (4, 8), "place", "word")
+        == "<head>( place :)|New|<tail>( word :)| York|</tail></head>"
+    )
+
+
+def test_leading_white_space_goes_with_the_first_mention():
+    assert show("  a b", (2, 3), (4, 5)) == "<head>|  a|</head><tail>| b|</tail>"
+
+
+def test_assemble_by_hand():
+    pieces = lay_out("New York City", Mention(0, 8, "place"), Mention(4, 8, None))
+    segments = iter([[5, 6], [7], [8], [9, 10], [99]])
+    assert assemble(pieces, segments, {"head": (1, 2), "tail": (3, 4)}, 10) == ([1, 5, 6, 7, 3, 8, 4, 2, 9, 10], 0, 4)
+    assert next(segments) == [99], "the next example's segments are left alone"
+
+
+def test_assemble_windows():
+    pieces = lay_out("a b c d e f g", Mention(4, 5, None), Mention(8, 9, None))  # c and e
+    segments = [[10, 11], [12], [13], [14], [15, 16]]
+    full = [10, 11, 1, 12, 2, 13, 3, 14, 4, 15, 16]
+    ids = {"head": (1, 2), "tail": (3, 4)}
+    assert assemble(pieces, iter(segments), ids, 11) == (full, 2, 6)
+    assert assemble(pieces, iter(segments), ids, 10) == (full[:10], 2, 6)
+    assert assemble(pieces, iter(segments), ids, 9) == (full[1:10], 1, 5)
+    assert assemble(pieces, iter(segments), ids, 8) == ([11, 1, 12, 2, 13, 3, 14, 4], 1, 5)
+    assert assemble(pieces, iter(segments), ids, 6) == ([1, 12, 2, 3, 14, 4], 0, 3)
+    with pytest.raises(ValueError, match="take 6 tokens, but only 5 fit"):
+        assemble(pieces, iter(segments), ids, 5)
+
+
+@pytest.mark.parametrize("vanished", ["head", "tail"])
+def test_a_mention_that_vanishes_is_refused(vanished):
+    pieces = lay_out("a b", Mention(0, 1, "x"), Mention(2, 3, "x"))
+    segments = [[5], [] if vanished == "head" else [6], [5], [] if vanished == "tail" else [6]]
+    with pytest.raises(ValueError, match=f"^{vanished}: the tokenizer leaves nothing"):
+        assemble(pieces, iter(segments), {"head": (1, 2), "tail": (3, 4)}, 100)
+
+
+def test_keep_nearest_by_hand():
+    # Distances: 2 1 0 0 1 1 0 2 and so on; at distance 1 the left one goes first.
+    assert keep_nearest(9, [(2, 3), (6, 6)], 3) == [2, 3, 6]
+    assert keep_nearest(9, [(2, 3), (6, 6)], 4) == [1, 2, 3, 6]
+    assert keep_nearest(9, [(2, 3), (6, 6)], 5) == [1, 2, 3, 4, 6]
+    assert keep_nearest(9, [(2, 3), (6, 6)], 7) == [1, 2, 3, 4, 5, 6, 7]
+    assert keep_nearest(9, [(2, 5), (4, 6)], 5) == [2, 3, 4, 5, 6]
+    with pytest.raises(ValueError, match="take 5 tokens, but only 4 fit"):
+        keep_nearest(9, [(2, 5), (4, 6)], 4)
+
+
+def test_a_long_text_is_windowed_quickly():
+    kept = keep_nearest(100_000, [(10, 12), (90_000, 90_003)], 126)
+    assert len(kept) == 126 and kept[0] == 0 and {10, 11, 12, 90_000, 90_003} <= set(kept)
+
+
+texts = st.lists(st.sampled_from([" ", "  ", "\n", "\u3000"]) | st.text(max_size=6), min_size=1, max_size=8).map(
+    "".join
+)
+
+
+@st.composite
+def examples(draw):
+    """A text and two different spans, each with something to read in it."""
+    text = draw(texts.filter(lambda text: len(text.split()) and any(not c.isspace() for c in text)))
+    places = [i for i, c in enumerate(text) if not c.isspace()]
+    spans = []
+    for _ in range(2):
+        inside = draw(st.sampled_from(places))
+        spans.append((draw(st.integers(0, inside)), draw(st.integers(inside + 1, len(text)))))
+    return text, *spans
+
+
+@given(examples())
+def test_layout_keeps_the_text_and_marks_the_mentions(example):
+    text, *spans = example
+    head, tail = ({"start": start, "end": end} for start, end in spans)
+    if len({(text[a:b].strip(), a + len(text[a:b]) - len(text[a:b].lstrip())) for a, b in spans}) == 1:
+        with pytest.raises(ValueError, match="same span"):
+            read_example(text, head, tail, "x")
+        return
+    text, *mentions = read_example(text, head, tail, "x")
+    pieces = lay_out(text, *mentions)
+    assert "".join(content for kind, content in pieces if kind == "text") == text
+    assert all(content for kind, content in pieces if kind == "text")
+    for role, mention, (start, end) in zip(MARKERS, mentions, spans, strict=True):
+        opened, closed = pieces.index(("start", role)), pieces.index(("end", role))
+        marked = "".join(content for kind, content in pieces[opened:closed] if kind == "text")
+        assert marked.strip() == text[mention.start : mention.end] == text[start:end].strip()
+        assert marked == marked.rstrip()
+    order = [kind for kind, _ in pieces if kind != "text"]
+    assert order in (["start", "end", "start", "end"], ["start", "start", "end", "end"])
+
+
+@given(st.integers(2, 60), st.data())
+def test_keep_nearest_keeps_blocks_and_what_is_nearest(length, data):
+    spans = st.tuples(st.integers(0, length - 1), st.integers(0, length - 1)).map(sorted)
+    blocks = data.draw(st.tuples(spans, spans))
+    inside = {i for first, last in blocks for i in range(first, last + 1)}
+    budget = data.draw(st.integers(len(inside), length))
+    kept = keep_nearest(length, blocks, budget)
+    assert len(kept) == budget and kept == sorted(set(kept)) and inside <= set(kept)
+    distances = [min(abs(i - j) for j in inside) for i in range(length)]
+    dropped = set(range(length)) - set(kept)
+    assert not dropped or max(distances[i] for i in kept) <= min(distances[i] for i in dropped)

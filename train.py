@@ -1,0 +1,302 @@
+# Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
+"""
+Trains and evaluates ROC.
+
+    accelerate launch train.py                                     # the embedded demo set, configs/demo.yaml
+    accelerate launch train.py configs/mnre.yaml --output_dir out  # a configuration, single settings overridden
+    accelerate launch train.py --help
+"""
+
+import json
+import logging
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import yaml
+from datasets import DatasetDict
+from transformers import (
+    AutoImageProcessor,
+    AutoTokenizer,
+    EarlyStoppingCallback,
+    HfArgumentParser,
+    set_seed,
+)
+from transformers.utils import logging as transformers_logging
+
+from data_scripts.demo import build_demo_tokenizer, demo_backbone_configs, demo_image_processor
+from data_scripts.loading import DEMO, load_relation_dataset, relation_texts
+from metrics.relation_f1.relation_f1 import compute_relation_f1
+from metrics.report import format_table, per_relation_table, save_confusion_matrix, write_predictions
+from modeling_roc import RocConfig, RocModel, RocTrainer, RocTrainingArguments, get_last_complete_checkpoint
+from processing_roc import RocProcessor
+from processing_roc.collator_roc import PictureTable, RocDataCollator
+
+logger = logging.getLogger("train")
+DEMO_CONFIG = Path(__file__).parent / "configs" / "demo.yaml"
+
+
+@dataclass
+class ModelArguments:
+    """Which encoders, and the settings of [`RocConfig`]."""
+
+    model_name_or_path: str | None = field(
+        default=None,
+        metadata={"help": "A trained ROC model to go on with or evaluate, as it is."},
+    )
+    text_model_name_or_path: str | None = field(
+        default=None, metadata={"help": "Pretrained text encoder. Default, on the demo set: a tiny one from scratch."}
+    )
+    vision_model_name_or_path: str | None = field(
+        default=None, metadata={"help": "Pretrained ViT-like vision encoder, or a CLIP model. Default: text only."}
+    )
+    share_relation_encoder: bool = field(
+        default=True,
+        metadata={"help": "Encode descriptions with the pair's text encoder, not one of their own."},
+    )
+    num_fusion_layers: int = field(default=2, metadata={"help": "The paper's N."})
+    projection_dim: int = field(default=256, metadata={"help": "Dimension of the retrieval space."})
+    pair_dropout: float = field(default=0.1, metadata={"help": "Dropout on entity and pair vectors."})
+    temperature: float = field(default=0.05, metadata={"help": "InfoNCE temperature."})
+    learn_temperature: bool = field(default=False, metadata={"help": "Train the temperature too."})
+    objective: str = field(default="retrieval", metadata={"choices": ["retrieval", "classification"]})
+    relation_aggregation: str = field(default="max", metadata={"choices": ["max", "mean", "logsumexp"]})
+    num_negative_prototypes: int = field(
+        default=0, metadata={"help": "Learned vectors that stand for the negative relation; 0: its descriptions do."}
+    )
+    attn_implementation: str | None = field(default=None, metadata={"help": "sdpa, eager, flash_attention_2 ..."})
+
+
+@dataclass
+class DataArguments:
+    """Which data, and how they reach the model."""
+
+    dataset_name: str = field(default=DEMO, metadata={"help": "demo, a converted folder, or a data set on the Hub."})
+    dataset_config_name: str | None = field(default=None)
+    dataset_revision: str | None = field(default=None)
+    relations_file: str | None = field(
+        default=None, metadata={"help": "Relation descriptions to use in place of the data set's own."}
+    )
+    relation_text: str = field(
+        default="descriptions",
+        metadata={"choices": ["descriptions", "labels"], "help": "labels: the ablation without descriptions."},
+    )
+    use_entity_types: bool = field(default=True, metadata={"help": "false: the ablation without type prompts."})
+    use_images: bool = field(default=True, metadata={"help": "false: the ablation without pictures."})
+    max_length: int = field(default=128, metadata={"help": "Longest text in tokens; padding follows the batch."})
+    train_fraction: float = field(default=1.0, metadata={"help": "Random share of the training split, by --seed."})
+    preprocessing_num_workers: int | None = field(default=None)
+    early_stopping_patience: int | None = field(
+        default=None, metadata={"help": "Stop after so many evaluations without a better validation score."}
+    )
+
+    def __post_init__(self):
+        if not 0 < self.train_fraction <= 1:
+            raise ValueError(f"train_fraction must be above 0 and at most 1, got {self.train_fraction}")
+
+
+def parse_arguments(argv: list[str]) -> tuple[ModelArguments, DataArguments, RocTrainingArguments]:
+    """
+    Arguments from a YAML file (first argument, optional) and from the command line, which wins.
+
+    The demo set brings its own file, so that no argument at all trains the demo.
+
+    Raises:
+        ValueError: for a file that is not a mapping; unknown settings are refused by the parser.
+    """
+    if argv and argv[0].endswith((".yaml", ".yml")):
+        path, argv = Path(argv[0]), argv[1:]
+    else:
+        names = [value for flag, value in zip(argv, argv[1:], strict=False) if flag == "--dataset_name"]
+        path = DEMO_CONFIG if names in ([], [DEMO]) and not {"-h", "--help"} & set(argv) else None
+    parser = HfArgumentParser((ModelArguments, DataArguments, RocTrainingArguments), description=__doc__)
+    settings = []
+    if path is not None:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError(f"{path} must hold settings as `name: value`")
+        for name, value in content.items():
+            values = value if isinstance(value, list) else [value]
+            settings += [f"--{name}", *(str(v) for v in values)]
+    return parser.parse_args_into_dataclasses(args=settings + argv)
+
+
+def build_model(model_args: ModelArguments, data_args: DataArguments, descriptions: dict):
+    """(model, processor): a trained ROC model, new layers on pretrained encoders, or the demo's tiny ones."""
+    relations = relation_texts(descriptions, data_args.relation_text)
+    if model_args.model_name_or_path is not None:
+        model = RocModel.from_pretrained(
+            model_args.model_name_or_path, attn_implementation=model_args.attn_implementation
+        )
+        processor = RocProcessor.from_pretrained(model_args.model_name_or_path)
+        if list(model.config.label2id) != list(relations):
+            model.set_relations(relations, processor, descriptions["negative_relation"])
+        return model, processor
+
+    settings = {
+        "fusion_encoder_config": {"num_hidden_layers": model_args.num_fusion_layers},
+        "id2label": dict(enumerate(relations)),
+        "label2id": {label: index for index, label in enumerate(relations)},
+        "negative_relation": descriptions["negative_relation"],
+        "attn_implementation": model_args.attn_implementation,
+    }
+    for name in (
+        "projection_dim pair_dropout temperature learn_temperature objective relation_aggregation "
+        "num_negative_prototypes"
+    ).split():
+        settings[name] = getattr(model_args, name)
+    if model_args.text_model_name_or_path is not None:
+        vision_name = model_args.vision_model_name_or_path if data_args.use_images else None
+        tokenizer = AutoTokenizer.from_pretrained(model_args.text_model_name_or_path)
+        image_processor = None if vision_name is None else AutoImageProcessor.from_pretrained(vision_name)
+        model = RocModel.from_encoders_pretrained(
+            model_args.text_model_name_or_path, vision_name, model_args.share_relation_encoder, **settings
+        )
+    elif data_args.dataset_name == DEMO:
+        text_config, vision_config = demo_backbone_configs()
+        tokenizer = build_demo_tokenizer()
+        image_processor = demo_image_processor() if data_args.use_images else None
+        model = RocModel(
+            RocConfig(
+                text_config=text_config,
+                vision_config=vision_config if data_args.use_images else None,
+                relation_config=None if model_args.share_relation_encoder else text_config.to_dict(),
+                **settings,
+            )
+        )
+    else:
+        raise ValueError("name a text encoder (--text_model_name_or_path) or a trained model (--model_name_or_path)")
+    processor = RocProcessor(
+        image_processor, tokenizer, max_length=data_args.max_length, use_entity_types=data_args.use_entity_types
+    )
+    model.resize_token_embeddings(len(tokenizer))
+    if model_args.objective == "retrieval":
+        model.set_relations(relations, processor)
+    return model, processor
+
+
+def prepare_splits(splits: DatasetDict, processor: RocProcessor, data_args: DataArguments) -> DatasetDict:
+    """Rows → what the collator takes: `input_ids`, `head_index`, `tail_index`, `labels`, `image_id`."""
+
+    def encode(batch):
+        encoded = processor(text=batch["tokens"], head=batch["head"], tail=batch["tail"])
+        return {
+            **{name: encoded[name] for name in ("input_ids", "head_index", "tail_index")},
+            "labels": batch["relation"],
+        }
+
+    columns = next(iter(splits.values())).column_names
+    return splits.select_columns([name for name in columns if name not in ("image", "objects")]).map(
+        encode,
+        batched=True,
+        remove_columns=[name for name in columns if name not in ("image", "objects", "image_id")],
+        num_proc=data_args.preprocessing_num_workers,
+        desc="Tokenizing",
+    )
+
+
+def make_compute_metrics(config: RocConfig):
+    negative = None if config.negative_relation is None else config.label2id[config.negative_relation]
+
+    def compute_metrics(prediction):
+        labelled = prediction.label_ids != -100
+        return compute_relation_f1(
+            prediction.predictions[labelled].argmax(axis=-1),
+            prediction.label_ids[labelled],
+            num_labels=config.num_labels,
+            negative_label=negative,
+        )
+
+    return compute_metrics
+
+
+def report_split(name: str, rows, output, config: RocConfig, output_dir: Path):
+    """Predictions as JSON lines, scores by relation and the confusion matrix of one split; the table is printed."""
+    labels = list(config.id2label.values())
+    predictions = output.predictions.argmax(axis=-1)
+    write_predictions(
+        output_dir / f"{name}_predictions.jsonl", rows["id"], output.predictions, predictions, output.label_ids, labels
+    )
+    labelled = output.label_ids != -100
+    predictions, references = predictions[labelled], output.label_ids[labelled]
+    table = per_relation_table(predictions, references, labels)
+    (output_dir / f"{name}_per_relation.json").write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
+    save_confusion_matrix(output_dir / f"{name}_confusion_matrix.png", predictions, references, labels)
+    print(f"\n{name}, by relation\n{format_table(table, config.negative_relation)}")
+
+
+def print_example(row: dict, scores: np.ndarray, config: RocConfig):
+    """One answered example, as a user would read it."""
+    print("One answered example")
+    print(f"  text: {' '.join(row['tokens'])}")
+    for role in ("head", "tail"):
+        print(f"  {role}: {row[role]['name']} ({row[role]['type'] or 'no type'})")
+    print(f"  picture: {row['image_id'] if row['image'] is not None else 'none'}")
+    for index in np.argsort(-scores)[:3]:
+        label = config.id2label[int(index)]
+        print(f"  {scores[index]:8.3f}  {label}  {config.relation_descriptions.get(label, [''])[0]}")
+    print(f"  gold: {config.id2label.get(row['relation'], 'unknown')}")
+
+
+def main():
+    model_args, data_args, args = parse_arguments(sys.argv[1:])
+    logging.basicConfig(format="%(asctime)s %(name)s: %(message)s", level=logging.INFO if args.should_log else "WARN")
+    transformers_logging.set_verbosity(args.get_process_log_level())
+    set_seed(args.seed)
+    last_checkpoint = get_last_complete_checkpoint(args.output_dir)
+    resume = args.resume_from_checkpoint
+    if args.do_train and last_checkpoint is not None and resume is None:
+        raise ValueError(
+            f"{args.output_dir} holds a checkpoint of an earlier run ({last_checkpoint}): go on with it by "
+            "--resume_from_checkpoint true, or name another --output_dir"
+        )
+    if resume is not None and resume.lower() in ("true", "false"):
+        resume = last_checkpoint if resume.lower() == "true" else None
+
+    with args.main_process_first(desc="loading the data set"):
+        splits, descriptions = load_relation_dataset(
+            data_args.dataset_name, data_args.dataset_config_name, data_args.dataset_revision, data_args.relations_file
+        )
+    if data_args.train_fraction < 1 and "train" in splits:
+        kept = round(data_args.train_fraction * len(splits["train"]))
+        splits["train"] = splits["train"].shuffle(seed=args.seed).select(range(max(kept, 1)))
+    model, processor = build_model(model_args, data_args, descriptions)
+    pictures = None
+    with args.main_process_first(desc="preparing texts and pictures"):
+        prepared = prepare_splits(splits, processor, data_args)
+        if processor.image_processor is not None:
+            pictures = PictureTable(processor, list(splits.values()), num_proc=data_args.preprocessing_num_workers)
+
+    callbacks = []
+    if data_args.early_stopping_patience is not None:
+        callbacks.append(EarlyStoppingCallback(data_args.early_stopping_patience))
+    trainer = RocTrainer(
+        model=model,
+        args=args,
+        data_collator=RocDataCollator(processor, pictures),
+        train_dataset=prepared["train"] if args.do_train else None,
+        eval_dataset=prepared.get("validation"),
+        processing_class=processor,
+        compute_metrics=make_compute_metrics(model.config),
+        callbacks=callbacks,
+    )
+    if args.do_train:
+        result = trainer.train(resume_from_checkpoint=resume)
+        trainer.save_model()
+        trainer.save_state()
+        trainer.log_metrics("train", result.metrics)
+        trainer.save_metrics("train", result.metrics)
+    for name, split, wanted in (("eval", "validation", args.do_eval), ("test", "test", args.do_predict)):
+        if wanted:
+            output = trainer.predict(prepared[split], metric_key_prefix=name)
+            trainer.log_metrics(name, output.metrics)
+            trainer.save_metrics(name, output.metrics)
+            if trainer.is_world_process_zero():
+                report_split(name, splits[split], output, model.config, Path(args.output_dir))
+                if name == "test":
+                    print_example(splits[split][0], output.predictions[0], model.config)
+
+
+if __name__ == "__main__":
+    main()
