@@ -32,7 +32,7 @@ style: .venv/.installed
 	$(BIN)/ruff format .
 
 bench: .venv/.installed
-	$(BIN)/python -m tests.bench
+	$(BIN)/python tests/bench.py
 
 clean:
 	rm -rf .venv outputs

@@ -7,6 +7,7 @@ Trains and evaluates ROC.
     accelerate launch train.py --help
 """
 
+import argparse
 import json
 import logging
 import sys
@@ -62,8 +63,8 @@ class ModelArguments:
     learn_temperature: bool = field(default=False, metadata={"help": "Train the temperature too."})
     objective: str = field(default="retrieval", metadata={"choices": ["retrieval", "classification"]})
     relation_aggregation: str = field(default="max", metadata={"choices": ["max", "mean", "logsumexp"]})
-    num_negative_prototypes: int = field(
-        default=0, metadata={"help": "Learned vectors that stand for the negative relation; 0: its descriptions do."}
+    learn_negative_threshold: bool = field(
+        default=False, metadata={"help": "Score the negative relation by the pair alone, not by its descriptions."}
     )
     attn_implementation: str | None = field(default=None, metadata={"help": "sdpa, eager, flash_attention_2 ..."})
 
@@ -103,22 +104,31 @@ def parse_arguments(argv: list[str]) -> tuple[ModelArguments, DataArguments, Roc
     The demo set brings its own file, so that no argument at all trains the demo.
 
     Raises:
-        ValueError: for a file that is not a mapping; unknown settings are refused by the parser.
+        ValueError: for a file that is not a mapping, or a setting without a value; unknown settings are refused by
+            the parser.
     """
     if argv and argv[0].endswith((".yaml", ".yml")):
         path, argv = Path(argv[0]), argv[1:]
     else:
-        names = [value for flag, value in zip(argv, argv[1:], strict=False) if flag == "--dataset_name"]
-        path = DEMO_CONFIG if names in ([], [DEMO]) and not {"-h", "--help"} & set(argv) else None
-    parser = HfArgumentParser((ModelArguments, DataArguments, RocTrainingArguments), description=__doc__)
+        chooser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        chooser.add_argument("--dataset_name", default=DEMO)
+        path = DEMO_CONFIG if chooser.parse_known_args(argv)[0].dataset_name == DEMO else None
+    # An abbreviation would turn a misspelt setting into another one.
+    parser = HfArgumentParser(
+        (ModelArguments, DataArguments, RocTrainingArguments), description=__doc__, allow_abbrev=False
+    )
     settings = []
     if path is not None:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict):
             raise ValueError(f"{path} must hold settings as `name: value`")
         for name, value in content.items():
-            values = value if isinstance(value, list) else [value]
-            settings += [f"--{name}", *(str(v) for v in values)]
+            if value is None:
+                raise ValueError(f"{path}: {name} has no value; leave the line out to get the default")
+            if isinstance(value, list):
+                settings += [f"--{name}", *map(str, value)]
+            else:
+                settings.append(f"--{name}={json.dumps(value) if isinstance(value, dict) else value}")
     return parser.parse_args_into_dataclasses(args=settings + argv)
 
 
@@ -130,7 +140,7 @@ def build_model(model_args: ModelArguments, data_args: DataArguments, descriptio
             model_args.model_name_or_path, attn_implementation=model_args.attn_implementation
         )
         processor = RocProcessor.from_pretrained(model_args.model_name_or_path)
-        if list(model.config.label2id) != list(relations):
+        if data_args.relations_file is not None or list(model.config.id2label.values()) != list(relations):
             model.set_relations(relations, processor, descriptions["negative_relation"])
         return model, processor
 
@@ -143,7 +153,7 @@ def build_model(model_args: ModelArguments, data_args: DataArguments, descriptio
     }
     for name in (
         "projection_dim pair_dropout temperature learn_temperature objective relation_aggregation "
-        "num_negative_prototypes"
+        "learn_negative_threshold"
     ).split():
         settings[name] = getattr(model_args, name)
     if model_args.text_model_name_or_path is not None:
@@ -201,6 +211,8 @@ def make_compute_metrics(config: RocConfig):
 
     def compute_metrics(prediction):
         labelled = prediction.label_ids != -100
+        if not labelled.any():
+            return {}
         return compute_relation_f1(
             prediction.predictions[labelled].argmax(axis=-1),
             prediction.label_ids[labelled],
@@ -212,13 +224,18 @@ def make_compute_metrics(config: RocConfig):
 
 
 def report_split(name: str, rows, output, config: RocConfig, output_dir: Path):
-    """Predictions as JSON lines, scores by relation and the confusion matrix of one split; the table is printed."""
+    """
+    Predictions as JSON lines; of what is labelled, scores by relation and the confusion matrix; the table is printed.
+    """
     labels = list(config.id2label.values())
     predictions = output.predictions.argmax(axis=-1)
     write_predictions(
         output_dir / f"{name}_predictions.jsonl", rows["id"], output.predictions, predictions, output.label_ids, labels
     )
     labelled = output.label_ids != -100
+    if not labelled.any():
+        print(f"\n{name}: nothing is labelled, so there are predictions and no scores")
+        return
     predictions, references = predictions[labelled], output.label_ids[labelled]
     table = per_relation_table(predictions, references, labels)
     (output_dir / f"{name}_per_relation.json").write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
@@ -244,11 +261,15 @@ def main():
     logging.basicConfig(format="%(asctime)s %(name)s: %(message)s", level=logging.INFO if args.should_log else "WARN")
     transformers_logging.set_verbosity(args.get_process_log_level())
     set_seed(args.seed)
+    wanted = {"train": args.do_train, "validation": args.do_eval, "test": args.do_predict}
+    if not any(wanted.values()):
+        raise ValueError("nothing to do: ask for --do_train true, --do_eval true or --do_predict true")
     last_checkpoint = get_last_complete_checkpoint(args.output_dir)
     resume = args.resume_from_checkpoint
-    if args.do_train and last_checkpoint is not None and resume is None:
+    earlier = last_checkpoint or next(Path(args.output_dir).glob("model*.safetensors"), None)
+    if args.do_train and earlier is not None and resume is None:
         raise ValueError(
-            f"{args.output_dir} holds a checkpoint of an earlier run ({last_checkpoint}): go on with it by "
+            f"{args.output_dir} holds an earlier run ({earlier}): go on with its last checkpoint by "
             "--resume_from_checkpoint true, or name another --output_dir"
         )
     if resume is not None and resume.lower() in ("true", "false"):
@@ -258,6 +279,12 @@ def main():
         splits, descriptions = load_relation_dataset(
             data_args.dataset_name, data_args.dataset_config_name, data_args.dataset_revision, data_args.relations_file
         )
+    for split, is_wanted in wanted.items():
+        if is_wanted and split not in splits:
+            raise ValueError(
+                f"data set {data_args.dataset_name!r} has no {split} split, only {', '.join(splits)}: turn off "
+                "--do_train, --do_eval (with --eval_strategy no) or --do_predict"
+            )
     if data_args.train_fraction < 1 and "train" in splits:
         kept = round(data_args.train_fraction * len(splits["train"]))
         splits["train"] = splits["train"].shuffle(seed=args.seed).select(range(max(kept, 1)))
@@ -265,7 +292,7 @@ def main():
     pictures = None
     with args.main_process_first(desc="preparing texts and pictures"):
         prepared = prepare_splits(splits, processor, data_args)
-        if processor.image_processor is not None:
+        if data_args.use_images and processor.image_processor is not None:
             pictures = PictureTable(processor, list(splits.values()), num_proc=data_args.preprocessing_num_workers)
 
     callbacks = []
@@ -287,8 +314,8 @@ def main():
         trainer.save_state()
         trainer.log_metrics("train", result.metrics)
         trainer.save_metrics("train", result.metrics)
-    for name, split, wanted in (("eval", "validation", args.do_eval), ("test", "test", args.do_predict)):
-        if wanted:
+    for name, split in (("eval", "validation"), ("test", "test")):
+        if wanted[split]:
             output = trainer.predict(prepared[split], metric_key_prefix=name)
             trainer.log_metrics(name, output.metrics)
             trainer.save_metrics(name, output.metrics)

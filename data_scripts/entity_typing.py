@@ -169,8 +169,12 @@ class TokenClassificationTagger:
         Raises:
             ValueError: if a text is longer than the model can read.
         """
+        import multiprocess
         import torch
 
+        if multiprocess.parent_process() is not None:
+            # In a worker of Dataset.map: the workers are the parallelism, and torch's threads can hang after a fork.
+            torch.set_num_threads(1)
         tokenizer, model = load_token_classifier(self.model)
         batch = tokenizer(texts, is_split_into_words=True, padding=True, return_tensors="pt")
         length = batch["input_ids"].shape[1]

@@ -24,7 +24,7 @@ class RocConfig(PreTrainedConfig):
             Text encoder of the relation descriptions. `None`: the descriptions go through the pair's text encoder.
         fusion_encoder_config (`BertConfig` or `dict`, *optional*):
             The fusion layers over X = [X_T; X_I] (paper, section on the pair encoder). `num_hidden_layers` is the
-            paper's N, 2 by default; width, heads and activation follow `text_config` unless given.
+            paper's N, 2 by default; width, heads, activation and dropout follow `text_config` unless given.
         projection_dim (`int`, defaults to 256):
             Dimension of the space in which pairs and descriptions are compared.
         pair_dropout (`float`, defaults to 0.1):
@@ -44,9 +44,10 @@ class RocConfig(PreTrainedConfig):
             (the logarithm of the mean of exponentials, so that many descriptions give no advantage).
         negative_relation (`str`, *optional*):
             The label that stands for "no relation" (MNRE: `None`, MORE: `none`).
-        num_negative_prototypes (`int`, defaults to 0):
-            With K > 0, K learned unit vectors stand in the memory for `negative_relation`, in place of its
-            descriptions: "no relation" is whatever is left over and has no meaning that a sentence could hold.
+        learn_negative_threshold (`bool`, defaults to `False`):
+            Score `negative_relation` by a linear function of the pair's vector, not by its descriptions: the bar
+            that a relation must clear. "No relation" is whatever is left over; a sentence can hardly say what
+            that is.
         relation_length (`int`, defaults to 0):
             Tokens of the longest description; kept by [`RocModel.set_relations`].
 
@@ -88,7 +89,7 @@ class RocConfig(PreTrainedConfig):
     relation_descriptions: dict | None = None
     relation_aggregation: str = "max"
     negative_relation: str | None = None
-    num_negative_prototypes: int = 0
+    learn_negative_threshold: bool = False
     relation_length: int = 0
 
     def __post_init__(self, **kwargs):
@@ -115,6 +116,8 @@ class RocConfig(PreTrainedConfig):
             "num_attention_heads": text.num_attention_heads,
             "intermediate_size": getattr(text, "intermediate_size", 4 * text.hidden_size),
             "hidden_act": getattr(text, "hidden_act", "gelu"),
+            "hidden_dropout_prob": getattr(text, "hidden_dropout_prob", 0.1),
+            "attention_probs_dropout_prob": getattr(text, "attention_probs_dropout_prob", 0.1),
             "num_hidden_layers": 2,
             "vocab_size": 1,
             "pad_token_id": 0,

@@ -22,21 +22,20 @@ register_optimizer_step_post_hook(_count_optimizer_step)
 
 
 def described_relations(config) -> dict[str, list[str]]:
-    """The relations that stand in the memory by their descriptions: all but a negative one that has prototypes."""
-    learned = config.negative_relation if config.num_negative_prototypes else None
+    """The relations that are retrieved by their descriptions: all but a negative one with a learned threshold."""
+    learned = config.negative_relation if config.learn_negative_threshold else None
     return {label: texts for label, texts in config.relation_descriptions.items() if label != learned}
 
 
 def relation_entries(config) -> torch.Tensor:
-    """(num_relations, max_entries) of int64: each relation's rows of [descriptions; prototypes], padded with -1."""
-    rows, next_row = {}, 0
-    for label, texts in described_relations(config).items():
-        rows[label] = list(range(next_row, next_row + len(texts)))
+    """(num_described, max_entries) of int64: the memory's rows of each described relation, padded with -1."""
+    table, next_row = [], 0
+    for texts in described_relations(config).values():
+        table.append(torch.arange(next_row, next_row + len(texts)))
         next_row += len(texts)
-    prototypes = list(range(next_row, next_row + config.num_negative_prototypes))
-    table = [rows.get(label, prototypes) for label in config.relation_descriptions]
-    width = max(map(len, table), default=1)
-    return torch.tensor([row + [-1] * (width - len(row)) for row in table], dtype=torch.long).view(-1, width)
+    if not table:
+        return torch.zeros(0, 1, dtype=torch.long)
+    return nn.utils.rnn.pad_sequence(table, batch_first=True, padding_value=-1)
 
 
 def fingerprint(*parts: torch.Tensor | str) -> torch.Tensor:
@@ -51,6 +50,11 @@ def fingerprint(*parts: torch.Tensor | str) -> torch.Tensor:
     return torch.frombuffer(bytearray(digest.digest()), dtype=torch.uint8).clone()
 
 
+def _state(tensor: torch.Tensor) -> tuple[int, int | None]:
+    # Tensors made in inference mode have no version.
+    return tensor.data_ptr(), None if tensor.is_inference() else tensor._version
+
+
 class RelationMemory(nn.Module):
     """
     What the model retrieves from. Buffers, with R descriptions of at most L tokens:
@@ -58,7 +62,7 @@ class RelationMemory(nn.Module):
     - `input_ids` (R, L) of int32, padded with -1: the model can encode its descriptions without a tokenizer;
     - `embeds` (R, projection_dim): their unit vectors;
     - `made_from` (2, 32) of uint8: fingerprints of the texts, and of the weights with the `embeds` they gave;
-    - `entries` (num_relations, max_entries): which rows belong to which relation (not saved, follows the config).
+    - `entries` (num_described, max_entries): which rows belong to which relation (not saved, follows the config).
 
     Staleness is decided by content: `embeds` count only while the fingerprint of the weights is the one they were
     made with. Hashing runs when weights may have moved: after an optimizer step, an in-place write, a load.
@@ -101,7 +105,7 @@ class RelationMemory(nn.Module):
             RuntimeError: if the descriptions in the config are not those that the token ids were made from: the
                 config was edited by hand, or holds descriptions that were never prepared.
         """
-        seen = (_optimizer_steps, *((tensor.data_ptr(), tensor._version) for tensor in [*weights, self.embeds]))
+        seen = (_optimizer_steps, *map(_state, [*weights, self.embeds]))
         if seen == self._seen:
             return True
         if not self.has_texts():

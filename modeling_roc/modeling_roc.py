@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers import initialization as init
 from transformers.masking_utils import create_bidirectional_mask
@@ -15,7 +14,7 @@ from transformers.utils import ModelOutput
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
 from .configuration_roc import RocConfig
-from .losses_roc import info_nce, relation_logits
+from .losses_roc import info_nce
 from .memory_roc import RelationMemory
 from .relations_roc import RelationSetMixin
 
@@ -63,7 +62,7 @@ class RocPreTrainedModel(PreTrainedModel):
             module.init_buffers()
         elif isinstance(module, RocModel) and module.config.objective == "retrieval":
             init.constant_(module.log_temperature, math.log(module.config.temperature))
-            init.normal_(module.negative_prototypes)
+            init.zeros_(module.relation_center)
 
 
 class RocModel(RelationSetMixin, RocPreTrainedModel):
@@ -72,8 +71,8 @@ class RocModel(RelationSetMixin, RocPreTrainedModel):
 
     - Pair encoder: X = [X_T; X_I] of a text and a vision encoder, N fusion layers over it, the vectors of head and
       tail taken by their index in X, a non-linear layer that fuses the two, a projection, L2 norm.
-    - Relation encoder: the mean of a description's token vectors, a projection, L2 norm. It shares the text
-      encoder unless `config.relation_config` gives it its own.
+    - Relation encoder: the mean of a description's token vectors less the mean of all, a projection, L2 norm. It
+      shares the text encoder unless `config.relation_config` gives it its own.
     - Relation memory: the descriptions' vectors. In training they are encoded with gradient; otherwise they are
       encoded once and used until the weights change.
     """
@@ -106,8 +105,10 @@ class RocModel(RelationSetMixin, RocPreTrainedModel):
             self.pair_projection = nn.Linear(hidden_size, config.projection_dim)
             relation_hidden_size = (config.relation_config or config.text_config).hidden_size
             self.relation_projection = nn.Linear(relation_hidden_size, config.projection_dim)
-            prototypes = torch.zeros(config.num_negative_prototypes, config.projection_dim)
-            self.negative_prototypes = nn.Parameter(prototypes, requires_grad=config.num_negative_prototypes > 0)
+            # What all descriptions have in common says nothing of one: their mean is taken off (see `set_relations`).
+            self.register_buffer("relation_center", torch.zeros(relation_hidden_size))
+            if config.learn_negative_threshold:
+                self.negative_threshold = nn.Linear(hidden_size, 1)
             self.log_temperature = nn.Parameter(torch.tensor(0.0), requires_grad=config.learn_temperature)
             self.memory = RelationMemory(config)
         # Vectors of the descriptions before the projection, from the last step that encoded them with gradient.
@@ -235,9 +236,7 @@ class RocModel(RelationSetMixin, RocPreTrainedModel):
         if self.config.objective == "classification":
             logits = self.classifier(features).float()
         else:
-            pair_embeds = F.normalize(self.pair_projection(features).float(), dim=-1)
-            scores = pair_embeds @ self._memory_matrix(update_relations).T / self.log_temperature.float().exp()
-            logits = relation_logits(scores, self.memory.entries, self.config.relation_aggregation)
+            logits, pair_embeds = self.retrieve(features, update_relations)
         loss = None if labels is None else info_nce(logits, labels, num_items_in_batch)
         return RocOutput(loss=loss, logits=logits, pair_embeds=pair_embeds)
 

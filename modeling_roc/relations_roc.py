@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from .losses_roc import relation_logits
 from .memory_roc import RelationMemory, described_relations
 
 
@@ -21,7 +22,8 @@ class RelationSetMixin:
     def _relation_weights(self) -> list[torch.Tensor]:
         """Everything that a description's vector depends on, besides its text."""
         modules = (self._description_encoder, self.relation_projection)
-        return [tensor for module in modules for tensor in (*module.parameters(), *module.buffers())]
+        weights = [tensor for module in modules for tensor in (*module.parameters(), *module.buffers())]
+        return [*weights, self.relation_center]
 
     def get_relation_features(self, input_ids: torch.Tensor) -> torch.Tensor:
         """Mean token vector of each description: (num, length), padded with -1 → (num, hidden_size)."""
@@ -32,27 +34,32 @@ class RelationSetMixin:
         return (states * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True)
 
     def _project_relations(self, features: torch.Tensor) -> torch.Tensor:
-        return F.normalize(self.relation_projection(features).float(), dim=-1)
+        # The scale of a layer norm, so that the projection meets what a linear layer expects.
+        centered = F.normalize(features - self.relation_center, dim=-1) * features.shape[-1] ** 0.5
+        return F.normalize(self.relation_projection(centered).float(), dim=-1)
 
     @torch.no_grad()
-    def encode_relations(self, input_ids: torch.Tensor, batch_size: int = 64) -> torch.Tensor:
+    def _encode_in_batches(self, input_ids: torch.Tensor, batch_size: int = 64) -> torch.Tensor:
+        """`get_relation_features` without gradient or dropout, descriptions of like length together."""
+        features = []
+        order = (input_ids >= 0).sum(dim=1).argsort()
+        with _evaluating(self):
+            for rows in order.split(batch_size):
+                features.append(self.get_relation_features(input_ids[rows].to(self.device)))
+        return torch.cat(features)[order.argsort().to(self.device)]
+
+    @torch.no_grad()
+    def encode_relations(self, input_ids: torch.Tensor) -> torch.Tensor:
         """
         Unit vectors of descriptions, without gradient and without dropout.
 
         Args:
             input_ids: (num, length) token ids, padded with -1.
-            batch_size: descriptions encoded at once; they are sorted by length first.
 
         Returns:
             (num, projection_dim) of float32.
         """
-        embeds = torch.zeros(len(input_ids), self.config.projection_dim, device=self.device)
-        order = (input_ids >= 0).sum(dim=1).argsort()
-        with _evaluating(self):
-            for rows in order.split(batch_size):
-                features = self.get_relation_features(input_ids[rows].to(self.device))
-                embeds[rows.to(self.device)] = self._project_relations(features)
-        return embeds
+        return self._project_relations(self._encode_in_batches(input_ids))
 
     def refresh_memory(self):
         """Encodes the descriptions anew if, and only if, the memory is not what the weights give."""
@@ -61,24 +68,44 @@ class RelationSetMixin:
             self.memory.store(self.encode_relations(self.memory.input_ids), weights)
 
     def _memory_matrix(self, update_relations: bool) -> torch.Tensor:
-        """(num_entries, projection_dim) of float32: descriptions, then the negative relation's prototypes."""
+        """(num_descriptions, projection_dim) of float32: unit vectors; in training with gradient."""
         if not (self.training and torch.is_grad_enabled()):
             self.refresh_memory()
-            embeds = self.memory.embeds.float()
-        else:
-            if update_relations:
-                features = self.get_relation_features(self.memory.input_ids)
-                self._relation_features = features.detach()
-            elif self._relation_features is None:
-                with torch.no_grad(), _evaluating(self):
-                    self._relation_features = self.get_relation_features(self.memory.input_ids)
-            embeds = self._project_relations(features if update_relations else self._relation_features)
-        return torch.cat([embeds, F.normalize(self.negative_prototypes.float(), dim=-1)])
+            return self.memory.embeds.float()
+        if update_relations:
+            features = self.get_relation_features(self.memory.input_ids)
+            self._relation_features = features.detach()
+            return self._project_relations(features)
+        if self._relation_features is None:
+            self._relation_features = self._encode_in_batches(self.memory.input_ids)
+        return self._project_relations(self._relation_features)
+
+    def retrieve(self, pair_features: torch.Tensor, update_relations: bool = True):
+        """
+        Compares pairs with the relation memory.
+
+        Args:
+            pair_features: (batch, hidden_size), from [`RocModel.get_pair_features`].
+            update_relations: as for [`RocModel.forward`].
+
+        Returns:
+            logits (batch, num_relations): cosine / temperature; with `config.learn_negative_threshold`, the negative
+            relation's is the pair's own threshold. pair_embeds (batch, projection_dim): unit vectors. Both float32.
+        """
+        pair_embeds = F.normalize(self.pair_projection(pair_features).float(), dim=-1)
+        scores = pair_embeds @ self._memory_matrix(update_relations).T / self.log_temperature.float().exp()
+        logits = relation_logits(scores, self.memory.entries, self.config.relation_aggregation)
+        if self.config.learn_negative_threshold and self.config.negative_relation is not None:
+            threshold = self.negative_threshold(pair_features).float()
+            place = self.config.label2id[self.config.negative_relation]
+            logits = torch.cat([logits[:, :place], threshold, logits[:, place:]], dim=1)
+        return logits, pair_embeds
 
     def set_relations(self, relations: dict[str, str | list[str]], processor, negative_relation: str | None = None):
         """
         Replaces the relation set: `id2label`, `label2id`, config and memory follow, nothing is trained. Descriptions
-        that are in the memory already are not encoded again.
+        that are in the memory already are not encoded again. The first set that a model is given also decides
+        `relation_center`, the mean that is taken off every description's vector from then on.
 
         Args:
             relations: label → its description or descriptions.
@@ -124,7 +151,11 @@ class RelationSetMixin:
                 embeds[row] = known[text]
         new = [row for row, text in enumerate(texts) if text not in known]
         if new:
-            embeds[new] = self.encode_relations(ids[new])
+            features = self._encode_in_batches(ids[new])
+            if not self.config.relation_descriptions and len(new) > 1:
+                self.relation_center.copy_(features.mean(dim=0))
+            with torch.no_grad():
+                embeds[new] = self._project_relations(features)
 
         # Nothing has been changed so far: what was refused above leaves the model as it was.
         for name in ("relation_descriptions", "id2label", "label2id", "negative_relation", "relation_length"):

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from transformers import Trainer, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from .sampler_roc import PictureGroupedSampler
 
@@ -20,14 +20,14 @@ class RocTrainingArguments(TrainingArguments):
 
     Args:
         head_learning_rate: learning rate of everything that is not a pretrained encoder: fusion layers,
-            projections, prototypes. Default: `learning_rate`.
+            projections, the threshold. Default: `learning_rate`.
         relation_update_steps: encode the relation descriptions with gradient in every k-th optimizer step; in
             between, what the last such step gave goes through the (always trained) projection. 0 freezes the
             relation encoder, which must then be one of its own.
     """
 
     head_learning_rate: float | None = field(
-        default=None, metadata={"help": "Learning rate of fusion layers, projections and prototypes."}
+        default=None, metadata={"help": "Learning rate of fusion layers and projections."}
     )
     relation_update_steps: int = field(
         default=1, metadata={"help": "Encode descriptions with gradient every k-th optimizer step; 0: frozen."}
@@ -45,6 +45,13 @@ class RocTrainingArguments(TrainingArguments):
             raise ValueError(f"relation_update_steps must be 0 or more, got {self.relation_update_steps}")
 
 
+class SamplerEpochCallback(TrainerCallback):
+    """Tells the sampler its epoch, which accelerate fails to do where several processes resume within an epoch."""
+
+    def on_epoch_begin(self, args, state, control, train_dataloader, **kwargs):
+        train_dataloader.set_epoch(int(state.epoch))
+
+
 class RocTrainer(Trainer):
     """
     Trainer of a [`RocModel`]. `train_dataset` holds `input_ids` and `image_id` columns besides the collator's.
@@ -55,6 +62,7 @@ class RocTrainer(Trainer):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
+        self.add_callback(SamplerEpochCallback)
         self._relations_updated_at = None
         if self.args.relation_update_steps == 0 and self.model.config.objective == "retrieval":
             if self.model.relation_encoder is None:
@@ -71,8 +79,10 @@ class RocTrainer(Trainer):
     def create_optimizer(self, model=None):
         if self.optimizer is None:
             model = self.model if model is None else model
-            decayed = set(self.get_decay_parameter_names(model)) - {"negative_prototypes", "log_temperature"}
-            head_learning_rate = self.args.head_learning_rate or self.args.learning_rate
+            decayed = set(self.get_decay_parameter_names(model)) - {"log_temperature"}
+            head_learning_rate = self.args.head_learning_rate
+            if head_learning_rate is None:
+                head_learning_rate = self.args.learning_rate
             groups = {}
             for name, parameter in model.named_parameters():
                 if parameter.requires_grad:
@@ -105,6 +115,18 @@ class RocTrainer(Trainer):
         if last is None or step - last >= every:
             self._relations_updated_at = step
         return self._relations_updated_at == step
+
+    def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
+        self._load_weights(resume_from_checkpoint)
+
+    def _load_best_model(self):
+        self._load_weights(self.state.best_model_checkpoint)
+
+    def _load_weights(self, checkpoint: str):
+        # Weights are saved under the names that encoders were published with. The Trainer's own loading does not
+        # translate them back and passes over all that it does not know (huggingface/transformers#48805).
+        saved = type(self.model).from_pretrained(checkpoint, dtype=self.model.dtype)
+        self.model.load_state_dict(saved.state_dict())
 
     def _save_checkpoint(self, model, trial):
         super()._save_checkpoint(model, trial)

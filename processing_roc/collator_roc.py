@@ -77,7 +77,7 @@ class PictureTable:
         if place is None:
             return None
         buffer = self._pixels.data.column("pixels")[place].as_buffer()
-        return np.frombuffer(buffer, dtype=np.uint8).reshape(self.shape)
+        return np.frombuffer(memoryview(buffer).toreadonly(), dtype=np.uint8).reshape(self.shape)
 
 
 def _scan(rows: datasets.Dataset) -> Iterable[tuple[str | None, bool]]:

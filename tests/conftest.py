@@ -9,7 +9,6 @@ from data_scripts.demo import build_demo_tokenizer, demo_image_processor
 from modeling_roc import RocConfig, RocModel
 from processing_roc import RocProcessor
 
-
 RELATIONS = {
     "none": ["Nothing ties head and tail."],
     "/per/org/member_of": ["The head belongs to the tail.", "The tail is a group and the head is in it."],

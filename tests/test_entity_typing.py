@@ -152,3 +152,11 @@ def test_a_model_with_labels_that_are_no_types_is_refused(tmp_path):
     BertConfig(num_labels=2).save_pretrained(tmp_path)
     with pytest.raises(TaggerError, match="label 'LABEL_0' has no type word"):
         load_tagger(f"hf:{tmp_path}")
+
+
+def test_processes_can_tag_after_the_model_has_run_in_this_one(tiny_tagger):
+    tagger = load_tagger(f"hf:{tiny_tagger}")
+    tagger.tag([["ana"]] * 300)
+    rows = rows_of("anabel roy in oslo", "ana in oslo")
+    type_rows(rows, tagger, "train", num_proc=2)
+    assert [(row["head"]["type"], row["tail"]["type"]) for row in rows] == [("person", "location")] * 2

@@ -72,6 +72,17 @@ def test_foreign_weights_or_a_touched_memory_are_noticed(make_model, batch):
     assert torch.allclose(answers(model, batch), answers(other, batch), atol=1e-5)
 
 
+def test_inference_mode(make_model, batch, processor):
+    """Tensors made in inference mode have no version counter; staleness is seen all the same."""
+    with torch.inference_mode():
+        model = make_model()
+        before = model(**batch).logits
+        model.text_encoder.embeddings.word_embeddings.weight.mul_(2)
+        model.add_relation("new", "Head likes tail.", processor)
+        assert model(**batch).logits.shape == (4, 4)
+    assert before.isfinite().all()
+
+
 def test_descriptions_edited_in_the_config_file_are_refused(make_model, batch, processor, tmp_path):
     make_model().save_pretrained(tmp_path)
     path = tmp_path / "config.json"
@@ -123,15 +134,17 @@ def test_a_new_relation_is_retrieved_untrained_by_its_own_vector(make_model, pro
     assert scores.argmax() == len(model.memory.embeds) - 1 and new == 3
 
 
-def test_prototypes_stand_for_the_negative_relation(make_model, batch, processor, tmp_path):
-    model = make_model(num_negative_prototypes=2)
+def test_the_threshold_stands_for_the_negative_relation(make_model, batch, processor, tmp_path):
+    model = make_model(learn_negative_threshold=True)
     assert len(model.memory.embeds) == 3  # the negative relation's description is not in the memory
     before = answers(model, batch)
-    model.set_relations({"a": "Head likes tail.", "none": "Nothing."}, processor)
+    model.set_relations({"a": "Head likes tail.", "none": "Nothing.", "b": "Head is tail."}, processor)
     batch = {**batch, "labels": None}
     assert torch.allclose(answers(model, batch)[:, 1], before[:, 0], atol=1e-5)
     model.save_pretrained(tmp_path)
     assert torch.equal(answers(RocModel.from_pretrained(tmp_path), batch), answers(model, batch))
+    model.remove_relation("none", processor)
+    assert answers(model, batch).shape == (4, 2)
 
 
 def test_nonsense_is_refused_and_changes_nothing(make_model, batch, processor):
@@ -147,7 +160,7 @@ def test_nonsense_is_refused_and_changes_nothing(make_model, batch, processor):
     with pytest.raises(ValueError, match="negative_relation"):
         model.set_relations({"a": "Head likes tail."}, processor, negative_relation="b")
     with pytest.raises(ValueError, match="besides the negative one"):
-        make_model(num_negative_prototypes=1).set_relations({"none": "Nothing."}, processor)
+        make_model(learn_negative_threshold=True).set_relations({"none": "Nothing."}, processor)
     with pytest.raises(ValueError, match="max_length"):
         model.set_relations({"a": "word " * 500}, processor)
     assert torch.equal(answers(model, batch), before)

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 SETTINGS = [
     {},
     {"own_relation_encoder": True},
-    {"num_negative_prototypes": 2},
+    {"learn_negative_threshold": True},
     {"relation_aggregation": "logsumexp", "learn_temperature": True},
     {"objective": "classification"},
 ]

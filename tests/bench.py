@@ -1,0 +1,211 @@
+# Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
+"""
+`make bench`: what ROC costs over its floor, as ratios. No absolute time is printed: machines differ and are noisy.
+
+The floor is the model's own text encoder, vision encoder and fusion layers called bare on the same batch, with a
+linear layer on top. Encoders: 6 layers of width 384 each, random weights; text lengths like MNRE's. What is compared
+runs in turn, and the median over rounds counts.
+"""
+
+import io
+import statistics
+import sys
+import tempfile
+import time
+
+import numpy as np
+import torch
+from datasets import Dataset, Features, Image, Value
+from PIL import Image as PillowImage
+from torch.nn import functional as F
+from transformers import BertConfig, ViTConfig, ViTImageProcessorPil
+from transformers.masking_utils import create_bidirectional_mask
+
+from data_scripts.demo import build_demo_tokenizer
+from modeling_roc import RocConfig, RocModel
+from modeling_roc.memory_roc import RelationMemory
+from processing_roc import RocProcessor
+from processing_roc.collator_roc import PictureTable, RocDataCollator
+
+BATCH, ROUNDS = 16, 7
+random = np.random.default_rng(0)
+
+
+def compare(**calls) -> dict[str, float]:
+    """Median seconds of each call; they run in turn, after one round to warm up."""
+    seconds = {name: [] for name in calls}
+    for _ in range(ROUNDS + 1):
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call()
+            seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values[1:]) for name, values in seconds.items()}
+
+
+def text_lengths(count: int) -> np.ndarray:
+    """Like MNRE with markers and type words: 35 on average, 59 at most."""
+    return random.normal(35, 9, count).round().clip(15, 59).astype(int)
+
+
+def token_ids(lengths: np.ndarray, pad: int) -> torch.Tensor:
+    ids = torch.full((len(lengths), int(max(lengths))), pad)
+    for row, length in enumerate(lengths):
+        ids[row, :length] = torch.from_numpy(random.integers(5, 30000, length))
+    return ids
+
+
+def make_model(num_relations: int, descriptions_each: int = 3) -> RocModel:
+    relations = {f"relation {i}": ["text"] * descriptions_each for i in range(num_relations)}
+    model = RocModel(
+        RocConfig(
+            text_config=BertConfig(
+                hidden_size=384, num_hidden_layers=6, num_attention_heads=12, intermediate_size=1536
+            ),
+            vision_config=ViTConfig(
+                hidden_size=384, num_hidden_layers=6, num_attention_heads=12, intermediate_size=1536, patch_size=32
+            ),
+            relation_descriptions=relations,
+        )
+    )
+    ids = token_ids(text_lengths(num_relations * descriptions_each), pad=-1)
+    model.config.relation_length = ids.shape[1]
+    model.memory = RelationMemory(model.config, ids)
+    embeds = F.normalize(torch.randn(len(ids), model.config.projection_dim), dim=-1)
+    model.memory.store(embeds, model._relation_weights())
+    return model
+
+
+def make_batch(pairs_per_picture: int = 1, pad_to: int | None = None, lengths=None) -> dict[str, torch.Tensor]:
+    ids = token_ids(text_lengths(BATCH) if lengths is None else lengths, pad=0)
+    if pad_to is not None:
+        ids = F.pad(ids, (0, pad_to - ids.shape[1]))
+    num_images = -(-BATCH // pairs_per_picture)
+    return {
+        "input_ids": ids,
+        "attention_mask": (ids > 0).long(),
+        "head_index": torch.full((BATCH,), 1),
+        "tail_index": torch.full((BATCH,), 8),
+        "pixel_values": torch.randn(num_images, 3, 224, 224),
+        "image_index": torch.arange(BATCH) // pairs_per_picture,
+        "labels": torch.from_numpy(random.integers(0, 23, BATCH)),
+    }
+
+
+def floor_logits(model: RocModel, head: torch.nn.Linear, batch: dict) -> torch.Tensor:
+    sequence = model.text_encoder(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])[0]
+    patches = model.vision_encoder(pixel_values=batch["pixel_values"])[0][batch["image_index"]]
+    sequence = torch.cat([sequence, patches], dim=1)
+    mask = F.pad(batch["attention_mask"], (0, patches.shape[1]), value=1)
+    mask = create_bidirectional_mask(model.config.fusion_encoder_config, sequence, mask)
+    return head(model.fusion(sequence, attention_mask=mask)[0][:, 0])
+
+
+def training_step(logits, batch, parameters):
+    F.cross_entropy(logits, batch["labels"]).backward()
+    for parameter in parameters:
+        parameter.grad = None
+
+
+def bench_training():
+    print("Training step (forward and backward, 23 relations × 3 descriptions), over the floor")
+    model = make_model(23).train()
+    head, batch = torch.nn.Linear(384, 23), make_batch()
+    parameters = [*model.parameters(), *head.parameters()]
+
+    def roc(update):
+        training_step(model(**{**batch, "labels": None}, update_relations=update).logits, batch, parameters)
+
+    seconds = compare(
+        floor=lambda: training_step(floor_logits(model, head, batch), batch, parameters),
+        encoding=lambda: roc(True),
+        between=lambda: roc(False),
+    )
+    for every in (1, 4, 8, 16):
+        mean = (seconds["encoding"] + (every - 1) * seconds["between"]) / every
+        print(f"  descriptions encoded with gradient every {every:2d} steps: {mean / seconds['floor']:.2f}")
+    return seconds["between"]
+
+
+def bench_inference():
+    print("Inference step, over the floor; share of the memory (scores and aggregation) in it")
+    bench_memory(23, 3)
+    bench_memory(1_000, 1)
+    bench_memory(10_000, 1)
+
+
+@torch.inference_mode()
+def bench_memory(num_relations: int, descriptions_each: int):
+    model = make_model(num_relations, descriptions_each).eval()
+    head, batch = torch.nn.Linear(384, num_relations), {**make_batch(), "labels": None}
+    features = model.get_pair_features(**{name: value for name, value in batch.items() if name != "labels"})
+    seconds = compare(
+        floor=lambda: floor_logits(model, head, batch),
+        roc=lambda: model(**batch),
+        memory=lambda: model.retrieve(features),
+    )
+    ratio, share = seconds["roc"] / seconds["floor"], seconds["memory"] / seconds["roc"]
+    print(f"  {num_relations:6,} relations: {ratio:.2f}, memory {share:.1%}")
+
+
+@torch.inference_mode()
+def bench_pictures():
+    print(f"Inference of {BATCH} pairs that share pictures, over one picture a pair")
+    model = make_model(23).eval()
+    batches = {str(n): {**make_batch(pairs_per_picture=n), "labels": None} for n in (1, 4, 12)}
+    seconds = compare(**{name: lambda batch=batch: model(**batch) for name, batch in batches.items()})
+    for name in batches:
+        print(f"  {name:>2} pairs a picture: {seconds[name] / seconds['1']:.2f}")
+
+
+@torch.inference_mode()
+def bench_padding():
+    print("Text only: padding to the longest of the batch, over padding to a fixed length")
+    model = make_model(23).eval()
+    random_lengths, sorted_lengths = text_lengths(BATCH), np.sort(text_lengths(BATCH * 16))[: BATCH * 8 : 8]
+    sorted_lengths = np.full(BATCH, int(np.median(sorted_lengths)))
+    pictures = ("pixel_values", "image_index")
+    batches = {
+        "fixed 128": make_batch(pad_to=128, lengths=random_lengths),
+        "longest of a random batch": make_batch(lengths=random_lengths),
+        "batch of like length": make_batch(lengths=sorted_lengths),
+    }
+    batches = {name: {k: v for k, v in b.items() if k not in pictures} for name, b in batches.items()}
+    seconds = compare(**{name: lambda batch=batch: model(**batch) for name, batch in batches.items()})
+    for name in list(batches)[1:]:
+        print(f"  {name}: {seconds[name] / seconds['fixed 128']:.2f}")
+
+
+def bench_loading(step_seconds: float):
+    print("Data loading: 800 × 600 JPEGs, 16 pairs of 10 pictures a batch")
+    processor = RocProcessor(ViTImageProcessorPil(), build_demo_tokenizer())
+    buffer = io.BytesIO()
+    noise = random.integers(0, 255, (60, 80, 3), dtype=np.uint8)
+    PillowImage.fromarray(noise).resize((800, 600)).save(buffer, format="JPEG", quality=90)
+    jpeg = {"bytes": buffer.getvalue(), "path": None}
+    features = Features({"image": Image(), "image_id": Value("string")})
+    rows = Dataset.from_dict({"image": [jpeg] * 10, "image_id": [str(i) for i in range(10)]}, features=features)
+    examples = [
+        {"input_ids": [5] * int(n), "head_index": 1, "tail_index": 3, "labels": 0, "image_id": str(i % 10)}
+        for i, n in enumerate(text_lengths(BATCH))
+    ]
+    with tempfile.TemporaryDirectory() as cache:
+        rows.save_to_disk(cache)
+        collate = RocDataCollator(processor, PictureTable(processor, [Dataset.load_from_disk(cache)]))
+        pictures = [buffer.getvalue()] * BATCH
+        seconds = compare(collate=lambda: collate(examples), decode=lambda: processor.prepare_pictures(pictures))
+    print(f"  collating a batch, over a training step: {seconds['collate'] / step_seconds:.1%}")
+    print(f"  decoding for every pair in every epoch would add: {seconds['decode'] / step_seconds:.1%}")
+
+
+def main():
+    torch.manual_seed(0)
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, batch {BATCH}, median of {ROUNDS}\n")
+    step_seconds = bench_training()
+    bench_inference()
+    bench_pictures()
+    bench_padding()
+    bench_loading(step_seconds)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,402 @@
+# Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
+"""`train.py` as people run it: what it leaves, what it refuses, several processes, and a run that was killed."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import datasets
+import pytest
+import torch
+import yaml
+from datasets import load_dataset
+from safetensors.torch import load_file
+from transformers import BertConfig, BertModel, ViTConfig, ViTModel
+
+import train
+from data_scripts.convert import write_split
+from data_scripts.demo import build_demo_tokenizer, demo_image_processor, load_demo, load_demo_descriptions
+from data_scripts.descriptions import write_descriptions
+
+ROOT = Path(__file__).parents[1]
+SHAPE = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+
+
+def write_demo_folder(folder, **sizes):
+    """A small part of the demo set, as the converters write a data set."""
+    (folder / "data").mkdir(parents=True)
+    for split, rows in load_demo(**sizes).items():
+        names, rows = rows.features["relation"].names, rows.to_list()
+        for row in rows:
+            path = folder.parent / f"{row['image_id']}.png"
+            path.write_bytes(row["image"]["bytes"])
+            row["image"] = str(path)
+        write_split(rows, names, folder / "data", split, folder.parent)
+    write_descriptions(load_demo_descriptions(), folder / "relation_descriptions.json")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with a small data set, tiny encoders with random weights and a configuration of one epoch."""
+    place = tmp_path_factory.mktemp("place")
+    write_demo_folder(place / "dataset", num_train=48, num_validation=18, num_test=18)
+    tokenizer = build_demo_tokenizer()
+    for name, dropout in (("text", 0.0), ("text_with_dropout", 0.1)):
+        torch.manual_seed(0)
+        dropouts = {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
+        BertModel(BertConfig(vocab_size=len(tokenizer), **SHAPE, **dropouts)).save_pretrained(place / name)
+        tokenizer.save_pretrained(place / name)
+    ViTModel(ViTConfig(image_size=64, patch_size=32, **SHAPE)).save_pretrained(place / "vision")
+    demo_image_processor().save_pretrained(place / "vision")
+    settings = {
+        "dataset_name": str(place / "dataset"),
+        "text_model_name_or_path": str(place / "text"),
+        "vision_model_name_or_path": str(place / "vision"),
+        "output_dir": "out",
+        "do_train": True,
+        "do_eval": True,
+        "do_predict": True,
+        "num_train_epochs": 1,
+        "per_device_train_batch_size": 8,
+        "learning_rate": "1e-3",
+        "projection_dim": 16,
+        "pair_dropout": 0,
+        "eval_strategy": "epoch",
+        "save_strategy": "epoch",
+        "load_best_model_at_end": True,
+        "logging_steps": 1,
+        "report_to": ["none"],
+        "disable_tqdm": True,
+    }
+    (place / "config.yaml").write_text(yaml.safe_dump(settings))
+    return place
+
+
+def launch(place, cwd, *arguments, num_processes=1):
+    """
+    Starts `accelerate launch train.py` in `cwd`, in a process group of its own.
+
+    Several processes are started by torchrun: on a CPU, accelerate's launcher wants MPI for that and otherwise
+    starts one process, whatever `--num_processes` says.
+    """
+    environment = {
+        **os.environ,
+        "HF_HOME": str(place / "hf_home"),
+        "HF_HUB_OFFLINE": "1",
+        "OMP_NUM_THREADS": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+    if num_processes == 1:
+        launcher = ["accelerate.commands.launch", "--cpu", "--num_processes", "1", "--num_machines", "1"]
+        launcher += ["--mixed_precision", "no", "--dynamo_backend", "no"]
+    else:
+        launcher = ["torch.distributed.run", "--standalone", "--nproc_per_node", str(num_processes)]
+        arguments = ("--use_cpu", "true", *arguments)
+    return subprocess.Popen(
+        [sys.executable, "-m", *launcher, *map(str, [ROOT / "train.py", place / "config.yaml", *arguments])],
+        cwd=cwd,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def finish(process) -> str:
+    output, _ = process.communicate()
+    assert process.returncode == 0, output[-5000:]
+    return output
+
+
+@pytest.fixture
+def run(place, tmp_path, monkeypatch):
+    """Runs train.py within this process, in a temporary folder, on one thread as `launch` does."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", place / "cache")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+
+    def run(*arguments, config=place / "config.yaml"):
+        monkeypatch.setattr(sys, "argv", ["train.py", str(config), *map(str, arguments)])
+        train.main()
+        return tmp_path
+
+    yield run
+    torch.set_num_threads(threads)
+
+
+def read_json(path):
+    return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def assert_same_weights(file, other):
+    weights, others = load_file(file), load_file(other)
+    assert weights.keys() == others.keys()
+    different = [name for name, value in weights.items() if not torch.equal(value, others[name])]
+    assert different == []
+
+
+@pytest.fixture(scope="module")
+def trained(place):
+    """(folder, output) of one run with everything on its defaults, but another learning rate than the file's."""
+    folder = place / "trained"
+    folder.mkdir()
+    output = finish(launch(place, folder, "--learning_rate", "2e-3", "--num_train_epochs", "2"))
+    return folder / "out", output
+
+
+def test_a_run_leaves_metrics_predictions_and_tables(place, trained):
+    out, output = trained
+    everything = read_json(out / "all_results.json")
+    for split in ("eval", "test"):
+        results = read_json(out / f"{split}_results.json")
+        for name in ("accuracy", "micro_precision", "micro_recall", "micro_f1", "macro_f1"):
+            assert 0 <= results[f"{split}_{name}"] <= 1
+            assert everything[f"{split}_{name}"] == results[f"{split}_{name}"]
+        rows = load_dataset(str(place / "dataset"), cache_dir=str(place / "cache"))[
+            {"eval": "validation", "test": "test"}[split]
+        ]
+        lines = [json.loads(line) for line in (out / f"{split}_predictions.jsonl").read_text().splitlines()]
+        assert [line["id"] for line in lines] == list(rows["id"])
+        names = rows.features["relation"].names
+        assert [line["gold"] for line in lines] == [names[label] for label in rows["relation"]]
+        right = sum(line["gold"] == line["predicted"] for line in lines)
+        assert results[f"{split}_accuracy"] == pytest.approx(right / len(lines))
+        table = read_json(out / f"{split}_per_relation.json")
+        assert [row["relation"] for row in table] == names and sum(row["support"] for row in table) == len(lines)
+        assert (out / f"{split}_confusion_matrix.png").read_bytes().startswith(b"\x89PNG")
+        assert f"{split}, by relation\n| relation" in output
+    assert read_json(out / "train_results.json")["train_loss"] > 0
+    answer = output[output.index("One answered example") :]
+    assert all(line in answer for line in ("  text: ", "  head: ", "  tail: ", "  picture: test-", "  gold: "))
+
+
+def test_the_command_line_wins_over_the_file(trained):
+    history = read_json(trained[0] / "trainer_state.json")["log_history"]
+    assert history[0]["learning_rate"] == 2e-3
+    assert [entry["epoch"] for entry in history if "eval_micro_f1" in entry] == [1, 2]
+
+
+def test_a_trained_model_is_evaluated_with_the_same_metrics(run, trained):
+    arguments = ("--model_name_or_path", trained[0], "--do_train", "false", "--do_eval", "false")
+    out = run(*arguments, "--eval_strategy", "no", "--load_best_model_at_end", "false") / "out"
+    before, after = (read_json(folder / "test_results.json") for folder in (trained[0], out))
+    for name in ("accuracy", "micro_precision", "micro_recall", "micro_f1", "macro_f1"):
+        assert after[f"test_{name}"] == before[f"test_{name}"]
+    assert after["test_loss"] == pytest.approx(before["test_loss"], abs=1e-5)
+    assert not (out / "eval_results.json").exists()
+    lines, others = ((folder / "test_predictions.jsonl").read_text().splitlines() for folder in (trained[0], out))
+    assert [json.loads(line)["predicted"] for line in lines] == [json.loads(line)["predicted"] for line in others]
+
+
+def test_other_descriptions_reach_a_trained_model(run, trained, tmp_path):
+    content = load_demo_descriptions()
+    for label, relation in content["relations"].items():
+        relation["descriptions"] = [f"Head and tail : {label.strip('/').replace('/', ' ')} ."]
+    write_descriptions(content, tmp_path / "own.json")
+    arguments = ("--model_name_or_path", trained[0], "--do_train", "false", "--relations_file", tmp_path / "own.json")
+    out = run(*arguments) / "out"
+    before, after = (read_json(folder / "test_results.json") for folder in (trained[0], out))
+    assert before["test_loss"] != pytest.approx(after["test_loss"], abs=1e-4)
+
+
+def test_a_used_output_folder_is_refused(run, trained):
+    with pytest.raises(ValueError, match="holds an earlier run.*--resume_from_checkpoint true.*another --output_dir"):
+        run("--output_dir", trained[0])
+
+
+def test_a_used_output_folder_without_checkpoints_is_refused_too(run):
+    once = ("--max_steps", "1", "--eval_strategy", "no", "--load_best_model_at_end", "false", "--save_strategy", "no")
+    run(*once, "--do_eval", "false", "--do_predict", "false")
+    with pytest.raises(ValueError, match=r"holds an earlier run \(out/model.safetensors\)"):
+        run(*once)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "files"),
+    [
+        (("--objective", "classification"), ["classifier"]),
+        (("--use_images", "false", "--relation_text", "labels"), ["relation_projection"]),
+        (("--use_entity_types", "false", "--share_relation_encoder", "false"), ["relation_encoder", "vision_encoder"]),
+        (("--relation_update_steps", "0", "--share_relation_encoder", "false"), ["relation_encoder"]),
+        (("--learn_negative_threshold", "true", "--learn_temperature", "true"), ["negative_threshold"]),
+        (
+            ("--bf16", "true", "--use_cpu", "true", "--activation_checkpointing", "true", "--train_fraction", "0.5"),
+            ["vision_encoder"],
+        ),
+    ],
+)
+def test_variants_train_and_their_models_can_be_evaluated(run, arguments, files):
+    out = run("--max_steps", "2", *arguments) / "out"
+    weights = load_file(out / "model.safetensors")
+    for name in files:
+        assert any(key.startswith(name) for key in weights)
+    assert any(key.startswith("vision_encoder") for key in weights) == ("--use_images" not in arguments)
+    before = read_json(out / "test_results.json")
+    again = ("--model_name_or_path", out, "--output_dir", "again", "--do_train", "false", *arguments)
+    after = read_json(run(*again).joinpath("again", "test_results.json"))
+    assert after["test_micro_f1"] == before["test_micro_f1"]
+    assert after["test_loss"] == pytest.approx(before["test_loss"], rel=1e-2 if "--bf16" in arguments else 1e-5)
+
+
+def test_what_cannot_be_done_is_said_before_anything_is_done(run, place, tmp_path):
+    with pytest.raises(ValueError, match="nothing to do"):
+        config = tmp_path / "config.yaml"
+        config.write_text(f"dataset_name: {place / 'dataset'}\n")
+        run(config=config)
+    with pytest.raises(Exception, match="no/such/dataset"):
+        run("--dataset_name", "no/such/dataset")
+    with pytest.raises(ValueError, match="train_fraction"):
+        run("--train_fraction", "1.5")
+    with pytest.raises(ValueError, match="name a text encoder"):
+        config.write_text(f"dataset_name: {place / 'dataset'}\ndo_predict: true\nreport_to: none\n")
+        run(config=config)
+    content = load_demo_descriptions()
+    del content["relations"]["/per/per/peer"]
+    write_descriptions(content, tmp_path / "fewer.json")
+    with pytest.raises(ValueError, match=r"no description for the relations \['/per/per/peer'\]"):
+        run("--relations_file", tmp_path / "fewer.json")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_split_is_named(run, place, tmp_path):
+    folder = write_demo_folder(tmp_path / "part" / "dataset", num_train=8, num_validation=4, num_test=4)
+    (folder / "data" / "validation-00000-of-00001.parquet").unlink()
+    with pytest.raises(ValueError, match="has no validation split, only train, test: turn off.*--do_eval"):
+        run("--dataset_name", folder)
+    arguments = ("--do_eval", "false", "--eval_strategy", "no", "--load_best_model_at_end", "false")
+    out = run("--dataset_name", folder, *arguments, "--save_strategy", "no") / "out"
+    assert (out / "test_results.json").exists() and not (out / "eval_results.json").exists()
+
+
+def test_unlabelled_rows_are_predicted(run, trained, place, tmp_path):
+    rows = load_dataset(str(place / "dataset"), cache_dir=str(place / "cache"))["test"]
+    folder = tmp_path / "unlabelled"
+    (folder / "data").mkdir(parents=True)
+    rows.map(lambda row: {"relation": None}, features=rows.features).to_parquet(folder / "data" / "test-0.parquet")
+    write_descriptions(load_demo_descriptions(), folder / "relation_descriptions.json")
+    arguments = ("--model_name_or_path", trained[0], "--do_train", "false", "--do_eval", "false")
+    out = run("--dataset_name", folder, *arguments, "--eval_strategy", "no", "--load_best_model_at_end", "false")
+    lines = [json.loads(line) for line in (out / "out" / "test_predictions.jsonl").read_text().splitlines()]
+    before = [json.loads(line) for line in (trained[0] / "test_predictions.jsonl").read_text().splitlines()]
+    assert [line["predicted"] for line in lines] == [line["predicted"] for line in before]
+    assert {line["gold"] for line in lines} == {None}
+    assert "test_micro_f1" not in read_json(out / "out" / "test_results.json")
+
+
+def parse(tmp_path, content, *arguments):
+    path = tmp_path / "config.yaml"
+    path.write_text(content)
+    return train.parse_arguments([str(path), *arguments])
+
+
+def test_values_in_the_file_mean_what_they_say(tmp_path):
+    content = (
+        "output_dir: out\ndo_train: yes\nuse_images: false\nlearn_temperature: 'true'\nlearning_rate: 1e-5\n"
+        "label_names: [labels]\nreport_to: none\nadam_beta1: .8\nmax_steps: -1\n"
+        "lr_scheduler_type: cosine_with_min_lr\nlr_scheduler_kwargs: {min_lr: 0.1}\n"
+    )
+    model_args, data_args, args = parse(tmp_path, content, "--adam_beta1", "0.7", "--no_share_relation_encoder")
+    assert (args.do_train, data_args.use_images, model_args.learn_temperature) == (True, False, True)
+    assert (args.learning_rate, args.adam_beta1, args.max_steps) == (1e-5, 0.7, -1)
+    assert args.label_names == ["labels"] and args.lr_scheduler_kwargs == {"min_lr": 0.1}
+    assert not model_args.share_relation_encoder
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("learning_rat: 1.0e-3\n", r"not used by the HfArgumentParser: \['--learning_rat=0.001'\]"),
+        ("objective: ranking\n", "invalid choice: 'ranking'"),
+        ("seed: some\n", "invalid int value: 'some'"),
+        ("vision_model_name_or_path:\n", "vision_model_name_or_path has no value"),
+        ("- learning_rate\n", "must hold settings"),
+    ],
+)
+def test_a_wrong_file_is_refused(tmp_path, capsys, content, message):
+    with pytest.raises((SystemExit, ValueError)) as refusal:
+        parse(tmp_path, content)
+    assert re.search(message, str(refusal.value) + capsys.readouterr().err)
+
+
+def test_the_demo_brings_its_settings_to_the_demo_only():
+    assert train.parse_arguments([])[2].do_train
+    assert train.parse_arguments(["--dataset_name=demo"])[1].dataset_name == "demo"
+    for arguments in (["--dataset_name", "other"], ["--dataset_name=other"]):
+        _, data_args, args = train.parse_arguments(arguments)
+        assert data_args.dataset_name == "other" and args.num_train_epochs == 3 and not args.do_train
+
+
+def losses(folder) -> list[tuple[float, float]]:
+    history = read_json(folder / "trainer_state.json")["log_history"]
+    return [(entry["loss"], entry["grad_norm"]) for entry in history if "loss" in entry]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--share_relation_encoder", "false", "--relation_update_steps", "2"),
+        pytest.param((), marks=pytest.mark.slow),
+        pytest.param(("--gradient_accumulation_steps", "2"), marks=pytest.mark.slow),
+    ],
+)
+def test_two_processes_learn_as_one(run, place, tmp_path, arguments):
+    arguments = (*arguments, "--num_train_epochs", "2", "--do_eval", "false")
+    both = launch(
+        place, tmp_path, "--output_dir", "two", "--per_device_train_batch_size", "4", *arguments, num_processes=2
+    )
+    one = losses(run("--output_dir", "one", *arguments) / "one")
+    finish(both)
+    assert len(one) >= 6
+    for step, (loss, other) in enumerate(zip(one, losses(tmp_path / "two"), strict=True)):
+        assert other == pytest.approx(loss, rel=1e-4), step
+    results = [read_json(tmp_path / name / "test_results.json") for name in ("one", "two")]
+    assert results[0]["test_loss"] == pytest.approx(results[1]["test_loss"], rel=1e-3)
+    assert len((tmp_path / "two" / "test_predictions.jsonl").read_text().splitlines()) == 18
+
+
+LONG = ("--num_train_epochs", "8", "--save_strategy", "steps", "--save_steps", "10", "--eval_strategy", "no")
+LONG += ("--load_best_model_at_end", "false", "--do_eval", "false", "--relation_update_steps", "3")
+
+
+def kill_after(checkpoint: Path, process):
+    """Kills a run, launcher and all, as soon as a checkpoint is complete."""
+    while not (checkpoint / "trainer_state.json").exists():
+        assert process.poll() is None, process.communicate()[0][-5000:]
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert not (checkpoint.parent / "all_results.json").exists()
+
+
+def test_a_killed_run_that_is_resumed_ends_with_the_same_weights(run, place, tmp_path):
+    """With dropout, in the middle of an epoch, and while description vectors are kept for three steps."""
+    arguments = (*LONG, "--text_model_name_or_path", place / "text_with_dropout", "--pair_dropout", "0.1")
+    broken = launch(place, tmp_path, "--output_dir", "broken", *arguments)
+    run("--output_dir", "whole", *arguments)
+    kill_after(tmp_path / "broken" / "checkpoint-10", broken)
+    (tmp_path / "broken" / "checkpoint-999").mkdir()  # what a kill in the middle of saving leaves
+    run("--output_dir", "broken", *arguments, "--resume_from_checkpoint", "true")
+    assert_same_weights(tmp_path / "whole" / "model.safetensors", tmp_path / "broken" / "model.safetensors")
+    assert losses(tmp_path / "whole") == losses(tmp_path / "broken")
+
+
+@pytest.mark.slow
+def test_two_processes_resume_within_an_epoch(place, tmp_path):
+    arguments = (*LONG, "--per_device_train_batch_size", "4")
+    finish(launch(place, tmp_path, "--output_dir", "whole", *arguments, num_processes=2))
+    kill_after(
+        tmp_path / "broken" / "checkpoint-10",
+        launch(place, tmp_path, "--output_dir", "broken", *arguments, num_processes=2),
+    )
+    resumed = (*arguments, "--resume_from_checkpoint", "true")
+    finish(launch(place, tmp_path, "--output_dir", "broken", *resumed, num_processes=2))
+    for (loss, _), (other, _) in zip(losses(tmp_path / "whole"), losses(tmp_path / "broken"), strict=True):
+        assert loss == pytest.approx(other, rel=1e-4)

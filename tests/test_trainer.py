@@ -1,0 +1,267 @@
+# Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
+"""The Trainer: exact accumulation, learning rates by group, the memory's upkeep, the best checkpoint."""
+
+import json
+import random
+
+import pytest
+import torch
+from datasets import Dataset
+from PIL import Image
+from torch import nn
+from transformers import EarlyStoppingCallback
+
+from data_scripts.schema import dataset_features
+from modeling_roc import RocModel, RocTrainer, RocTrainingArguments, get_last_complete_checkpoint
+from processing_roc.collator_roc import PictureTable, RocDataCollator
+
+PLAIN = {
+    "use_cpu": True,
+    "report_to": "none",
+    "disable_tqdm": True,
+    "save_strategy": "no",
+    "optim": "sgd",
+    "learning_rate": 0.1,
+    "lr_scheduler_type": "constant",
+    "per_device_train_batch_size": 8,
+    "max_steps": 3,
+    "logging_steps": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def rows():
+    """24 rows: posts of 3 to 20 words, six pictures and rows without, every fifth row unlabelled."""
+    rng = random.Random(0)
+    names, labels = ["Maya", "Noah", "Lisbon"], ["none", "/per/org/member_of", "/per/per/peer"]
+    pictures = [Image.new("RGB", (32, 32), (40 * i, 255 - 40 * i, 128)) for i in range(6)]
+    data = []
+    for number in range(24):
+        tokens = [*rng.sample(names, 2), *rng.choices(["good", "day", "photo"], k=rng.randint(1, 18))]
+        picture = rng.choice([None, *range(6)])
+        mentions = [
+            {"name": tokens[i], "kind": "text", "start": i, "end": i + 1, "box": None, "type": "person"}
+            for i in (0, 1)
+        ]
+        data.append({
+            "id": str(number),
+            "image": None if picture is None else pictures[picture],
+            "image_id": None if picture is None else f"{picture}.jpg",
+            "tokens": tokens,
+            "head": mentions[0],
+            "tail": mentions[1],
+            "objects": [],
+            "relation": None if number % 5 == 4 else rng.choice(labels),
+        })  # fmt: skip
+    return Dataset.from_list(data, features=dataset_features(labels))
+
+
+@pytest.fixture
+def make_trainer(make_model, processor, rows, tmp_path):
+    """Builds a trainer of a tiny model without dropout; keyword arguments go to its training arguments."""
+    encoded = processor(text=rows["tokens"][:], head=rows["head"][:], tail=rows["tail"][:])
+    columns = {name: encoded[name] for name in ("input_ids", "head_index", "tail_index")}
+    prepared = Dataset.from_dict({**columns, "labels": rows["relation"][:], "image_id": rows["image_id"][:]})
+    collator = RocDataCollator(processor, PictureTable(processor, [rows]))
+
+    def make(model=None, callbacks=None, compute_metrics=None, **settings):
+        model = make_model(pair_dropout=0.0) if model is None else model
+        for module in model.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = 0.0
+        return RocTrainer(
+            model=model,
+            args=RocTrainingArguments(**{"output_dir": str(tmp_path / "out"), **PLAIN, **settings}),
+            data_collator=collator,
+            train_dataset=prepared,
+            eval_dataset=prepared,
+            processing_class=processor,
+            compute_metrics=compute_metrics,
+            callbacks=callbacks,
+        )
+
+    return make
+
+
+def record_encodings(trainer) -> list[tuple[int, bool]]:
+    """(optimizer step, with gradient?) of each time that training encodes the descriptions, from now on."""
+    seen, model = [], trainer.model
+    encode = model.get_relation_features
+
+    def recorded(input_ids):
+        seen.append((trainer.state.global_step, torch.is_grad_enabled()))
+        return encode(input_ids)
+
+    model.get_relation_features = recorded
+    return seen
+
+
+@pytest.mark.parametrize("relation_update_steps", [1, 2])
+def test_accumulation_is_exact(make_trainer, relation_update_steps):
+    """One batch of 8 and micro-batches of 2, where labelled pairs are spread unevenly, train the same weights."""
+    trained, losses = [], []
+    for batch_size, accumulation in ((8, 1), (2, 4)):
+        trainer = make_trainer(
+            per_device_train_batch_size=batch_size,
+            gradient_accumulation_steps=accumulation,
+            relation_update_steps=relation_update_steps,
+        )
+        untrained = {name: value.clone() for name, value in trainer.model.named_parameters()}
+        trainer.train()
+        trained.append(dict(trainer.model.named_parameters()))
+        losses.append([entry["loss"] for entry in trainer.state.log_history if "loss" in entry])
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+    for name, value in trained[0].items():
+        assert torch.allclose(value, trained[1][name], atol=1e-6), name
+    assert not torch.allclose(trained[0]["pair_projection.weight"], untrained["pair_projection.weight"], atol=1e-4)
+
+
+def test_an_optimizer_step_without_any_label_changes_nothing(make_trainer):
+    trainer = make_trainer(max_steps=1)
+    before = {name: value.clone() for name, value in trainer.model.named_parameters()}
+    trainer.train_dataset = trainer.train_dataset.map(lambda row: {"labels": None})
+    trainer.train()
+    for name, value in trainer.model.named_parameters():
+        assert torch.equal(value, before[name]), name
+
+
+def test_learning_rates_and_decay_are_what_was_asked_for(make_trainer, make_model):
+    model = make_model(own_relation_encoder=True, learn_negative_threshold=True, learn_temperature=True)
+    trainer = make_trainer(model, learning_rate=1e-5, head_learning_rate=1e-3, weight_decay=0.01, optim="adamw_torch")
+    groups = {id(p): group for group in trainer.create_optimizer().param_groups for p in group["params"]}
+    names = {name: groups.pop(id(parameter)) for name, parameter in model.named_parameters()}
+    assert not groups
+    for name, group in names.items():
+        encoder = name.startswith(("text_encoder.", "vision_encoder.", "relation_encoder."))
+        assert group["lr"] == (1e-5 if encoder else 1e-3), name
+        layer_norm = "norm" in name.lower() or name.startswith("vision_projection.1.")
+        plain = name.endswith("bias") or layer_norm or name in ("log_temperature",)
+        assert group["weight_decay"] == (0.0 if plain else 0.01), name
+
+
+@pytest.mark.parametrize(("head_learning_rate", "expected"), [(None, 0.1), (0.0, 0.0)])
+def test_the_heads_learning_rate_follows_the_encoders_only_where_none_is_given(
+    make_trainer, head_learning_rate, expected
+):
+    trainer = make_trainer(head_learning_rate=head_learning_rate)
+    assert {group["lr"] for group in trainer.create_optimizer().param_groups} == {0.1, expected}
+
+
+def test_descriptions_are_encoded_with_gradient_in_every_third_step_only(make_trainer):
+    trainer = make_trainer(
+        relation_update_steps=3, max_steps=7, per_device_train_batch_size=4, gradient_accumulation_steps=2
+    )
+    seen = record_encodings(trainer)
+    trainer.train()
+    assert seen == [(step, True) for step in (0, 0, 3, 3, 6, 6)]
+
+
+def test_a_checkpoint_starts_the_count_anew(make_trainer):
+    trainer = make_trainer(relation_update_steps=3, max_steps=6, save_strategy="steps", save_steps=2)
+    seen = record_encodings(trainer)
+    trainer.train()
+    assert [step for step, with_gradient in seen if with_gradient] == [0, 2, 4]
+
+
+def test_a_frozen_relation_encoder_keeps_its_weights(make_trainer, make_model):
+    trainer = make_trainer(make_model(own_relation_encoder=True, pair_dropout=0.0), relation_update_steps=0)
+    before = {name: value.clone() for name, value in trainer.model.named_parameters()}
+    seen = record_encodings(trainer)
+    trainer.train()
+    assert seen == [(0, False)]
+    unchanged = {name for name, value in trainer.model.named_parameters() if torch.equal(value, before[name])}
+    assert unchanged - {"log_temperature"} == {n for n in before if "relation_encoder." in n}
+
+
+def test_a_shared_relation_encoder_cannot_be_frozen(make_trainer):
+    with pytest.raises(ValueError, match="shared one cannot be frozen"):
+        make_trainer(relation_update_steps=0)
+    with pytest.raises(ValueError, match="relation_update_steps must be 0 or more, got -1"):
+        make_trainer(relation_update_steps=-1)
+
+
+def test_the_evaluation_after_training_uses_a_fresh_memory(make_trainer, tmp_path):
+    trainer = make_trainer()
+    before = trainer.predict(trainer.eval_dataset).predictions
+    trainer.train()
+    after = trainer.predict(trainer.eval_dataset).predictions
+    memory = trainer.model.memory
+    assert torch.allclose(memory.embeds, trainer.model.encode_relations(memory.input_ids), atol=1e-6)
+    assert abs(before - after).max() > 1e-3
+    trainer.save_model()
+    loaded = make_trainer(RocModel.from_pretrained(tmp_path / "out"))
+    assert abs(loaded.predict(loaded.eval_dataset).predictions - after).max() < 1e-5
+
+
+def scripted(scores):
+    """Validation scores as given, whatever the model answers."""
+    remaining = iter(scores)
+    return lambda prediction: {"micro_f1": next(remaining)}
+
+
+def test_the_best_checkpoint_on_validation_is_loaded_at_the_end(make_trainer, tmp_path):
+    trainer = make_trainer(
+        compute_metrics=scripted([0.2, 0.9, 0.5, 0.6]),
+        max_steps=4,
+        eval_strategy="steps",
+        save_strategy="steps",
+        eval_steps=1,
+        save_steps=1,
+        load_best_model_at_end=True,
+    )
+    trainer.train()
+    assert trainer.state.best_metric == 0.9
+    best, last = (RocModel.from_pretrained(tmp_path / "out" / f"checkpoint-{step}") for step in (2, 4))
+    for name, value in best.named_parameters():
+        assert torch.equal(value, trainer.model.get_parameter(name)), name
+        if name.endswith("fc1.weight"):  # training went on in the vision encoder too
+            assert not torch.equal(value, last.get_parameter(name)), name
+
+
+def test_early_stopping(make_trainer):
+    trainer = make_trainer(
+        compute_metrics=scripted([0.5, 0.4, 0.3, 0.2]),
+        callbacks=[EarlyStoppingCallback(2)],
+        max_steps=4,
+        eval_strategy="steps",
+        save_strategy="steps",
+        eval_steps=1,
+        save_steps=1,
+        load_best_model_at_end=True,
+    )
+    trainer.train()
+    assert trainer.state.global_step == 3
+
+
+def test_every_epoch_has_an_order_of_its_own(make_trainer):
+    """Also one that is resumed in its middle."""
+    trainer, orders = make_trainer(num_train_epochs=2, max_steps=-1, save_strategy="steps", save_steps=4), {}
+    sampler = trainer._get_train_sampler()
+    trainer._get_train_sampler = lambda dataset=None: sampler
+    collate = trainer.data_collator
+
+    def record(features):
+        batch = orders.setdefault(run, [])
+        batch.append(sorted(tuple(feature["input_ids"]) for feature in features))
+        return collate(features)
+
+    trainer.data_collator, run = record, "unbroken"
+    trainer.train()
+    assert len(orders["unbroken"]) == 6
+    assert orders["unbroken"][:3] != orders["unbroken"][3:]
+    run = "resumed"
+    trainer.train(resume_from_checkpoint=f"{trainer.args.output_dir}/checkpoint-4")
+    assert orders["resumed"] == orders["unbroken"][4:]
+
+
+def test_a_half_written_checkpoint_is_passed_over(tmp_path):
+    assert get_last_complete_checkpoint(str(tmp_path / "nothing")) is None
+    for step in (5, 10, 20, 30):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+    assert get_last_complete_checkpoint(str(tmp_path)) is None
+    for step in (5, 10):
+        (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(json.dumps({"global_step": step}))
+    (tmp_path / "checkpoint-20" / "model.safetensors").write_bytes(b"")
+    (tmp_path / "checkpoint-30" / "trainer_state.json").write_text('{"global_step": 3')
+    (tmp_path / "checkpoint-best").mkdir()
+    assert get_last_complete_checkpoint(str(tmp_path)) == str(tmp_path / "checkpoint-10")
