@@ -31,7 +31,7 @@ from data_scripts.loading import DEMO, load_relation_dataset, relation_texts
 from metrics.relation_f1.relation_f1 import compute_relation_f1
 from metrics.report import format_table, per_relation_table, save_confusion_matrix, write_predictions
 from modeling_roc import RocConfig, RocModel, RocTrainer, RocTrainingArguments, get_last_complete_checkpoint
-from processing_roc import RocProcessor
+from processing_roc import PAIR_PLACES, RocProcessor
 from processing_roc.collator_roc import PictureTable, RocDataCollator
 
 logger = logging.getLogger("train")
@@ -57,6 +57,9 @@ class ModelArguments:
         metadata={"help": "Encode descriptions with the pair's text encoder, not one of their own."},
     )
     num_fusion_layers: int = field(default=2, metadata={"help": "The paper's N."})
+    pool_mentions: bool = field(
+        default=True, metadata={"help": "Add the mean of an entity's mention to the vector at its index."}
+    )
     projection_dim: int = field(default=256, metadata={"help": "Dimension of the retrieval space."})
     pair_dropout: float = field(default=0.1, metadata={"help": "Dropout on entity and pair vectors."})
     temperature: float = field(default=0.05, metadata={"help": "InfoNCE temperature."})
@@ -152,7 +155,7 @@ def build_model(model_args: ModelArguments, data_args: DataArguments, descriptio
         "attn_implementation": model_args.attn_implementation,
     }
     for name in (
-        "projection_dim pair_dropout temperature learn_temperature objective relation_aggregation "
+        "pool_mentions projection_dim pair_dropout temperature learn_temperature objective relation_aggregation "
         "learn_negative_threshold"
     ).split():
         settings[name] = getattr(model_args, name)
@@ -187,12 +190,12 @@ def build_model(model_args: ModelArguments, data_args: DataArguments, descriptio
 
 
 def prepare_splits(splits: DatasetDict, processor: RocProcessor, data_args: DataArguments) -> DatasetDict:
-    """Rows → what the collator takes: `input_ids`, `head_index`, `tail_index`, `labels`, `image_id`."""
+    """Rows → what the collator takes: `input_ids`, the entities' places, `labels`, `image_id`."""
 
     def encode(batch):
         encoded = processor(text=batch["tokens"], head=batch["head"], tail=batch["tail"])
         return {
-            **{name: encoded[name] for name in ("input_ids", "head_index", "tail_index")},
+            **{name: encoded[name] for name in ("input_ids", *PAIR_PLACES)},
             "labels": batch["relation"],
         }
 

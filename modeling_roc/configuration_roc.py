@@ -25,6 +25,9 @@ class RocConfig(PreTrainedConfig):
         fusion_encoder_config (`BertConfig` or `dict`, *optional*):
             The fusion layers over X = [X_T; X_I] (paper, section on the pair encoder). `num_hidden_layers` is the
             paper's N, 2 by default; width, heads, activation and dropout follow `text_config` unless given.
+        pool_mentions (`bool`, defaults to `True`):
+            Represent an entity by its vector at its index in X (the paper's way) and the mean over its mention's
+            tokens; `False`: by the former alone.
         projection_dim (`int`, defaults to 256):
             Dimension of the space in which pairs and descriptions are compared.
         pair_dropout (`float`, defaults to 0.1):
@@ -81,6 +84,7 @@ class RocConfig(PreTrainedConfig):
     vision_config: dict | PreTrainedConfig | None = None
     relation_config: dict | PreTrainedConfig | None = None
     fusion_encoder_config: dict | PreTrainedConfig | None = None
+    pool_mentions: bool = True
     projection_dim: int = 256
     pair_dropout: int | float = 0.1
     temperature: int | float = 0.05

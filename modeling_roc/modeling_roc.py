@@ -92,7 +92,7 @@ class RocModel(RelationSetMixin, RocPreTrainedModel):
         self.fusion = BertEncoder(config.fusion_encoder_config)
         self.pair_fusion = nn.Sequential(
             nn.Dropout(config.pair_dropout),
-            nn.Linear(2 * hidden_size, hidden_size),
+            nn.Linear((4 if config.pool_mentions else 2) * hidden_size, hidden_size),
             nn.GELU(),
             nn.Dropout(config.pair_dropout),
         )
@@ -187,12 +187,32 @@ class RocModel(RelationSetMixin, RocPreTrainedModel):
         return self.fusion(sequence, attention_mask=mask).last_hidden_state
 
     def get_pair_features(
-        self, input_ids, attention_mask, head_index, tail_index, pixel_values=None, image_index=None
+        self,
+        input_ids,
+        attention_mask,
+        head_index,
+        tail_index,
+        head_span=None,
+        tail_span=None,
+        pixel_values=None,
+        image_index=None,
     ) -> torch.Tensor:
-        """The pair vector: H_s and H_o taken by index and fused, (batch, hidden_size). Arguments as for `forward`."""
+        """
+        The pair's vector, (batch, hidden_size): head and tail taken from X by their places, and fused.
+
+        Args: as for [`RocModel.forward`].
+
+        Raises:
+            ValueError: as for `get_joint_sequence`, or if `config.pool_mentions` is set and the spans are missing.
+        """
         sequence = self.get_joint_sequence(input_ids, attention_mask, pixel_values, image_index)
         rows = torch.arange(sequence.shape[0], device=sequence.device)
-        return self.pair_fusion(torch.cat([sequence[rows, head_index], sequence[rows, tail_index]], dim=-1))
+        entities = [sequence[rows, head_index], sequence[rows, tail_index]]
+        if self.config.pool_mentions:
+            if head_span is None or tail_span is None:
+                raise ValueError("the model pools mentions (config.pool_mentions): give head_span and tail_span")
+            entities += [_mean_over(sequence, span) for span in (head_span, tail_span)]
+        return self.pair_fusion(torch.cat(entities, dim=-1))
 
     @capture_outputs
     def forward(
@@ -201,6 +221,8 @@ class RocModel(RelationSetMixin, RocPreTrainedModel):
         attention_mask: torch.Tensor,
         head_index: torch.Tensor,
         tail_index: torch.Tensor,
+        head_span: torch.Tensor | None = None,
+        tail_span: torch.Tensor | None = None,
         pixel_values: torch.Tensor | None = None,
         image_index: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
@@ -214,6 +236,7 @@ class RocModel(RelationSetMixin, RocPreTrainedModel):
             attention_mask (batch, text_length): 1 for a token, 0 for padding.
             head_index, tail_index (batch,): place of the entity in the joint sequence [text; patches]; below
                 text_length it is the entity's start marker.
+            head_span, tail_span (batch, 2): [start, end) of the mention's own tokens in the joint sequence.
             pixel_values (num_images, 3, height, width): **each distinct picture once**.
             image_index (batch,): row of pixel_values, -1 where a pair has no picture.
             labels (batch,): index into the relations, -100 where unknown.
@@ -231,7 +254,9 @@ class RocModel(RelationSetMixin, RocPreTrainedModel):
             raise ValueError(
                 "the model has no relations yet: call model.set_relations({label: description}, processor)"
             )
-        features = self.get_pair_features(input_ids, attention_mask, head_index, tail_index, pixel_values, image_index)
+        features = self.get_pair_features(
+            input_ids, attention_mask, head_index, tail_index, head_span, tail_span, pixel_values, image_index
+        )
         pair_embeds = None
         if self.config.objective == "classification":
             logits = self.classifier(features).float()
@@ -239,6 +264,13 @@ class RocModel(RelationSetMixin, RocPreTrainedModel):
             logits, pair_embeds = self.retrieve(features, update_relations)
         loss = None if labels is None else info_nce(logits, labels, num_items_in_batch)
         return RocOutput(loss=loss, logits=logits, pair_embeds=pair_embeds)
+
+
+def _mean_over(sequence: torch.Tensor, span: torch.Tensor) -> torch.Tensor:
+    """Mean of (batch, length, hidden_size) over each row's [start, end): (batch, hidden_size)."""
+    places = torch.arange(sequence.shape[1], device=sequence.device)
+    inside = ((places >= span[:, :1]) & (places < span[:, 1:])).to(sequence.dtype)
+    return torch.einsum("bl,blh->bh", inside, sequence) / inside.sum(dim=1, keepdim=True)
 
 
 def _without_pooler(encoder: nn.Module) -> nn.Module:

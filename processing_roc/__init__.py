@@ -1,6 +1,6 @@
 # Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
 """From a user's input to the model's tensors."""
 
-from .processing_roc import RocProcessor
+from .processing_roc import PAIR_PLACES, RocProcessor
 
-__all__ = ["RocProcessor"]
+__all__ = ["PAIR_PLACES", "RocProcessor"]

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from .pictures_roc import open_picture, resize_pictures
-from .processing_roc import RocProcessor
+from .processing_roc import PAIR_PLACES, RocProcessor
 
 
 class PictureTable:
@@ -104,10 +104,11 @@ class RocDataCollator:
         pictures: where to look up `image_id`; None leaves all pictures away (text only).
         pad_to_multiple_of: pads the text's length to a multiple of this.
 
-    Call it with features that hold `input_ids`, `head_index`, `tail_index`, with `pictures` also `image_id`, and
-    optionally `labels` (None becomes -100). It returns `input_ids` and `attention_mask` (batch, text_length),
-    `head_index`, `tail_index`, `labels` (batch,), all long; if any row has a picture `pixel_values` (num_images, 3,
-    height, width), float32, each distinct picture of the batch once, and `image_index` (batch,), -1 without a picture.
+    Call it with features that hold `input_ids` and `PAIR_PLACES`, with `pictures` also `image_id`, and optionally
+    `labels` (None becomes -100). It returns `input_ids` and `attention_mask` (batch, text_length), `head_index`,
+    `tail_index`, `labels` (batch,), `head_span`, `tail_span` (batch, 2), all long; if any row has a picture
+    `pixel_values` (num_images, 3, height, width), float32, each distinct picture of the batch once, and `image_index`
+    (batch,), -1 without a picture.
     """
 
     def __init__(
@@ -126,7 +127,7 @@ class RocDataCollator:
             padding=True,
             pad_to_multiple_of=self.pad_to_multiple_of,
         )
-        for name in ("head_index", "tail_index"):
+        for name in PAIR_PLACES:
             batch[name] = [feature[name] for feature in features]
         if any("labels" in feature for feature in features):
             batch["labels"] = [-100 if feature["labels"] is None else feature["labels"] for feature in features]

@@ -10,6 +10,8 @@ from transformers import BatchFeature, ProcessorMixin
 from .pictures_roc import distinct_pictures, open_picture, rescale_and_normalize, resize_pictures
 from .spans_roc import MARKERS, assemble, check_string, excerpt, lay_out, read_example
 
+PAIR_PLACES = ("head_index", "tail_index", "head_span", "tail_span")
+
 
 class _SubProcessors:
     """`get_attributes` of the class, and of an instance: one without an image processor has only its tokenizer."""
@@ -70,7 +72,7 @@ class RocProcessor(ProcessorMixin):
     @property
     def model_input_names(self) -> list[str]:
         """Names of the model's inputs that this processor makes for examples."""
-        return ["input_ids", "attention_mask", "head_index", "tail_index", "pixel_values", "image_index"]
+        return ["input_ids", "attention_mask", *PAIR_PLACES, "pixel_values", "image_index"]
 
     def __call__(
         self,
@@ -103,6 +105,7 @@ class RocProcessor(ProcessorMixin):
             With the batch as first axis, also for one example:
             `input_ids`, `attention_mask` (batch, text_length);
             `head_index`, `tail_index` (batch,): place of the mention's start marker in `input_ids`;
+            `head_span`, `tail_span` (batch, 2): the mention's own tokens in `input_ids`, [start, end);
             if any picture is given, `pixel_values` (num_images, 3, height, width), each distinct picture once, and
             `image_index` (batch,), -1 where there is no picture;
             for relations, `relation_input_ids`, `relation_attention_mask` (num_descriptions, length).
@@ -123,8 +126,8 @@ class RocProcessor(ProcessorMixin):
         data: dict[str, Any] = {}
         if text is not None:
             texts, heads, tails, pictures = _as_batch(text, head, tail, images)
-            ids, data["head_index"], data["tail_index"] = self._encode_pairs(texts, heads, tails, length)
-            data = {**self.pad_texts(ids, **pad), **data, **self._encode_pictures(pictures)}
+            ids, places = self._encode_pairs(texts, heads, tails, length)
+            data = {**self.pad_texts(ids, **pad), **places, **self._encode_pictures(pictures)}
         elif not (head is None and tail is None and images is None):
             raise ValueError("head, tail and images need text")
         if relations is not None:
@@ -145,7 +148,7 @@ class RocProcessor(ProcessorMixin):
             raise ValueError("pictures are given, but this processor has no image processor (text only)")
         return self.image_processor
 
-    def _encode_pairs(self, texts, heads, tails, length) -> tuple[list[list[int]], list[int], list[int]]:
+    def _encode_pairs(self, texts, heads, tails, length) -> tuple[list[list[int]], dict[str, list]]:
         given = enumerate(zip(texts, heads, tails, strict=True))
         examples = [read_example(*example, where=f"example {i}") for i, example in given]
         if not self.use_entity_types:
@@ -154,10 +157,10 @@ class RocProcessor(ProcessorMixin):
         strings = [piece.content for pieces in layouts for piece in pieces if piece.kind in ("text", "type")]
         segments = iter(self._tokenize(strings))
         budget = length - len(self._prefix) - len(self._suffix)
-        rows, head_index, tail_index = [], [], []
+        rows, data = [], {name: [] for name in PAIR_PLACES}
         for i, ((text, *pair), pieces) in enumerate(zip(examples, layouts, strict=True)):
             try:
-                ids, *places = assemble(pieces, segments, self._marker_ids, budget)
+                ids, places = assemble(pieces, segments, self._marker_ids, budget)
             except ValueError as error:
                 spans = ", ".join(
                     f"{role} [{mention.start}, {mention.end}) {excerpt(text[mention.start : mention.end])}"
@@ -165,9 +168,11 @@ class RocProcessor(ProcessorMixin):
                 )
                 raise ValueError(f"example {i}: {error} ({spans} in characters of text {excerpt(text)})") from error
             rows.append(self._prefix + ids + self._suffix)
-            head_index.append(len(self._prefix) + places[0])
-            tail_index.append(len(self._prefix) + places[1])
-        return rows, head_index, tail_index
+            for role in MARKERS:
+                marker, start, end = (len(self._prefix) + place for place in places[role])
+                data[f"{role}_index"].append(marker)
+                data[f"{role}_span"].append([start, end])
+        return rows, data
 
     def _encode_pictures(self, images: Sequence[Any]) -> dict[str, Any]:
         pictures, index = distinct_pictures(images)

@@ -154,7 +154,7 @@ def lay_out(text: str, head: Mention, tail: Mention) -> list[Piece]:
 
 def assemble(
     pieces: Sequence[Piece], segments: Iterator[list[int]], marker_ids: Mapping[str, tuple[int, int]], budget: int
-) -> tuple[list[int], int, int]:
+) -> tuple[list[int], dict[str, tuple[int, int, int]]]:
     """Puts token ids together, at most `budget` of them.
 
     Args:
@@ -164,7 +164,8 @@ def assemble(
         budget: most ids to return.
 
     Returns:
-        The ids and the places of the head's and the tail's start marker among them.
+        The ids, and for each role three places among them: its start marker, its mention's first token (behind the
+        type prompt), and the end of its mention (its end marker).
 
     Raises:
         ValueError: the tokenizer leaves nothing of a mention, or both mentions do not fit into `budget`. The message
@@ -172,6 +173,7 @@ def assemble(
     """
     ids: list[int] = []
     starts: dict[str, int] = {}
+    mentions: dict[str, int] = {}
     ends: dict[str, int] = {}
     sizes = dict.fromkeys(MARKERS, 0)
     for kind, content in pieces:
@@ -186,14 +188,17 @@ def assemble(
             ids.extend(segment)
             if kind == "text":
                 for role in starts.keys() - ends.keys():
+                    mentions.setdefault(role, len(ids) - len(segment))
                     sizes[role] += len(segment)
     for role, size in sizes.items():
         if size == 0:
             raise ValueError(f"{role}: the tokenizer leaves nothing of the mention")
+    places = {role: (starts[role], mentions[role], ends[role]) for role in MARKERS}
     if len(ids) <= budget:
-        return ids, starts["head"], starts["tail"]
-    kept = keep_nearest(len(ids), [(starts[role], ends[role]) for role in MARKERS], budget)
-    return [ids[i] for i in kept], bisect_left(kept, starts["head"]), bisect_left(kept, starts["tail"])
+        return ids, places
+    kept = keep_nearest(len(ids), [(start, end) for start, _, end in places.values()], budget)
+    places = {role: tuple(bisect_left(kept, place) for place in triple) for role, triple in places.items()}
+    return [ids[i] for i in kept], places
 
 
 def keep_nearest(length: int, blocks: Sequence[tuple[int, int]], budget: int) -> list[int]:

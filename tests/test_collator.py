@@ -13,7 +13,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 from transformers import AutoTokenizer, ViTImageProcessorPil
 
-from processing_roc import RocProcessor, collator_roc
+from processing_roc import PAIR_PLACES, RocProcessor, collator_roc
 from processing_roc.collator_roc import PictureTable, RocDataCollator
 
 FEATURES = Features({"image": ImageFeature(), "image_id": Value("string")})
@@ -46,6 +46,8 @@ def feature(length, image_id=None, **more):
         "input_ids": [101] + [7] * (length - 2) + [102],
         "head_index": 1,
         "tail_index": 2,
+        "head_span": [1, 2],
+        "tail_span": [2, 3],
         "image_id": image_id,
     } | more
 
@@ -125,8 +127,7 @@ def test_a_batch_by_hand(processor, table):
     assert set(batch) == {
         "input_ids",
         "attention_mask",
-        "head_index",
-        "tail_index",
+        *PAIR_PLACES,
         "labels",
         "pixel_values",
         "image_index",
@@ -134,6 +135,7 @@ def test_a_batch_by_hand(processor, table):
     assert batch["input_ids"][:3].tolist() == [[101, 7, 7, 7, 102], [101, 7, 102, 0, 0], [101, 7, 7, 102, 0]]
     assert batch["attention_mask"].sum(1).tolist() == [5, 3, 4, 4, 4]
     assert batch["head_index"].tolist() == [1] * 5 and batch["tail_index"].tolist() == [2] * 5
+    assert batch["head_span"].tolist() == [[1, 2]] * 5
     assert batch["labels"].tolist() == [3, 0, 1, -100, 2]
     assert batch["image_index"].tolist() == [0, -1, 1, -1, 0]
     assert {value.dtype for name, value in batch.items() if name != "pixel_values"} == {torch.long}
@@ -144,7 +146,7 @@ def test_a_batch_by_hand(processor, table):
 
 def test_without_pictures_or_labels(processor, table):
     features = [feature(4, None), feature(4, "gone.png")]
-    texts = {"input_ids", "attention_mask", "head_index", "tail_index"}
+    texts = {"input_ids", "attention_mask", *PAIR_PLACES}
     assert set(RocDataCollator(processor, table)(features)) == texts
     text_only = RocDataCollator(processor, pad_to_multiple_of=8)([feature(4, "red.png", labels=1)])
     assert set(text_only) == texts | {"labels"}

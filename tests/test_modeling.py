@@ -11,6 +11,7 @@ SETTINGS = [
     {"learn_negative_threshold": True},
     {"relation_aggregation": "logsumexp", "learn_temperature": True},
     {"objective": "classification"},
+    {"pool_mentions": False},
 ]
 
 
@@ -65,7 +66,9 @@ def test_padding_changes_nothing(make_model, processor, batch):
 
 def test_head_and_tail_are_taken_by_index(make_model, batch):
     model = make_model()
-    swapped = {**batch, "head_index": batch["tail_index"], "tail_index": batch["head_index"]}
+    swapped = {**batch}
+    for name in ("index", "span"):
+        swapped[f"head_{name}"], swapped[f"tail_{name}"] = batch[f"tail_{name}"], batch[f"head_{name}"]
     states = []
     model.pair_fusion.register_forward_pre_hook(lambda module, inputs: states.append(inputs[0]))
     with torch.no_grad():
@@ -75,7 +78,10 @@ def test_head_and_tail_are_taken_by_index(make_model, batch):
             *(batch[name] for name in ("input_ids", "attention_mask", "pixel_values", "image_index"))
         )
     rows = torch.arange(4)
-    by_hand = torch.cat([sequence[rows, batch["head_index"]], sequence[rows, batch["tail_index"]]], dim=-1)
+    by_hand = [sequence[rows, batch["head_index"]], sequence[rows, batch["tail_index"]]]
+    for span in (batch["head_span"], batch["tail_span"]):
+        by_hand.append(torch.stack([sequence[row, start:end].mean(0) for row, (start, end) in enumerate(span)]))
+    by_hand = torch.cat(by_hand, dim=-1)
     assert torch.allclose(states[0], by_hand, atol=1e-6)
 
 
@@ -140,6 +146,8 @@ def test_errors_say_what_to_do(make_model, batch):
         text_only(**batch)
     with pytest.raises(ValueError, match="image_index"):
         make_model()(**{**batch, "image_index": None})
+    with pytest.raises(ValueError, match="head_span"):
+        make_model()(**{**batch, "head_span": None})
     empty = make_model()
     empty.config.id2label = {}
     with pytest.raises(ValueError, match="set_relations"):

@@ -124,7 +124,8 @@ def test_bert_by_hand(processor):
     assert tokens(processor, outputs["input_ids"][0]) == expected.split()
     assert outputs["attention_mask"] == [[1] * 16]
     assert (outputs["head_index"], outputs["tail_index"]) == ([1], [9])
-    assert set(outputs) == {"input_ids", "attention_mask", "head_index", "tail_index"}
+    assert (outputs["head_span"], outputs["tail_span"]) == ([[4, 6]], [[12, 14]])
+    assert set(outputs) == {"input_ids", "attention_mask", "head_index", "tail_index", "head_span", "tail_span"}
 
 
 def test_byte_level_words_keep_their_blank():

@@ -117,7 +117,9 @@ def test_leading_white_space_goes_with_the_first_mention():
 def test_assemble_by_hand():
     pieces = lay_out("New York City", Mention(0, 8, "place"), Mention(4, 8, None))
     segments = iter([[5, 6], [7], [8], [9, 10], [99]])
-    assert assemble(pieces, segments, {"head": (1, 2), "tail": (3, 4)}, 10) == ([1, 5, 6, 7, 3, 8, 4, 2, 9, 10], 0, 4)
+    ids, places = assemble(pieces, segments, {"head": (1, 2), "tail": (3, 4)}, 10)
+    assert ids == [1, 5, 6, 7, 3, 8, 4, 2, 9, 10]
+    assert places == {"head": (0, 3, 7), "tail": (4, 5, 6)}  # the head's mention begins behind its type prompt
     assert next(segments) == [99], "the next example's segments are left alone"
 
 
@@ -126,11 +128,15 @@ def test_assemble_windows():
     segments = [[10, 11], [12], [13], [14], [15, 16]]
     full = [10, 11, 1, 12, 2, 13, 3, 14, 4, 15, 16]
     ids = {"head": (1, 2), "tail": (3, 4)}
-    assert assemble(pieces, iter(segments), ids, 11) == (full, 2, 6)
-    assert assemble(pieces, iter(segments), ids, 10) == (full[:10], 2, 6)
-    assert assemble(pieces, iter(segments), ids, 9) == (full[1:10], 1, 5)
-    assert assemble(pieces, iter(segments), ids, 8) == ([11, 1, 12, 2, 13, 3, 14, 4], 1, 5)
-    assert assemble(pieces, iter(segments), ids, 6) == ([1, 12, 2, 3, 14, 4], 0, 3)
+    for budget, expected, head, tail in [
+        (11, full, 2, 6),
+        (10, full[:10], 2, 6),
+        (9, full[1:10], 1, 5),
+        (8, [11, 1, 12, 2, 13, 3, 14, 4], 1, 5),
+        (6, [1, 12, 2, 3, 14, 4], 0, 3),
+    ]:
+        places = {"head": (head, head + 1, head + 2), "tail": (tail, tail + 1, tail + 2)}
+        assert assemble(pieces, iter(segments), ids, budget) == (expected, places)
     with pytest.raises(ValueError, match="take 6 tokens, but only 5 fit"):
         assemble(pieces, iter(segments), ids, 5)
 

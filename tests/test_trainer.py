@@ -13,6 +13,7 @@ from transformers import EarlyStoppingCallback
 
 from data_scripts.schema import dataset_features
 from modeling_roc import RocModel, RocTrainer, RocTrainingArguments, get_last_complete_checkpoint
+from processing_roc import PAIR_PLACES
 from processing_roc.collator_roc import PictureTable, RocDataCollator
 
 PLAIN = {
@@ -60,7 +61,7 @@ def rows():
 def make_trainer(make_model, processor, rows, tmp_path):
     """Builds a trainer of a tiny model without dropout; keyword arguments go to its training arguments."""
     encoded = processor(text=rows["tokens"][:], head=rows["head"][:], tail=rows["tail"][:])
-    columns = {name: encoded[name] for name in ("input_ids", "head_index", "tail_index")}
+    columns = {name: encoded[name] for name in ("input_ids", *PAIR_PLACES)}
     prepared = Dataset.from_dict({**columns, "labels": rows["relation"][:], "image_id": rows["image_id"][:]})
     collator = RocDataCollator(processor, PictureTable(processor, [rows]))
 

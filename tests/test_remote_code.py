@@ -1,0 +1,139 @@
+# Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
+"""A saved folder is all that a user needs: the Auto classes open it where the project is not installed."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from processing_roc import RocProcessor
+
+MODEL_FILES = {"configuration_roc.py", "modeling_roc.py", "losses_roc.py", "memory_roc.py", "relations_roc.py"}
+PROCESSOR_FILES = {"processing_roc.py", "spans_roc.py", "pictures_roc.py"}
+EXAMPLE = {
+    "text": "Maya met Noah and the Rovers",
+    "head": {"start": 0, "end": 4, "type": "person"},
+    "tail": {"start": 18, "end": 28, "type": "organization"},
+}
+NEW_RELATION = "/per/misc/awarded"
+
+# The reader's side. The editable install of this project is taken away first.
+READER = """
+import importlib.util, json, sys
+
+PACKAGES = ("modeling_roc", "processing_roc", "data_scripts", "metrics", "train")
+sys.meta_path[:] = [finder for finder in sys.meta_path if not str(finder).startswith("<class '__editable__")]
+sys.path_hooks[:] = [hook for hook in sys.path_hooks if "__editable__" not in repr(hook)]
+sys.path[:] = [entry for entry in sys.path if "__editable__" not in entry]
+sys.path_importer_cache.clear()
+assert all(importlib.util.find_spec(name) is None for name in PACKAGES)
+
+import torch
+from transformers import AutoConfig, AutoModel, AutoProcessor
+
+folder, again = sys.argv[1:]
+example = json.load(open(folder + "/example.json"))
+config = AutoConfig.from_pretrained(folder, trust_remote_code=True)
+model, info = AutoModel.from_pretrained(folder, trust_remote_code=True, output_loading_info=True)
+processor = AutoProcessor.from_pretrained(folder, trust_remote_code=True)
+assert type(processor).__name__ == "RocProcessor" and config.model_type == "roc"
+model.eval()
+
+def answer():
+    with torch.no_grad():
+        return model(**processor(**example, return_tensors="pt")).logits
+
+report = {"info": {name: sorted(map(str, keys)) for name, keys in info.items()}, "logits": answer().tolist()}
+if config.objective == "retrieval":
+    model.add_relation("/per/misc/awarded", "The head won the tail.", processor)
+    report["new_logits"] = answer().tolist()
+    model.save_pretrained(again)
+    processor.save_pretrained(again)
+    model, info = AutoModel.from_pretrained(again, trust_remote_code=True, output_loading_info=True)
+    processor = AutoProcessor.from_pretrained(again, trust_remote_code=True)
+    model.eval()
+    report["info_again"] = {name: sorted(map(str, keys)) for name, keys in info.items()}
+    report["logits_again"] = answer().tolist()
+    report["labels_again"] = list(model.config.id2label.values())
+assert not any(name in sys.modules for name in PACKAGES)
+json.dump(report, open(folder + "/report.json", "w"))
+"""
+
+
+def read_elsewhere(folder, tmp_path) -> dict:
+    """What a fresh Python, outside the repository and with an empty cache, makes of `folder`."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    environment = {
+        **{name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+        "HF_HOME": str(elsewhere / "hf_home"),
+        "HF_MODULES_CACHE": str(elsewhere / "modules"),
+        "HF_HUB_OFFLINE": "1",
+    }
+    process = subprocess.run(
+        [sys.executable, "-c", READER, str(folder), str(tmp_path / "again")],
+        cwd=elsewhere,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    assert process.returncode == 0, process.stderr[-5000:]
+    return json.loads((folder / "report.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("settings", "with_vision"),
+    [
+        ({"own_relation_encoder": True, "learn_negative_threshold": True}, True),
+        ({}, False),
+        pytest.param({}, True, marks=pytest.mark.slow),
+        pytest.param({"objective": "classification"}, True, marks=pytest.mark.slow),
+    ],
+)
+def test_a_saved_folder_works_without_the_project(make_model, processor, tmp_path, settings, with_vision):
+    folder = tmp_path / "saved"
+    model = make_model(with_vision=with_vision, **settings)
+    if not with_vision:
+        processor = RocProcessor(None, processor.tokenizer, max_length=64)
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    assert {path.name for path in folder.glob("*.py")} == MODEL_FILES | PROCESSOR_FILES
+    example = dict(EXAMPLE)
+    if with_vision:
+        Image.effect_mandelbrot((90, 60), (-2, -1, 1, 1), 50).convert("RGB").save(tmp_path / "picture.png")
+        example["images"] = str(tmp_path / "picture.png")
+    (folder / "example.json").write_text(json.dumps(example))
+
+    def answer():
+        with torch.no_grad():
+            return model(**processor(**example, return_tensors="pt")).logits
+
+    report = read_elsewhere(folder, tmp_path)
+    assert not any(report["info"].values()), report["info"]
+    assert torch.allclose(torch.tensor(report["logits"]), answer(), atol=1e-6)
+    if "objective" not in settings:
+        model.add_relation(NEW_RELATION, "The head won the tail.", processor)
+        assert report["labels_again"] == list(model.config.id2label.values())
+        assert report["labels_again"][-1] == NEW_RELATION
+        assert not any(report["info_again"].values()), report["info_again"]
+        assert torch.equal(torch.tensor(report["logits_again"]), torch.tensor(report["new_logits"]))
+        assert torch.allclose(torch.tensor(report["logits_again"]), answer(), atol=1e-6)
+        again = tmp_path / "again"
+        assert {path.name for path in again.glob("*.py")} == MODEL_FILES | PROCESSOR_FILES
+
+
+def test_what_is_copied_is_what_stands_in_the_project(make_model, processor, tmp_path):
+    make_model().save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    root = Path(__file__).parents[1]
+    for folder, names in (("modeling_roc", MODEL_FILES), ("processing_roc", PROCESSOR_FILES)):
+        for name in names:
+            assert (tmp_path / name).read_bytes() == (root / folder / name).read_bytes(), name
+    for name in ("config.json", "processor_config.json"):
+        assert "auto_map" in json.loads((tmp_path / name).read_text()), name
