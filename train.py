@@ -277,6 +277,8 @@ def main():
         )
     if resume is not None and resume.lower() in ("true", "false"):
         resume = last_checkpoint if resume.lower() == "true" else None
+        if resume is None:
+            logger.warning("%s holds no complete checkpoint to go on with: training starts anew", args.output_dir)
 
     with args.main_process_first(desc="loading the data set"):
         splits, descriptions = load_relation_dataset(

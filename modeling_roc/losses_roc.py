@@ -49,5 +49,5 @@ def info_nce(
     """
     total = F.cross_entropy(logits, labels, ignore_index=-100, reduction="sum")
     if num_items_in_batch is None:
-        num_items_in_batch = (labels != -100).sum().clamp(min=1)
-    return total / num_items_in_batch
+        num_items_in_batch = (labels != -100).sum()
+    return total / torch.as_tensor(num_items_in_batch, device=total.device).clamp(min=1)

@@ -22,6 +22,7 @@ def test_info_nce_of_unlabelled_pairs_is_zero_and_has_a_gradient():
     loss = info_nce(logits, torch.tensor([-100, -100]))
     loss.backward()
     assert loss.item() == 0 and logits.grad.abs().sum() == 0
+    assert info_nce(logits, torch.tensor([-100, -100]), 0).item() == 0
 
 
 def test_micro_batches_of_unequal_size_add_up_to_the_whole():
