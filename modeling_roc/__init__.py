@@ -1,7 +1,13 @@
 # Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
+from transformers import AutoConfig, AutoModel
+
 from .configuration_roc import RocConfig
 from .modeling_roc import RocModel, RocOutput, RocPreTrainedModel
 from .trainer_roc import RocTrainer, RocTrainingArguments, get_last_complete_checkpoint
+
+# Where the project is installed, its own code opens its checkpoints, and nobody is asked to trust the copy in them.
+AutoConfig.register("roc", RocConfig)
+AutoModel.register(RocConfig, RocModel)
 
 __all__ = [
     "RocConfig",

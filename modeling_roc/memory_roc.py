@@ -3,6 +3,7 @@
 
 import hashlib
 import json
+import math
 
 import torch
 from torch import nn
@@ -57,15 +58,22 @@ def _state(tensor: torch.Tensor) -> tuple[int, int | None]:
 
 class RelationMemory(nn.Module):
     """
-    What the model retrieves from. Buffers, with R descriptions of at most L tokens:
+    What the model retrieves from. With R descriptions of at most L tokens, it holds the buffers
 
     - `input_ids` (R, L) of int32, padded with -1: the model can encode its descriptions without a tokenizer;
-    - `embeds` (R, projection_dim): their unit vectors;
+    - `embeds` (R, projection_dim) of float32: their unit vectors;
     - `made_from` (2, 32) of uint8: fingerprints of the texts, and of the weights with the `embeds` they gave;
-    - `entries` (num_described, max_entries): which rows belong to which relation (not saved, follows the config).
+    - `entries` (num_described, max_entries): which rows belong to which relation (not saved, follows the config);
+
+    and the parameter `log_temperature`. All of it stays in float32, whatever the model's type.
 
     Staleness is decided by content: `embeds` count only while the fingerprint of the weights is the one they were
-    made with. Hashing runs when weights may have moved: after an optimizer step, an in-place write, a load.
+    made with. Hashing runs when weights may have moved: after an optimizer step, an in-place write, a load, a change
+    of mode, type or device.
+
+    Args:
+        config ([`RocConfig`]): names relations and descriptions.
+        input_ids (R, L): token ids of the descriptions; `None` leaves an empty memory for weights to be loaded into.
     """
 
     def __init__(self, config, input_ids: torch.Tensor | None = None):
@@ -77,17 +85,22 @@ class RelationMemory(nn.Module):
         self.register_buffer("embeds", torch.zeros(num_descriptions, config.projection_dim))
         self.register_buffer("made_from", torch.zeros(2, 32, dtype=torch.uint8))
         self.register_buffer("entries", relation_entries(config), persistent=False)
+        # Here and not in the model, where as its first parameter it would be taken for the model's type.
+        self.log_temperature = nn.Parameter(torch.tensor(0.0), requires_grad=config.learn_temperature)
+        # (R, hidden_size): the descriptions before the projection, from the last training step that encoded them.
+        self.features = None
         self._seen = None
         if input_ids is not None:
             self.made_from[0].copy_(self.text_fingerprint())
 
     @torch.no_grad()
-    def init_buffers(self):
+    def init_values(self):
         """Sets every buffer, as `_init_weights` must: what is not in a checkpoint comes back unset otherwise."""
         init.constant_(self.input_ids, -1)
         init.zeros_(self.embeds)
         init.zeros_(self.made_from)
         init.copy_(self.entries, relation_entries(self.config))
+        init.constant_(self.log_temperature, math.log(self.config.temperature))
 
     def text_fingerprint(self) -> torch.Tensor:
         """Of the descriptions' texts and of the token ids that stand for them."""
@@ -97,28 +110,54 @@ class RelationMemory(nn.Module):
         """Whether the token ids were made from the descriptions that stand in the config."""
         return torch.equal(self.text_fingerprint(), self.made_from[0].cpu())
 
-    def is_current(self, weights: list[torch.Tensor]) -> bool:
+    def check_texts(self):
         """
-        Whether `embeds` are what `weights` (the relation encoder's parameters and buffers) give.
-
         Raises:
             RuntimeError: if the descriptions in the config are not those that the token ids were made from: the
                 config was edited by hand, or holds descriptions that were never prepared.
         """
-        seen = (_optimizer_steps, *map(_state, [*weights, self.embeds]))
-        if seen == self._seen:
-            return True
         if not self.has_texts():
             raise RuntimeError(
                 "The relation descriptions in the config are not those that this memory was made from. "
-                "Call model.set_relations(config.relation_descriptions, processor) to make it anew."
+                "Call model.set_relations({label: description}, processor) to make it anew."
             )
-        current = torch.equal(fingerprint(*weights, self.embeds), self.made_from[1].cpu())
-        self._seen = seen if current else None
-        return current
+
+    def _look_at(self, weights: list[torch.Tensor]) -> tuple:
+        # Weights that no optimizer may touch are not hashed again for another model's steps.
+        steps = _optimizer_steps if any(weight.requires_grad for weight in weights) else 0
+        return (steps, *map(_state, [*weights, self.embeds]))
+
+    def is_current(self, weights: list[torch.Tensor]) -> bool:
+        """Whether nothing has touched `weights` or `embeds` since `trust`; costs no hashing."""
+        return self._look_at(weights) == self._seen
+
+    def trust(self, weights: list[torch.Tensor]):
+        """Takes note that `embeds` match `weights` as both are now."""
+        self._seen = self._look_at(weights)
+
+    def distrust(self):
+        """Makes the next look at the memory a thorough one."""
+        self._seen = None
+
+    def matches(self, weights: list[torch.Tensor]) -> bool:
+        """Whether `embeds` are what `weights` (the relation encoder's parameters and buffers) gave, by content."""
+        return torch.equal(fingerprint(*weights, self.embeds), self.made_from[1].cpu())
 
     @torch.no_grad()
     def store(self, embeds: torch.Tensor, weights: list[torch.Tensor]):
         """Keeps `embeds` (R, projection_dim) as what `weights` give."""
         self.embeds.copy_(embeds)
         self.made_from[1].copy_(fingerprint(*weights, self.embeds))
+
+    def _load_from_state_dict(self, *args, **kwargs):
+        super()._load_from_state_dict(*args, **kwargs)
+        self._seen = self.features = None
+
+    def _apply(self, fn, recurse=True):
+        values = {name: getattr(self, name) for name in ("embeds", "log_temperature")}
+        super()._apply(fn, recurse)
+        for name, value in values.items():
+            moved = value.data.to(self.input_ids.device)
+            setattr(self, name, moved if name == "embeds" else nn.Parameter(moved, value.requires_grad))
+        self._seen = self.features = None
+        return self

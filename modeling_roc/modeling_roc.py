@@ -1,7 +1,6 @@
 # Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
 """The ROC model: an entity pair of a text and a picture retrieves the relation whose description fits best."""
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +15,7 @@ from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 from .configuration_roc import RocConfig
 from .losses_roc import info_nce
 from .memory_roc import RelationMemory
-from .relations_roc import RelationSetMixin
+from .relations_roc import RelationSetMixin, full_precision
 
 
 @dataclass
@@ -49,7 +48,7 @@ class RocPreTrainedModel(PreTrainedModel):
     supports_gradient_checkpointing = True
     _supports_sdpa = True
     _supports_flash_attn = True
-    _keep_in_fp32_modules_strict = ["log_temperature"]
+    _keep_in_fp32_modules_strict = ["memory"]
     _can_record_outputs = {
         "hidden_states": OutputRecorder(BertLayer, layer_name="fusion"),
         "attentions": OutputRecorder(BertSelfAttention, index=1, layer_name="fusion"),
@@ -59,9 +58,8 @@ class RocPreTrainedModel(PreTrainedModel):
     def _init_weights(self, module):
         super()._init_weights(module)
         if isinstance(module, RelationMemory):
-            module.init_buffers()
+            module.init_values()
         elif isinstance(module, RocModel) and module.config.objective == "retrieval":
-            init.constant_(module.log_temperature, math.log(module.config.temperature))
             init.zeros_(module.relation_center)
 
 
@@ -109,10 +107,7 @@ class RocModel(RelationSetMixin, RocPreTrainedModel):
             self.register_buffer("relation_center", torch.zeros(relation_hidden_size))
             if config.learn_negative_threshold:
                 self.negative_threshold = nn.Linear(hidden_size, 1)
-            self.log_temperature = nn.Parameter(torch.tensor(0.0), requires_grad=config.learn_temperature)
             self.memory = RelationMemory(config)
-        # Vectors of the descriptions before the projection, from the last step that encoded them with gradient.
-        self._relation_features = None
         self.post_init()
 
     @classmethod
@@ -121,6 +116,7 @@ class RocModel(RelationSetMixin, RocPreTrainedModel):
         text_model_name_or_path: str,
         vision_model_name_or_path: str | None = None,
         share_relation_encoder: bool = True,
+        dtype: torch.dtype = torch.float32,
         **config_kwargs,
     ) -> "RocModel":
         """
@@ -132,22 +128,23 @@ class RocModel(RelationSetMixin, RocPreTrainedModel):
                 of which the vision tower is taken. `None`: text-only.
             share_relation_encoder: whether descriptions go through the pair's text encoder; otherwise they get an
                 encoder of their own, which starts from the same checkpoint.
+            dtype: of the weights, the encoders' and the new ones.
             config_kwargs: further fields of [`RocConfig`].
         """
-        text = AutoModel.from_pretrained(text_model_name_or_path)
+        text = AutoModel.from_pretrained(text_model_name_or_path, dtype=dtype)
         vision = None
         if vision_model_name_or_path is not None:
             vision_config = AutoConfig.from_pretrained(vision_model_name_or_path)
             vision_config = getattr(vision_config, "vision_config", vision_config)
             vision_class = type(AutoModel.from_config(vision_config))
-            vision = vision_class.from_pretrained(vision_model_name_or_path, config=vision_config)
+            vision = vision_class.from_pretrained(vision_model_name_or_path, config=vision_config, dtype=dtype)
         config = RocConfig(
             text_config=text.config,
             vision_config=None if vision is None else vision.config,
             relation_config=None if share_relation_encoder else text.config.to_dict(),
             **config_kwargs,
         )
-        model = cls(config)
+        model = cls(config).to(dtype)
         model.text_encoder = _without_pooler(text)
         if vision is not None:
             model.vision_encoder = _without_pooler(vision)
@@ -170,9 +167,12 @@ class RocModel(RelationSetMixin, RocPreTrainedModel):
         Args: as for [`RocModel.forward`].
 
         Raises:
-            ValueError: if pixel_values come without image_index, or to a model without a vision encoder.
+            ValueError: if pixel_values come without image_index or image_index without them, or to a model without a
+                vision encoder.
         """
         sequence = self.text_encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        if pixel_values is None and image_index is not None:
+            raise ValueError("image_index was given without pixel_values")
         if pixel_values is not None:
             if self.vision_encoder is None:
                 raise ValueError("pixel_values were given to a text-only model (config.vision_config is None)")
@@ -218,9 +218,9 @@ class RocModel(RelationSetMixin, RocPreTrainedModel):
     def forward(
         self,
         input_ids: torch.Tensor,
-        attention_mask: torch.Tensor,
-        head_index: torch.Tensor,
-        tail_index: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        head_index: torch.Tensor | None = None,
+        tail_index: torch.Tensor | None = None,
         head_span: torch.Tensor | None = None,
         tail_span: torch.Tensor | None = None,
         pixel_values: torch.Tensor | None = None,
@@ -233,7 +233,7 @@ class RocModel(RelationSetMixin, RocPreTrainedModel):
         r"""
         Args:
             input_ids (batch, text_length): text with markers and type prompts.
-            attention_mask (batch, text_length): 1 for a token, 0 for padding.
+            attention_mask (batch, text_length): 1 for a token, 0 for padding. Default: all 1.
             head_index, tail_index (batch,): place of the entity in the joint sequence [text; patches]; below
                 text_length it is the entity's start marker.
             head_span, tail_span (batch, 2): [start, end) of the mention's own tokens in the joint sequence.
@@ -248,8 +248,18 @@ class RocModel(RelationSetMixin, RocPreTrainedModel):
             [`RocOutput`].
 
         Raises:
-            ValueError: for a model that has no relations yet, or pictures that do not fit the model.
+            ValueError: for a model that has no relations yet, inputs that are missing, pictures that do not fit the
+                model, or attentions asked for where the attention implementation gives none.
+            TypeError: for an unknown argument.
         """
+        if unknown := kwargs.keys() - {"output_attentions", "output_hidden_states"}:
+            raise TypeError(f"RocModel takes no {', '.join(sorted(unknown))}")
+        if head_index is None or tail_index is None:
+            raise ValueError("give head_index and tail_index: where head and tail stand in the joint sequence")
+        if kwargs.get("output_attentions") and self.config.fusion_encoder_config._attn_implementation != "eager":
+            raise ValueError('output_attentions needs attn_implementation="eager"')
+        if attention_mask is None:
+            attention_mask = torch.ones_like(input_ids)
         if not self.config.id2label:
             raise ValueError(
                 "the model has no relations yet: call model.set_relations({label: description}, processor)"
@@ -259,7 +269,8 @@ class RocModel(RelationSetMixin, RocPreTrainedModel):
         )
         pair_embeds = None
         if self.config.objective == "classification":
-            logits = self.classifier(features).float()
+            with full_precision(features):
+                logits = self.classifier(features.to(self.classifier.weight.dtype)).float()
         else:
             logits, pair_embeds = self.retrieve(features, update_relations)
         loss = None if labels is None else info_nce(logits, labels, num_items_in_batch)

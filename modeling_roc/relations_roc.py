@@ -34,21 +34,23 @@ class RelationSetMixin:
         return (states * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True)
 
     def _project_relations(self, features: torch.Tensor) -> torch.Tensor:
-        # The scale of a layer norm, so that the projection meets what a linear layer expects.
-        centered = F.normalize(features - self.relation_center, dim=-1) * features.shape[-1] ** 0.5
-        return F.normalize(self.relation_projection(centered).float(), dim=-1)
+        with full_precision(features):
+            # The scale of a layer norm, so that the projection meets what a linear layer expects.
+            centered = F.normalize(features - self.relation_center, dim=-1) * features.shape[-1] ** 0.5
+            centered = centered.to(self.relation_projection.weight.dtype)
+            return F.normalize(self.relation_projection(centered).float(), dim=-1)
 
-    @torch.no_grad()
     def _encode_in_batches(self, input_ids: torch.Tensor, batch_size: int = 64) -> torch.Tensor:
-        """`get_relation_features` without gradient or dropout, descriptions of like length together."""
+        """`get_relation_features` without gradient, dropout or autocast, descriptions of like length together."""
         features = []
         order = (input_ids >= 0).sum(dim=1).argsort()
-        with _evaluating(self):
-            for rows in order.split(batch_size):
-                features.append(self.get_relation_features(input_ids[rows].to(self.device)))
-        return torch.cat(features)[order.argsort().to(self.device)]
+        # Not in inference mode either: what is made there cannot be written to later.
+        with torch.inference_mode(False), torch.no_grad(), _evaluating(self._description_encoder):
+            with full_precision(self.relation_center):
+                for rows in order.split(batch_size):
+                    features.append(self.get_relation_features(input_ids[rows].to(self.device)))
+            return torch.cat(features)[order.argsort().to(self.device)]
 
-    @torch.no_grad()
     def encode_relations(self, input_ids: torch.Tensor) -> torch.Tensor:
         """
         Unit vectors of descriptions, without gradient and without dropout.
@@ -59,26 +61,45 @@ class RelationSetMixin:
         Returns:
             (num, projection_dim) of float32.
         """
-        return self._project_relations(self._encode_in_batches(input_ids))
+        features = self._encode_in_batches(input_ids)
+        with torch.inference_mode(False), torch.no_grad():
+            return self._project_relations(features)
 
     def refresh_memory(self):
-        """Encodes the descriptions anew if, and only if, the memory is not what the weights give."""
+        """
+        Encodes the descriptions anew if, and only if, the memory is not what the weights give. Every answer and every
+        saved checkpoint goes through here. What it cannot see is a write through `.data` between two answers in eval
+        mode; `model.eval()` makes it look again.
+
+        Raises:
+            RuntimeError: if the descriptions in the config are not those that the memory's token ids were made from.
+        """
         weights = self._relation_weights()
-        if not self.memory.is_current(weights):
-            self.memory.store(self.encode_relations(self.memory.input_ids), weights)
+        if self.training or not self.memory.is_current(weights):
+            self.memory.check_texts()
+            if not self.memory.matches(weights):
+                self.memory.store(self.encode_relations(self.memory.input_ids), weights)
+            self.memory.trust(weights)
+
+    def train(self, mode: bool = True):
+        if self.config.objective == "retrieval":
+            self.memory.distrust()
+        return super().train(mode)
 
     def _memory_matrix(self, update_relations: bool) -> torch.Tensor:
         """(num_descriptions, projection_dim) of float32: unit vectors; in training with gradient."""
         if not (self.training and torch.is_grad_enabled()):
             self.refresh_memory()
-            return self.memory.embeds.float()
+            return self.memory.embeds
+        if not update_relations and self.memory.features is not None:
+            return self._project_relations(self.memory.features)
+        self.memory.check_texts()
         if update_relations:
             features = self.get_relation_features(self.memory.input_ids)
-            self._relation_features = features.detach()
-            return self._project_relations(features)
-        if self._relation_features is None:
-            self._relation_features = self._encode_in_batches(self.memory.input_ids)
-        return self._project_relations(self._relation_features)
+        else:
+            features = self._encode_in_batches(self.memory.input_ids)
+        self.memory.features = features.detach()
+        return self._project_relations(features)
 
     def retrieve(self, pair_features: torch.Tensor, update_relations: bool = True):
         """
@@ -90,22 +111,26 @@ class RelationSetMixin:
 
         Returns:
             logits (batch, num_relations): cosine / temperature; with `config.learn_negative_threshold`, the negative
-            relation's is the pair's own threshold. pair_embeds (batch, projection_dim): unit vectors. Both float32.
+            relation's is the pair's own threshold. pair_embeds (batch, projection_dim): unit vectors. Both float32,
+            under autocast too.
         """
-        pair_embeds = F.normalize(self.pair_projection(pair_features).float(), dim=-1)
-        scores = pair_embeds @ self._memory_matrix(update_relations).T / self.log_temperature.float().exp()
-        logits = relation_logits(scores, self.memory.entries, self.config.relation_aggregation)
-        if self.config.learn_negative_threshold and self.config.negative_relation is not None:
-            threshold = self.negative_threshold(pair_features).float()
-            place = self.config.label2id[self.config.negative_relation]
-            logits = torch.cat([logits[:, :place], threshold, logits[:, place:]], dim=1)
+        matrix = self._memory_matrix(update_relations)
+        with full_precision(pair_features):
+            pair_features = pair_features.to(self.pair_projection.weight.dtype)
+            pair_embeds = F.normalize(self.pair_projection(pair_features).float(), dim=-1)
+            scores = pair_embeds @ matrix.T / self.memory.log_temperature.exp()
+            logits = relation_logits(scores, self.memory.entries, self.config.relation_aggregation)
+            if self.config.learn_negative_threshold and self.config.negative_relation is not None:
+                threshold = self.negative_threshold(pair_features).float()
+                place = self.config.label2id[self.config.negative_relation]
+                logits = torch.cat([logits[:, :place], threshold, logits[:, place:]], dim=1)
         return logits, pair_embeds
 
     def set_relations(self, relations: dict[str, str | list[str]], processor, negative_relation: str | None = None):
         """
         Replaces the relation set: `id2label`, `label2id`, config and memory follow, nothing is trained. Descriptions
-        that are in the memory already are not encoded again. The first set that a model is given also decides
-        `relation_center`, the mean that is taken off every description's vector from then on.
+        that are in the memory already are not encoded again. The first set of two or more descriptions that a model
+        is given also decides `relation_center`, the mean that is taken off every description's vector from then on.
 
         Args:
             relations: label → its description or descriptions.
@@ -114,17 +139,13 @@ class RelationSetMixin:
                 the relations.
 
         Raises:
-            ValueError: for an empty set, an empty description, a `negative_relation` that is not in the set, or a
-                model with `objective="classification"`.
+            ValueError: for an empty set, an empty label or description, one text for two relations (nothing could
+                tell them apart), a `negative_relation` that is not in the set, or a model with
+                `objective="classification"`.
         """
         if self.config.objective != "retrieval":
             raise ValueError('a model with objective="classification" has a fixed set of relations')
-        relations = {label: [texts] if isinstance(texts, str) else list(texts) for label, texts in relations.items()}
-        if not relations:
-            raise ValueError("set_relations needs at least one relation")
-        for label, texts in relations.items():
-            if not texts or not all(isinstance(text, str) and text.strip() for text in texts):
-                raise ValueError(f"relation {label!r} needs at least one description that is not empty, got {texts!r}")
+        relations = check_relations(relations)
         if negative_relation not in (None, *relations):
             raise ValueError(f"negative_relation {negative_relation!r} is not among the relations")
         config = copy.copy(self.config)
@@ -134,7 +155,7 @@ class RelationSetMixin:
         config.relation_descriptions = relations
         config.id2label = dict(enumerate(relations))
         config.label2id = {label: index for index, label in enumerate(relations)}
-        texts = _texts(config)
+        texts = [text for texts in described_relations(config).values() for text in texts]
         if not texts:
             raise ValueError("set_relations needs at least one relation besides the negative one")
         encoded = processor(relations=texts, return_tensors="pt")
@@ -144,36 +165,41 @@ class RelationSetMixin:
         known = {}
         if len(self.memory.embeds) and self.memory.has_texts():
             self.refresh_memory()
-            known = dict(zip(_texts(self.config), self.memory.embeds, strict=True))
-        embeds = torch.zeros(len(texts), config.projection_dim, device=self.device)
-        for row, text in enumerate(texts):
-            if text in known:
-                embeds[row] = known[text]
-        new = [row for row, text in enumerate(texts) if text not in known]
-        if new:
-            features = self._encode_in_batches(ids[new])
-            if not self.config.relation_descriptions and len(new) > 1:
-                self.relation_center.copy_(features.mean(dim=0))
-            with torch.no_grad():
+            known = dict(zip(_rows(self.memory.input_ids), self.memory.embeds, strict=True))
+        rows = _rows(ids)
+        new = [index for index, row in enumerate(rows) if row not in known]
+        with torch.inference_mode(False), torch.no_grad():
+            embeds = torch.zeros(len(texts), config.projection_dim, device=self.device)
+            if new:
+                features = self._encode_in_batches(ids[new])
+                if len(new) > 1 and not self.relation_center.any():
+                    self.relation_center = features.mean(dim=0).to(self.relation_center)
                 embeds[new] = self._project_relations(features)
+            for index, row in enumerate(rows):
+                if row in known:
+                    embeds[index] = known[row]
+            # Nothing has been replaced so far: what was refused above leaves the model as it was.
+            for name in ("relation_descriptions", "id2label", "label2id", "negative_relation", "relation_length"):
+                setattr(self.config, name, getattr(config, name))
+            memory = RelationMemory(self.config, ids)
+            memory.log_temperature = self.memory.log_temperature
+            self.memory = memory.to(self.device)
+            self.memory.store(embeds, self._relation_weights())
 
-        # Nothing has been changed so far: what was refused above leaves the model as it was.
-        for name in ("relation_descriptions", "id2label", "label2id", "negative_relation", "relation_length"):
-            setattr(self.config, name, getattr(config, name))
-        self.memory = RelationMemory(self.config, ids).to(self.device)
-        self.memory.store(embeds, self._relation_weights())
-        self._relation_features = None
-
-    def add_relation(self, label: str, descriptions: str | list[str], processor):
+    def add_relation(self, label: str, descriptions: str | list[str], processor, negative: bool = False):
         """
         Adds one relation, to be retrieved at once. See [`RocModel.set_relations`].
+
+        Args:
+            negative: whether the label means "no relation".
 
         Raises:
             ValueError: if the label is there already.
         """
         if label in self.config.relation_descriptions:
             raise ValueError(f"relation {label!r} is there already; remove it first")
-        self.set_relations({**self.config.relation_descriptions, label: descriptions}, processor)
+        relations = {**self.config.relation_descriptions, label: descriptions}
+        self.set_relations(relations, processor, negative_relation=label if negative else None)
 
     def remove_relation(self, label: str, processor):
         """
@@ -188,25 +214,65 @@ class RelationSetMixin:
         self.set_relations(rest, processor)
 
     def save_pretrained(self, save_directory, *args, state_dict=None, **kwargs):
-        """As in transformers; the memory that is saved is the one that the saved weights give."""
-        if self.config.objective == "retrieval" and len(self.memory.embeds):
+        """As in transformers; the memory that is saved is the one that the saved weights give, or is marked as not."""
+        if self.config.objective == "retrieval" and self.memory.has_texts():
             self.refresh_memory()
             if state_dict is not None:
-                state_dict = {**state_dict, **{f"memory.{k}": v for k, v in self.memory.state_dict().items()}}
+                live, memory = self.state_dict(), self.memory.state_dict(prefix="memory.")
+                own = {name: tensor for name, tensor in state_dict.items() if name not in memory}
+                if any(tensor.data_ptr() != live[name].data_ptr() for name, tensor in own.items() if name in live):
+                    # Weights of elsewhere, an average say: whoever loads them encodes the descriptions anew.
+                    memory["memory.made_from"] = memory["memory.made_from"].clone()
+                    memory["memory.made_from"][1] = 0
+                state_dict = {**own, **memory}
         return super().save_pretrained(save_directory, *args, state_dict=state_dict, **kwargs)
 
 
-def _texts(config) -> list[str]:
-    """The descriptions in the order of the memory's rows."""
-    return [text for texts in described_relations(config).values() for text in texts]
+def check_relations(relations) -> dict[str, list[str]]:
+    """
+    Label → list of descriptions, of what a user gave.
+
+    Raises:
+        ValueError: naming the label, if a label or a description is empty or no string, or if a text stands twice.
+    """
+    if not isinstance(relations, dict) or not relations:
+        raise ValueError(f"set_relations needs at least one relation as {{label: description}}, got {relations!r}")
+    checked, seen = {}, {}
+    for label, texts in relations.items():
+        if not isinstance(label, str) or not label.strip():
+            raise ValueError(f"a relation's label must be a string that is not empty, got {label!r}")
+        texts = [texts] if isinstance(texts, str) else texts
+        if (
+            not isinstance(texts, (list, tuple))
+            or not texts
+            or not all(isinstance(t, str) and t.strip() for t in texts)
+        ):
+            raise ValueError(f"relation {label!r} needs at least one description that is not empty, got {texts!r}")
+        for text in texts:
+            if text in seen:
+                raise ValueError(f"relations {seen[text]!r} and {label!r} have the same description: {text!r}")
+            seen[text] = label
+        checked[label] = list(texts)
+    return checked
+
+
+def _rows(input_ids: torch.Tensor) -> list[tuple[int, ...]]:
+    """Token ids of each description without padding: what a description is to the encoder."""
+    return [tuple(token for token in row if token >= 0) for row in input_ids.tolist()]
+
+
+def full_precision(tensor: torch.Tensor):
+    """No autocast: at a temperature of 0.05, bfloat16 would round logits to a tenth."""
+    return torch.autocast(tensor.device.type, enabled=False)
 
 
 @contextmanager
-def _evaluating(model: nn.Module):
-    """Without dropout, whatever the mode."""
-    training = model.training
-    model.eval()
+def _evaluating(module: nn.Module):
+    """Without dropout; afterwards every part is in the mode it was in."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
     try:
         yield
     finally:
-        model.train(training)
+        for part, mode in modes:
+            part.training = mode

@@ -19,8 +19,8 @@ class RocTrainingArguments(TrainingArguments):
     transformers' TrainingArguments; `learning_rate` is that of the pretrained encoders.
 
     Args:
-        head_learning_rate: learning rate of everything that is not a pretrained encoder: fusion layers,
-            projections, the threshold. Default: `learning_rate`.
+        head_learning_rate: learning rate of everything that is not a pretrained encoder: fusion layers, the layers
+            behind them, the temperature. Default: `learning_rate`.
         relation_update_steps: encode the relation descriptions with gradient in every k-th optimizer step; in
             between, what the last such step gave goes through the (always trained) projection. 0 freezes the
             relation encoder, which must then be one of its own.
@@ -40,6 +40,9 @@ class RocTrainingArguments(TrainingArguments):
     greater_is_better: bool | None = field(default=True, metadata={"help": "Whether higher is better."})
 
     def __post_init__(self):
+        if self.ddp_find_unused_parameters is None:
+            # A batch without pictures leaves the vision encoder idle, a step without descriptions theirs.
+            self.ddp_find_unused_parameters = True
         super().__post_init__()
         if self.relation_update_steps < 0:
             raise ValueError(f"relation_update_steps must be 0 or more, got {self.relation_update_steps}")
@@ -62,6 +65,8 @@ class RocTrainer(Trainer):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
+        if self.args.n_gpu > 1:
+            raise ValueError("several GPUs need a process each: start with `accelerate launch`")
         self.add_callback(SamplerEpochCallback)
         self._relations_updated_at = None
         if self.args.relation_update_steps == 0 and self.model.config.objective == "retrieval":
@@ -79,7 +84,7 @@ class RocTrainer(Trainer):
     def create_optimizer(self, model=None):
         if self.optimizer is None:
             model = self.model if model is None else model
-            decayed = set(self.get_decay_parameter_names(model)) - {"log_temperature"}
+            decayed = set(self.get_decay_parameter_names(model)) - {"memory.log_temperature"}
             head_learning_rate = self.args.head_learning_rate
             if head_learning_rate is None:
                 head_learning_rate = self.args.learning_rate

@@ -136,7 +136,7 @@ def test_learning_rates_and_decay_are_what_was_asked_for(make_trainer, make_mode
         encoder = name.startswith(("text_encoder.", "vision_encoder.", "relation_encoder."))
         assert group["lr"] == (1e-5 if encoder else 1e-3), name
         layer_norm = "norm" in name.lower() or name.startswith("vision_projection.1.")
-        plain = name.endswith("bias") or layer_norm or name in ("log_temperature",)
+        plain = name.endswith("bias") or layer_norm or name in ("memory.log_temperature",)
         assert group["weight_decay"] == (0.0 if plain else 0.01), name
 
 
@@ -171,7 +171,7 @@ def test_a_frozen_relation_encoder_keeps_its_weights(make_trainer, make_model):
     trainer.train()
     assert seen == [(0, False)]
     unchanged = {name for name, value in trainer.model.named_parameters() if torch.equal(value, before[name])}
-    assert unchanged - {"log_temperature"} == {n for n in before if "relation_encoder." in n}
+    assert unchanged - {"memory.log_temperature"} == {n for n in before if "relation_encoder." in n}
 
 
 def test_a_shared_relation_encoder_cannot_be_frozen(make_trainer):
