@@ -11,10 +11,9 @@ import argparse
 import json
 import logging
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-import numpy as np
 import yaml
 from datasets import DatasetDict
 from transformers import (
@@ -29,7 +28,7 @@ from transformers.utils import logging as transformers_logging
 from data_scripts.demo import build_demo_tokenizer, demo_backbone_configs, demo_image_processor
 from data_scripts.loading import DEMO, load_relation_dataset, relation_texts
 from metrics.relation_f1.relation_f1 import compute_relation_f1
-from metrics.report import format_table, per_relation_table, save_confusion_matrix, write_predictions
+from metrics.report import format_example, report_split
 from modeling_roc import RocConfig, RocModel, RocTrainer, RocTrainingArguments, get_last_complete_checkpoint
 from processing_roc import PAIR_PLACES, RocProcessor
 from processing_roc.collator_roc import PictureTable, RocDataCollator
@@ -135,18 +134,41 @@ def parse_arguments(argv: list[str]) -> tuple[ModelArguments, DataArguments, Roc
     return parser.parse_args_into_dataclasses(args=settings + argv)
 
 
-def build_model(model_args: ModelArguments, data_args: DataArguments, descriptions: dict):
-    """(model, processor): a trained ROC model, new layers on pretrained encoders, or the demo's tiny ones."""
-    relations = relation_texts(descriptions, data_args.relation_text)
-    if model_args.model_name_or_path is not None:
-        model = RocModel.from_pretrained(
-            model_args.model_name_or_path, attn_implementation=model_args.attn_implementation
-        )
-        processor = RocProcessor.from_pretrained(model_args.model_name_or_path)
-        if data_args.relations_file is not None or list(model.config.id2label.values()) != list(relations):
-            model.set_relations(relations, processor, descriptions["negative_relation"])
-        return model, processor
+def refuse_without_effect(settings, own, what: str):
+    """
+    Raises:
+        ValueError: if one of `settings` was given and is not what the trained model was made with.
+    """
+    for setting in fields(settings):
+        value, theirs = getattr(settings, setting.name), getattr(own, setting.name, None)
+        if theirs is not None and value not in (setting.default, theirs):
+            raise ValueError(f"--{setting.name} {value} has no effect on a trained {what}: it has {theirs}")
 
+
+def load_model(model_args: ModelArguments, data_args: DataArguments, descriptions: dict):
+    """(model, processor) as they were trained; the data set's relations are set if they are not the model's."""
+    path = model_args.model_name_or_path
+    model = RocModel.from_pretrained(path, attn_implementation=model_args.attn_implementation)
+    processor = RocProcessor.from_pretrained(path)
+    refuse_without_effect(model_args, model.config, "model")
+    refuse_without_effect(data_args, processor, "processor")
+    if not data_args.use_images:
+        processor = RocProcessor(None, processor.tokenizer, processor.max_length, processor.use_entity_types)
+    if model.config.objective == "classification":
+        if list(model.config.id2label.values()) != list(descriptions["relations"]):
+            raise ValueError(
+                f"{path} classifies into {list(model.config.id2label.values())}, the data set into others"
+            )
+        return model, processor
+    relations = relation_texts(descriptions, data_args.relation_text)
+    if list(model.config.relation_descriptions.items()) != list(relations.items()):
+        model.set_relations(relations, processor, descriptions["negative_relation"])
+    return model, processor
+
+
+def build_model(model_args: ModelArguments, data_args: DataArguments, descriptions: dict):
+    """(model, processor): new layers on pretrained encoders, or on the demo's tiny ones from scratch."""
+    relations = relation_texts(descriptions, data_args.relation_text)
     settings = {
         "fusion_encoder_config": {"num_hidden_layers": model_args.num_fusion_layers},
         "id2label": dict(enumerate(relations)),
@@ -154,19 +176,16 @@ def build_model(model_args: ModelArguments, data_args: DataArguments, descriptio
         "negative_relation": descriptions["negative_relation"],
         "attn_implementation": model_args.attn_implementation,
     }
-    for name in (
-        "pool_mentions projection_dim pair_dropout temperature learn_temperature objective relation_aggregation "
-        "learn_negative_threshold"
-    ).split():
-        settings[name] = getattr(model_args, name)
+    own = {setting.name for setting in fields(RocConfig)}
+    settings |= {name: value for name, value in vars(model_args).items() if name in own}
+    vision_name = model_args.vision_model_name_or_path if data_args.use_images else None
     if model_args.text_model_name_or_path is not None:
-        vision_name = model_args.vision_model_name_or_path if data_args.use_images else None
         tokenizer = AutoTokenizer.from_pretrained(model_args.text_model_name_or_path)
         image_processor = None if vision_name is None else AutoImageProcessor.from_pretrained(vision_name)
         model = RocModel.from_encoders_pretrained(
             model_args.text_model_name_or_path, vision_name, model_args.share_relation_encoder, **settings
         )
-    elif data_args.dataset_name == DEMO:
+    elif data_args.dataset_name == DEMO and vision_name is None:
         text_config, vision_config = demo_backbone_configs()
         tokenizer = build_demo_tokenizer()
         image_processor = demo_image_processor() if data_args.use_images else None
@@ -196,7 +215,8 @@ def prepare_splits(splits: DatasetDict, processor: RocProcessor, data_args: Data
         encoded = processor(text=batch["tokens"], head=batch["head"], tail=batch["tail"])
         return {
             **{name: encoded[name] for name in ("input_ids", *PAIR_PLACES)},
-            "labels": batch["relation"],
+            # Published test splits without labels hold -1.
+            "labels": [-100 if relation in (None, -1) else relation for relation in batch["relation"]],
         }
 
     columns = next(iter(splits.values())).column_names
@@ -224,39 +244,6 @@ def make_compute_metrics(config: RocConfig):
         )
 
     return compute_metrics
-
-
-def report_split(name: str, rows, output, config: RocConfig, output_dir: Path):
-    """
-    Predictions as JSON lines; of what is labelled, scores by relation and the confusion matrix; the table is printed.
-    """
-    labels = list(config.id2label.values())
-    predictions = output.predictions.argmax(axis=-1)
-    write_predictions(
-        output_dir / f"{name}_predictions.jsonl", rows["id"], output.predictions, predictions, output.label_ids, labels
-    )
-    labelled = output.label_ids != -100
-    if not labelled.any():
-        print(f"\n{name}: nothing is labelled, so there are predictions and no scores")
-        return
-    predictions, references = predictions[labelled], output.label_ids[labelled]
-    table = per_relation_table(predictions, references, labels)
-    (output_dir / f"{name}_per_relation.json").write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
-    save_confusion_matrix(output_dir / f"{name}_confusion_matrix.png", predictions, references, labels)
-    print(f"\n{name}, by relation\n{format_table(table, config.negative_relation)}")
-
-
-def print_example(row: dict, scores: np.ndarray, config: RocConfig):
-    """One answered example, as a user would read it."""
-    print("One answered example")
-    print(f"  text: {' '.join(row['tokens'])}")
-    for role in ("head", "tail"):
-        print(f"  {role}: {row[role]['name']} ({row[role]['type'] or 'no type'})")
-    print(f"  picture: {row['image_id'] if row['image'] is not None else 'none'}")
-    for index in np.argsort(-scores)[:3]:
-        label = config.id2label[int(index)]
-        print(f"  {scores[index]:8.3f}  {label}  {config.relation_descriptions.get(label, [''])[0]}")
-    print(f"  gold: {config.id2label.get(row['relation'], 'unknown')}")
 
 
 def main():
@@ -293,7 +280,8 @@ def main():
     if data_args.train_fraction < 1 and "train" in splits:
         kept = round(data_args.train_fraction * len(splits["train"]))
         splits["train"] = splits["train"].shuffle(seed=args.seed).select(range(max(kept, 1)))
-    model, processor = build_model(model_args, data_args, descriptions)
+    make = build_model if model_args.model_name_or_path is None else load_model
+    model, processor = make(model_args, data_args, descriptions)
     pictures = None
     with args.main_process_first(desc="preparing texts and pictures"):
         prepared = prepare_splits(splits, processor, data_args)
@@ -325,9 +313,12 @@ def main():
             trainer.log_metrics(name, output.metrics)
             trainer.save_metrics(name, output.metrics)
             if trainer.is_world_process_zero():
-                report_split(name, splits[split], output, model.config, Path(args.output_dir))
+                labels = list(model.config.id2label.values())
+                report_split(
+                    name, splits[split]["id"], output, labels, model.config.negative_relation, Path(args.output_dir)
+                )
                 if name == "test":
-                    print_example(splits[split][0], output.predictions[0], model.config)
+                    print(format_example(splits[split][0], output.predictions[0], labels, descriptions))
 
 
 if __name__ == "__main__":

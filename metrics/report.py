@@ -134,6 +134,60 @@ def write_predictions(
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
+def report_split(
+    name: str, ids: Sequence[str], output, label_names: Sequence[str], negative_label: str | None, output_dir: Path
+):
+    """Writes and prints what a run leaves of one split.
+
+    `<name>_predictions.jsonl`; of what is labelled, `<name>_per_relation.json` and `<name>_confusion_matrix.png`; the
+    scores by relation are printed too.
+
+    Args:
+        name: of the split, in file names.
+        ids (sequence of str, length num_examples): the examples' ids.
+        output: transformers' `PredictionOutput`, with logits (num_examples, num_labels) and label_ids (-100: unknown).
+        label_names, negative_label: as for `per_relation_table` and `format_table`.
+        output_dir: an existing folder.
+    """
+    predictions, references = output.predictions.argmax(axis=-1), output.label_ids
+    path = output_dir / f"{name}_predictions.jsonl"
+    write_predictions(path, ids, output.predictions, predictions, references, label_names)
+    labelled = references != -100
+    if not labelled.any():
+        print(f"\n{name}: nothing is labelled, so there are predictions and no scores")
+        return
+    predictions, references = predictions[labelled], references[labelled]
+    table = per_relation_table(predictions, references, label_names)
+    with _replacing(output_dir / f"{name}_per_relation.json") as temporary:
+        temporary.write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
+    save_confusion_matrix(output_dir / f"{name}_confusion_matrix.png", predictions, references, label_names)
+    print(f"\n{name}, by relation\n{format_table(table, negative_label)}")
+
+
+def format_example(
+    row: dict, scores: np.ndarray, label_names: Sequence[str], descriptions: dict, top_k: int = 3
+) -> str:
+    """One answered example as a reader would want it.
+
+    Args:
+        row: of a data set in the project's schema.
+        scores (num_labels,): higher is likelier.
+        label_names (sequence of str, length num_labels): the relations in the order of their ids.
+        descriptions: content of a relation descriptions file.
+        top_k: how many relations to show.
+    """
+    lines = ["One answered example", f"  text: {' '.join(row['tokens'])}"]
+    for role in ("head", "tail"):
+        lines.append(f"  {role}: {row[role]['name']} ({row[role]['type'] or 'no type'})")
+    lines.append(f"  picture: {'none' if row['image'] is None else row['image_id']}")
+    for index in np.argsort(-scores)[:top_k]:
+        label = label_names[index]
+        lines.append(f"  {scores[index]:8.3f}  {label}  {descriptions['relations'][label]['descriptions'][0]}")
+    gold = row["relation"]
+    lines.append(f"  gold: {'unknown' if gold in (None, -1) else label_names[gold]}")
+    return "\n".join(lines)
+
+
 @contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
     """Gives a temporary path beside `path`, of the same ending, that takes its place if no error occurs."""

@@ -44,6 +44,8 @@ class RocTrainingArguments(TrainingArguments):
             # A batch without pictures leaves the vision encoder idle, a step without descriptions theirs.
             self.ddp_find_unused_parameters = True
         super().__post_init__()
+        if self.remove_unused_columns:
+            raise ValueError("remove_unused_columns must stay false: the collator needs the picture's id")
         if self.relation_update_steps < 0:
             raise ValueError(f"relation_update_steps must be 0 or more, got {self.relation_update_steps}")
 

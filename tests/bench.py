@@ -24,6 +24,7 @@ from transformers.masking_utils import create_bidirectional_mask
 from data_scripts.demo import build_demo_tokenizer
 from modeling_roc import RocConfig, RocModel
 from modeling_roc.memory_roc import RelationMemory
+from modeling_roc.sampler_roc import PictureGroupedSampler
 from processing_roc import RocProcessor
 from processing_roc.collator_roc import PictureTable, RocDataCollator
 
@@ -85,6 +86,8 @@ def make_batch(pairs_per_picture: int = 1, pad_to: int | None = None, lengths=No
         "attention_mask": (ids > 0).long(),
         "head_index": torch.full((BATCH,), 1),
         "tail_index": torch.full((BATCH,), 8),
+        "head_span": torch.tensor([[4, 6]] * BATCH),
+        "tail_span": torch.tensor([[11, 13]] * BATCH),
         "pixel_values": torch.randn(num_images, 3, 224, 224),
         "image_index": torch.arange(BATCH) // pairs_per_picture,
         "labels": torch.from_numpy(random.integers(0, 23, BATCH)),
@@ -120,6 +123,7 @@ def bench_training():
         encoding=lambda: roc(True),
         between=lambda: roc(False),
     )
+    print(f"  descriptions frozen: {seconds['between'] / seconds['floor']:.2f}")
     for every in (1, 4, 8, 16):
         mean = (seconds["encoding"] + (every - 1) * seconds["between"]) / every
         print(f"  descriptions encoded with gradient every {every:2d} steps: {mean / seconds['floor']:.2f}")
@@ -161,13 +165,15 @@ def bench_pictures():
 def bench_padding():
     print("Text only: padding to the longest of the batch, over padding to a fixed length")
     model = make_model(23).eval()
-    random_lengths, sorted_lengths = text_lengths(BATCH), np.sort(text_lengths(BATCH * 16))[: BATCH * 8 : 8]
-    sorted_lengths = np.full(BATCH, int(np.median(sorted_lengths)))
+    lengths = text_lengths(BATCH * 50)
+    sampler = PictureGroupedSampler(lengths.tolist(), [None] * len(lengths), BATCH)
+    like_length = lengths[list(sampler)[:BATCH]]
+    random_lengths = lengths[:BATCH]
     pictures = ("pixel_values", "image_index")
     batches = {
         "fixed 128": make_batch(pad_to=128, lengths=random_lengths),
         "longest of a random batch": make_batch(lengths=random_lengths),
-        "batch of like length": make_batch(lengths=sorted_lengths),
+        "a batch of the sampler": make_batch(lengths=like_length),
     }
     batches = {name: {k: v for k, v in b.items() if k not in pictures} for name, b in batches.items()}
     seconds = compare(**{name: lambda batch=batch: model(**batch) for name, batch in batches.items()})
@@ -184,8 +190,9 @@ def bench_loading(step_seconds: float):
     jpeg = {"bytes": buffer.getvalue(), "path": None}
     features = Features({"image": Image(), "image_id": Value("string")})
     rows = Dataset.from_dict({"image": [jpeg] * 10, "image_id": [str(i) for i in range(10)]}, features=features)
+    places = {"head_index": 1, "tail_index": 8, "head_span": [4, 6], "tail_span": [11, 13]}
     examples = [
-        {"input_ids": [5] * int(n), "head_index": 1, "tail_index": 3, "labels": 0, "image_id": str(i % 10)}
+        {"input_ids": [5] * int(n), "labels": 0, "image_id": str(i % 10), **places}
         for i, n in enumerate(text_lengths(BATCH))
     ]
     with tempfile.TemporaryDirectory() as cache:
