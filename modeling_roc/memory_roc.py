@@ -65,7 +65,8 @@ class RelationMemory(nn.Module):
     - `made_from` (2, 32) of uint8: fingerprints of the texts, and of the weights with the `embeds` they gave;
     - `entries` (num_described, max_entries): which rows belong to which relation (not saved, follows the config);
 
-    and the parameter `log_temperature`. All of it stays in float32, whatever the model's type.
+    and `log_temperature`, a parameter if `config.learn_temperature` is set. Both floats stay in float32, whatever the
+    model's type.
 
     Staleness is decided by content: `embeds` count only while the fingerprint of the weights is the one they were
     made with. Hashing runs when weights may have moved: after an optimizer step, an in-place write, a load, a change
@@ -86,7 +87,10 @@ class RelationMemory(nn.Module):
         self.register_buffer("made_from", torch.zeros(2, 32, dtype=torch.uint8))
         self.register_buffer("entries", relation_entries(config), persistent=False)
         # Here and not in the model, where as its first parameter it would be taken for the model's type.
-        self.log_temperature = nn.Parameter(torch.tensor(0.0), requires_grad=config.learn_temperature)
+        if config.learn_temperature:
+            self.log_temperature = nn.Parameter(torch.tensor(0.0))
+        else:
+            self.register_buffer("log_temperature", torch.tensor(0.0))
         # (R, hidden_size): the descriptions before the projection, from the last training step that encoded them.
         self.features = None
         self._seen = None
@@ -154,10 +158,11 @@ class RelationMemory(nn.Module):
         self._seen = self.features = None
 
     def _apply(self, fn, recurse=True):
-        values = {name: getattr(self, name) for name in ("embeds", "log_temperature")}
+        # Moves with the model, but is not rounded with it.
+        embeds, log_temperature = self.embeds, self.log_temperature.data
         super()._apply(fn, recurse)
-        for name, value in values.items():
-            moved = value.data.to(self.input_ids.device)
-            setattr(self, name, moved if name == "embeds" else nn.Parameter(moved, value.requires_grad))
+        if not embeds.is_meta:
+            self.embeds = embeds.to(self.input_ids.device)
+            self.log_temperature.data = log_temperature.to(self.input_ids.device)
         self._seen = self.features = None
         return self

@@ -48,7 +48,7 @@ class RocPreTrainedModel(PreTrainedModel):
     supports_gradient_checkpointing = True
     _supports_sdpa = True
     _supports_flash_attn = True
-    _keep_in_fp32_modules_strict = ["memory"]
+    _keep_in_fp32_modules_strict = ["memory.embeds", "memory.log_temperature"]
     _can_record_outputs = {
         "hidden_states": OutputRecorder(BertLayer, layer_name="fusion"),
         "attentions": OutputRecorder(BertSelfAttention, index=1, layer_name="fusion"),

@@ -83,6 +83,74 @@ def test_inference_mode(make_model, batch, processor):
     assert before.isfinite().all()
 
 
+def test_a_set_given_in_inference_mode_can_be_trained_on(make_model, batch, processor):
+    model = make_model()
+    with torch.inference_mode():
+        model.add_relation("new", "Head likes tail.", processor)
+        model(**batch)
+    model.train()
+    model(**batch).loss.backward()
+    torch.optim.AdamW(model.parameters(), lr=1e-2).step()
+    answers(model, batch)
+    model.load_state_dict(model.state_dict())
+
+
+def test_other_token_ids_for_the_same_text_are_encoded(make_model, batch, processor):
+    model = make_model()
+    expected = answers(model, batch)
+
+    def reversed_processor(**kwargs):
+        encoded = processor(**kwargs)
+        return {**encoded, "relation_input_ids": encoded["relation_input_ids"].flip(1),
+                "relation_attention_mask": encoded["relation_attention_mask"].flip(1)}  # fmt: skip
+
+    model.set_relations(model.config.relation_descriptions, reversed_processor)
+    assert not torch.allclose(answers(model, batch), expected, atol=1e-3)
+    model.set_relations(model.config.relation_descriptions, processor)
+    assert torch.allclose(answers(model, batch), expected, atol=1e-5)
+
+
+def test_a_write_through_data_is_seen_after_eval(make_model, batch):
+    model = make_model()
+    before = answers(model, batch)
+    model.relation_projection.weight.data.mul_(torch.rand_like(model.relation_projection.weight))
+    assert not torch.allclose(answers(model, batch), before, atol=1e-3)  # `answers` calls `eval`
+
+
+def test_descriptions_that_were_never_prepared_are_refused(make_model, batch, processor, tmp_path):
+    config = make_model().config
+    model = RocModel(config)
+    for mode in (True, False):
+        with pytest.raises(RuntimeError, match="set_relations"):
+            model.train(mode)(**batch)
+    model.save_pretrained(tmp_path)  # weights can be kept all the same
+    with pytest.raises(RuntimeError, match="set_relations"):
+        RocModel.from_pretrained(tmp_path)(**batch)
+    model.set_relations(config.relation_descriptions, processor)
+    assert model.relation_center.abs().max() > 0
+    assert answers(model, batch).isfinite().all()
+
+
+def test_averaged_weights_are_saved_without_a_false_proof(make_model, batch, tmp_path):
+    model = make_model()
+    averaged = {
+        name: tensor * 0.5 if "text_encoder" in name else tensor for name, tensor in model.state_dict().items()
+    }
+    model.save_pretrained(tmp_path, state_dict=averaged)
+    loaded = RocModel.from_pretrained(tmp_path)
+    answers(loaded, batch)
+    assert torch.allclose(loaded.memory.embeds, loaded.encode_relations(loaded.memory.input_ids), atol=1e-6)
+    assert not torch.allclose(loaded.memory.embeds, model.memory.embeds, atol=1e-3)
+
+
+def test_the_negative_relation_can_be_taken_out_and_put_back(make_model, batch, processor):
+    model = make_model(learn_negative_threshold=True)
+    before = answers(model, batch)
+    model.remove_relation("none", processor)
+    model.add_relation("none", "Nothing.", processor, negative=True)
+    assert torch.allclose(answers(model, batch)[:, [2, 0, 1]], before, atol=1e-5)
+
+
 def test_descriptions_edited_in_the_config_file_are_refused(make_model, batch, processor, tmp_path):
     make_model().save_pretrained(tmp_path)
     path = tmp_path / "config.json"
@@ -150,7 +218,16 @@ def test_the_threshold_stands_for_the_negative_relation(make_model, batch, proce
 def test_nonsense_is_refused_and_changes_nothing(make_model, batch, processor):
     model = make_model()
     before, labels = answers(model, batch), list(model.config.relation_descriptions)
-    for relations, message in [({}, "at least one relation"), ({"a": []}, "'a'"), ({"a": ["x", " "]}, "'a'")]:
+    for relations, message in [
+        ({}, "at least one relation"),
+        (["a"], "at least one relation"),
+        ({"a": []}, "'a'"),
+        ({"a": ["x", " "]}, "'a'"),
+        ({"a": None}, "'a'"),
+        ({1: "x"}, "label"),
+        ({" ": "x"}, "label"),
+        ({"a": "x", "b": ["y", "x"]}, "'a' and 'b'"),
+    ]:
         with pytest.raises(ValueError, match=message):
             model.set_relations(relations, processor)
     with pytest.raises(ValueError, match="there already"):

@@ -140,12 +140,43 @@ def test_bfloat16_runs_and_keeps_the_temperature(make_model, batch):
     assert output.logits.dtype == torch.float32 and output.logits.isfinite().all()
 
 
+def test_logits_are_float32_under_autocast(make_model, batch):
+    model = make_model(learn_negative_threshold=True)
+    with torch.no_grad():
+        expected = model(**batch)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            output = model(**batch)
+    assert output.logits.dtype == output.pair_embeds.dtype == torch.float32
+    # Only the encoders are rounded: what is computed from their vectors is exact.
+    by_hand = output.pair_embeds @ model.memory.embeds.T / model.config.temperature
+    assert torch.allclose(output.logits[:, 2], by_hand[:, 2], atol=1e-5)
+    assert (output.logits - expected.logits).abs().max() < 0.5
+
+
+def test_bfloat16_weights_keep_memory_and_temperature_in_float32(make_model, batch, tmp_path):
+    model = make_model(temperature=0.07).to(torch.bfloat16)
+    assert model.dtype == torch.bfloat16
+    assert model.memory.embeds.dtype == model.memory.log_temperature.dtype == torch.float32
+    model.save_pretrained(tmp_path)
+    loaded = type(model).from_pretrained(tmp_path)
+    assert loaded.dtype == torch.bfloat16 and loaded.memory.embeds.dtype == torch.float32
+    batch = {**batch, "pixel_values": batch["pixel_values"].bfloat16()}
+    with torch.no_grad():
+        assert torch.equal(loaded.eval()(**batch).logits, model(**batch).logits)
+
+
 def test_errors_say_what_to_do(make_model, batch):
     text_only = make_model(with_vision=False)
     with pytest.raises(ValueError, match="text-only model"):
         text_only(**batch)
     with pytest.raises(ValueError, match="image_index"):
         make_model()(**{**batch, "image_index": None})
+    with pytest.raises(ValueError, match="without pixel_values"):
+        make_model()(**{**batch, "pixel_values": None})
+    with pytest.raises(TypeError, match="pixel_value"):
+        make_model()(**batch, pixel_value=None)
+    with pytest.raises(ValueError, match="eager"):
+        make_model()(**batch, output_attentions=True)
     with pytest.raises(ValueError, match="head_span"):
         make_model()(**{**batch, "head_span": None})
     empty = make_model()
