@@ -2,8 +2,7 @@
 """Relation descriptions: the texts that a pair of entities is matched against, kept with where they come from.
 
 The file: `{"relations": {label: {"descriptions": [str, ...], "source": str, "reviewed": bool}}, "negative_relation":
-label or null}`. `source` says how the texts came about, `reviewed` whether a
-person has read them.
+label or null}`. `source` says how the texts came about, `reviewed` whether a person has read them.
 """
 
 import json

@@ -200,15 +200,20 @@ def scripted(scores):
     return lambda prediction: {"micro_f1": next(remaining)}
 
 
+EVERY_STEP = {
+    "max_steps": 4,
+    "eval_strategy": "steps",
+    "save_strategy": "steps",
+    "eval_steps": 1,
+    "save_steps": 1,
+    "load_best_model_at_end": True,
+}
+
+
 def test_the_best_checkpoint_on_validation_is_loaded_at_the_end(make_trainer, tmp_path):
     trainer = make_trainer(
         compute_metrics=scripted([0.2, 0.9, 0.5, 0.6]),
-        max_steps=4,
-        eval_strategy="steps",
-        save_strategy="steps",
-        eval_steps=1,
-        save_steps=1,
-        load_best_model_at_end=True,
+        **EVERY_STEP,
     )
     trainer.train()
     assert trainer.state.best_metric == 0.9
@@ -223,12 +228,7 @@ def test_early_stopping(make_trainer):
     trainer = make_trainer(
         compute_metrics=scripted([0.5, 0.4, 0.3, 0.2]),
         callbacks=[EarlyStoppingCallback(2)],
-        max_steps=4,
-        eval_strategy="steps",
-        save_strategy="steps",
-        eval_steps=1,
-        save_steps=1,
-        load_best_model_at_end=True,
+        **EVERY_STEP,
     )
     trainer.train()
     assert trainer.state.global_step == 3
