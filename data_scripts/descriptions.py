@@ -9,6 +9,8 @@ import json
 import os
 from pathlib import Path
 
+from data_scripts.reading import refuse_double_keys
+
 BUILTIN_DIR = Path(__file__).parent / "relations"
 
 
@@ -25,7 +27,7 @@ def load_descriptions(path: Path) -> dict:
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"), object_pairs_hook=refuse_double_keys)
         check_descriptions(content)
-    except (json.JSONDecodeError, DescriptionError) as error:
+    except ValueError as error:
         raise DescriptionError(f"{path}: {error}") from error
     return content
 
@@ -103,12 +105,3 @@ def check_keys(where: str, value: object, keys: set[str]) -> None:
         raise DescriptionError(f"{where} must be an object, not {type(value).__name__}")
     if set(value) != keys:
         raise DescriptionError(f"{where} must have the fields {sorted(keys)}, not {sorted(map(str, value))}")
-
-
-def refuse_double_keys(pairs: list[tuple[str, object]]) -> dict:
-    """Builds an object from its pairs; JSON itself would let the last of two equal keys win without a word."""
-    keys = [key for key, _ in pairs]
-    double = {key for key in keys if keys.count(key) > 1}
-    if double:
-        raise DescriptionError(f"the keys {sorted(double)} stand twice in one object")
-    return dict(pairs)
