@@ -4,8 +4,6 @@
 import math
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
 BOX_FORMS = ("box", "box_pixels", "box_center", "box_center_pixels")
 """Names of the forms: corners x0, y0, x1, y1, or center x, center y, width, height; as fractions of the upright
 picture's width and height, or in its pixels."""
@@ -17,6 +15,9 @@ ROUNDING = 0.005
 NOISE = 1e-6
 """What floating-point sums are off by at most; clipping that much is not worth a word in a report."""
 
+MIN_SIDE = 1e-5
+"""A box that is thinner, as a fraction of the picture's side, is empty; a data set's 32-bit floats keep this apart."""
+
 
 def read_box(values: Sequence[float], form: str, size: tuple[int, int] | None = None) -> tuple[list[float], bool]:
     """Corners of a box, checked and clipped to the picture.
@@ -27,8 +28,8 @@ def read_box(values: Sequence[float], form: str, size: tuple[int, int] | None = 
         size: width and height of the upright picture in pixels, needed for a form in pixels.
 
     Returns:
-        [x0, y0, x1, y1] in 0-1 with x0 < x1 and y0 < y1 (also as 32-bit floats, as which a data set stores them), and
-        whether the box overshot the picture and was clipped.
+        [x0, y0, x1, y1] in 0-1, at least MIN_SIDE wide and high, and whether the box overshot the picture and was
+        clipped.
 
     Raises:
         ValueError: if it is not four finite numbers, if it is empty or inverted, or if it reaches more than ROUNDING
@@ -49,8 +50,7 @@ def read_box(values: Sequence[float], form: str, size: tuple[int, int] | None = 
         shown = [round(corner, 4) for corner in corners]
         raise ValueError(f"the box {list(values)} reaches outside the picture: as fractions its corners are {shown}")
     inside = [min(max(corner, 0.0), 1.0) for corner in corners]
-    x0, y0, x1, y1 = np.float32(inside)
-    if x0 >= x1 or y0 >= y1:
+    if min(inside[2] - inside[0], inside[3] - inside[1]) < MIN_SIDE:
         raise ValueError(f"the box {list(values)} is empty")
     return inside, max(-min(corners), max(corners) - 1) > NOISE
 

@@ -32,6 +32,48 @@ def load_descriptions(path: Path) -> dict:
     return content
 
 
+def load_plain_descriptions(path: Path, negative_relation: str | None = None) -> dict:
+    """Reads a relation description file in this project's form or in the plain one of people's own data.
+
+    Args:
+        path: the file; in the plain form `{label: "description"}` or `{label: ["description", ...]}`.
+        negative_relation: the label that says "none of the relations", where the file does not tell.
+
+    Returns:
+        Content in this project's form, not reviewed where the file does not say so.
+
+    Raises:
+        DescriptionError: if there is no such file, something in it is wrong, or it names another negative relation.
+    """
+    if not path.is_file():
+        raise DescriptionError(f'{path} is missing: it holds the relations, {{"label": "description", ...}}')
+    try:
+        content = json.loads(path.read_bytes().decode("utf-8-sig"), object_pairs_hook=refuse_double_keys)
+        if not isinstance(content, dict):
+            raise DescriptionError(f"an object of relations is expected, not {type(content).__name__}")
+        if set(content) != {"relations", "negative_relation"}:
+            content = _fill_in(content, source=f"given with the data, in {path.name}")
+        if negative_relation is not None:
+            if content["negative_relation"] not in (None, negative_relation):
+                raise DescriptionError(f"the negative relation is {content['negative_relation']!r} here")
+            content["negative_relation"] = negative_relation
+        check_descriptions(content)
+    except ValueError as error:
+        raise DescriptionError(f"{path}: {error}") from error
+    return content
+
+
+def _fill_in(texts: dict, source: str) -> dict:
+    for name, value in texts.items():
+        if not isinstance(value, str | list):
+            raise DescriptionError(f"relation {name!r}: a description or a list of them is expected, not {value!r}")
+    entries = {
+        name: {"descriptions": [value] if isinstance(value, str) else value, "source": source, "reviewed": False}
+        for name, value in texts.items()
+    }
+    return {"relations": entries, "negative_relation": None}
+
+
 def load_builtin_descriptions(dataset: str) -> dict:
     """The descriptions that come with this project for `dataset`, e.g. "mnre"."""
     return load_descriptions(BUILTIN_DIR / f"{dataset}.json")
