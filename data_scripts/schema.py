@@ -53,5 +53,5 @@ def text_entity(name: str, start: int, end: int) -> dict:
 
 
 def object_entity(name: str, box: list[float] | None) -> dict:
-    """A head or tail that is the object `name` of the picture, at `box` (x0, y0, x1, y1 in 0–1), without a type."""
+    """A head or tail that is the object `name` of the picture, in the box x0, y0, x1, y1 (0-1), not typed yet."""
     return {"name": name, "kind": "object", "start": None, "end": None, "box": box, "type": None}
