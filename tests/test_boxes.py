@@ -1,59 +1,75 @@
 # Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
-"""Boxes: four forms of one box read alike; nothing but a box inside the picture is ever let through."""
+"""Boxes follow what an image processor does to a picture: proved with drawn pictures, for every one in use."""
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from PIL import Image, ImageDraw
+from transformers import AutoImageProcessor, ViTImageProcessorPil
+from transformers.models.beit.image_processing_pil_beit import BeitImageProcessorPil
+from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPil
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+from transformers.models.convnext.image_processing_pil_convnext import ConvNextImageProcessorPil
+from transformers.models.deit.image_processing_pil_deit import DeiTImageProcessorPil
+from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
-from data_scripts.boxes import BOX_FORMS, ROUNDING, find_form, read_box, same_box
+from processing_roc.boxes_roc import follow, shown_part
 
-# On this grid no box lies within floating-point noise of being refused.
-coordinates = st.integers(-30, 1030).map(lambda number: number / 1000 + 0.0003)
-sides = st.integers(1, 5000)
-
-
-@given(st.tuples(*[coordinates] * 4), st.sampled_from(BOX_FORMS), st.tuples(sides, sides))
-def test_a_box_is_read_alike_in_every_form_or_refused_in_every_form(corners, form, size):
-    x0, y0, x1, y1 = values = corners
-    if "center" in form:
-        values = ((x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0)
-    if "pixels" in form:
-        values = [value * side for value, side in zip(values, (*size, *size), strict=True)]
-    inside = [min(max(corner, 0), 1) for corner in corners]
-    overshoot = max(-min(corners), max(corners) - 1)
-    if overshoot <= ROUNDING and inside[0] < inside[2] and inside[1] < inside[3]:
-        box, clipped = read_box(values, form, size)
-        assert box == pytest.approx(inside, abs=1e-9) and clipped == (overshoot > 0)
-    else:
-        with pytest.raises(ValueError, match="the box .* (is inverted|is empty|reaches outside the picture)"):
-            read_box(values, form, size)
+IMAGE_PROCESSORS = {
+    "ViT": ViTImageProcessorPil(),
+    "DeiT": DeiTImageProcessorPil(),
+    "CLIP": CLIPImageProcessorPil(),
+    "DINOv2": BitImageProcessorPil(size={"shortest_edge": 256}),
+    "BEiT": BeitImageProcessorPil(size={"height": 256, "width": 256}, do_center_crop=True),
+    "SigLIP": SiglipImageProcessorPil(),
+    "two edges": ViTImageProcessorPil(size={"shortest_edge": 200, "longest_edge": 300}),
+    "crop with a border": CLIPImageProcessorPil(size={"shortest_edge": 150}),
+    "crop alone": CLIPImageProcessorPil(do_resize=False),
+}
 
 
-anything = st.floats() | st.integers() | st.none() | st.booleans() | st.text(max_size=3)
+@pytest.mark.parametrize("size", [(800, 600), (300, 500), (224, 224), (641, 333)])
+@pytest.mark.parametrize("name", IMAGE_PROCESSORS)
+def test_a_drawn_box_is_found_where_the_box_says(name, size):
+    image_processor = IMAGE_PROCESSORS[name]
+    width, height = size
+    boxes = [(0.3, 0.4, 0.6, 0.7), (0.02, 0.03, 0.3, 0.2), (0.7, 0.55, 0.99, 0.98)]
+    shown = shown_part(image_processor, size)
+    for box in boxes:
+        picture = Image.new("RGB", size)
+        x0, y0, x1, y1 = (round(edge * side) for edge, side in zip(box, (width, height) * 2, strict=True))
+        ImageDraw.Draw(picture).rectangle((x0, y0, x1 - 1, y1 - 1), fill="white")
+        pixels = image_processor(picture, do_rescale=False, do_normalize=False)["pixel_values"][0][0]
+        bright = np.argwhere(np.asarray(pixels) > 127)
+        moved = follow((x0 / width, y0 / height, x1 / width, y1 / height), shown)
+        if len(bright) == 0:
+            assert moved is None or min(moved[2] - moved[0], moved[3] - moved[1]) < 0.01
+            continue
+        (top, left), (bottom, right) = bright.min(axis=0), bright.max(axis=0) + 1
+        found = (left / pixels.shape[1], top / pixels.shape[0], right / pixels.shape[1], bottom / pixels.shape[0])
+        # Within a pixel and a half of what is shown.
+        assert moved == pytest.approx(found, abs=1.5 / min(pixels.shape))
 
 
-@given(st.lists(anything, max_size=6) | anything, st.sampled_from(BOX_FORMS))
-def test_whatever_is_given_comes_back_as_a_box_inside_the_picture_or_is_a_value_error(values, form):
-    try:
-        box, _ = read_box(values, form, (640, 480))
-    except ValueError:
-        return
-    x0, y0, x1, y1 = np.float32(box)  # as a data set stores it
-    assert 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1
+def test_by_hand():
+    # 400 x 200 becomes 448 x 224, of which the middle 224 x 224 are shown: a quarter on each side is cut off.
+    assert shown_part(CLIPImageProcessorPil(), (400, 200)) == (0.25, 0.0, 0.75, 1.0)
+    assert follow((0.0, 0.0, 0.5, 0.5), (0.25, 0.0, 0.75, 1.0)) == (0.0, 0.0, 0.5, 0.5)
+    assert follow((0.0, 0.0, 0.2, 0.5), (0.25, 0.0, 0.75, 1.0)) is None
+    assert follow((0.1, 0.2, 0.3, 0.4), shown_part(ViTImageProcessorPil(), None)) == (0.1, 0.2, 0.3, 0.4)
 
 
-def test_a_sum_that_is_off_by_floating_point_noise_is_not_called_clipped():
-    assert read_box([0.9, 0.5, 0.2 + 1e-9, 1.0], "box_center") == ([pytest.approx(0.8), 0.0, 1.0, 1.0], False)
-    assert read_box([0.9, 0.5, 0.2004, 1.0], "box_center")[1]
+def test_what_cannot_be_followed_is_refused():
+    with pytest.raises(ValueError, match="cannot follow ConvNextImageProcessorPil: it has its own way to resize"):
+        shown_part(ConvNextImageProcessorPil(), (80, 60))
+    with pytest.raises(ValueError, match="with do_pad=True"):
+        shown_part(ViTImageProcessorPil(do_pad=True), (80, 60))
+    with pytest.raises(ValueError, match="where the picture's size is known"):
+        shown_part(CLIPImageProcessorPil(), None)
+    with pytest.raises(ValueError, match="boxes cannot follow CLIPImageProcessorPil with size"):
+        shown_part(CLIPImageProcessorPil(size={"max_height": 9, "max_width": 9}), (80, 60))
 
 
-def test_two_boxes_are_the_same_up_to_rounding():
-    assert same_box([0.1, 0.1, 0.5, 0.5], [0.102, 0.1, 0.5, 0.497])
-    assert not same_box([0.1, 0.1, 0.5, 0.5], [0.1, 0.1, 0.5, 0.51])
-
-
-def test_a_box_given_twice_is_refused():
-    assert find_form({"box": None, "box_pixels": [1, 2, 3, 4]}) == "box_pixels" and find_form({}) is None
-    with pytest.raises(ValueError, match="more than once, as box and as box_center"):
-        find_form({"box": [0, 0, 1, 1], "box_center": [0.5, 0.5, 1, 1]})
+def test_a_saved_image_processor_is_followed_too(tmp_path):
+    CLIPImageProcessorPil().save_pretrained(tmp_path)
+    loaded = AutoImageProcessor.from_pretrained(tmp_path)
+    assert shown_part(loaded, (400, 200)) == (0.25, 0.0, 0.75, 1.0)
