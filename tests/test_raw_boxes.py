@@ -1,5 +1,5 @@
 # Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
-"""Boxes: four forms of one box read alike; nothing but a box inside the picture is ever let through."""
+"""Boxes in raw data: four forms of one box read alike; nothing but a box inside the picture is ever let through."""
 
 import numpy as np
 import pytest
