@@ -162,16 +162,15 @@ class JsonRow:
         if any(form in fields for form in BOX_FORMS):
             box = self._box(role, name, fields)
             if entry is None:
-                objects.append({"name": name, "box": box, "caption": None})
+                entry = {"name": name, "box": box, "caption": None}
+                objects.append(entry)
             elif box and entry["box"] and not same_box(box, entry["box"]):
                 message = f"object {name!r} is at {box} here and at {entry['box']} in 'objects' (corners, in 0-1)"
                 raise self.place.error(role, message)
         elif entry is None:
             message = f"{name!r} has no 'start' and 'end', and is no object: it has no box, here or in 'objects'"
             raise self.place.error(role, message)
-        else:
-            box = entry["box"]
-        return object_entity(name, box) | {"type": self._string(role, fields, "type")}
+        return object_entity(name, entry["box"]) | {"type": self._string(role, fields, "type")}
 
     def _box(self, field: str, name: str, fields: dict) -> list[float] | None:
         """An object's box as the schema keeps it; None if it is in pixels of a picture that is not there: a row never

@@ -21,6 +21,7 @@ from data_scripts.reading import (
     Place,
     find_if_any,
     find_one,
+    is_text,
     read_literal_lines,
     read_relation,
     read_relation_ids,
@@ -167,7 +168,9 @@ def _read_object(
     value = record[field]
     if not isinstance(value, dict) or "name" not in value:
         raise place.error(field, f"a dict with an object's key as 'name' is expected, not {value!r}")
-    name = read_string(place, value, "name")
+    name = value["name"]
+    if not is_text(name):
+        raise place.error(f"{field}.name", f"a non-empty string is expected, not {name!r}")
     known = dictionary.find(image_id, name)
     if known is None:
         source = dictionary.path or "no object dictionary of this split was found"

@@ -73,6 +73,10 @@ def describe_objects(rows: list[dict]) -> dict:
     numbers = [len(captions) for captions in objects.values()]
     return {
         **{f"{kind}_pairs": kinds.count(kind) for kind in PAIR_KINDS},
+        "identical_objects": sum(
+            kind == "object_object" and row["head"]["name"] == row["tail"]["name"]
+            for row, kind in zip(rows, kinds, strict=True)
+        ),
         "pictures_with_objects": len(numbers),
         "objects": sum(numbers),
         "objects_a_picture": round(sum(numbers) / max(len(numbers), 1), 2),

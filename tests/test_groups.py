@@ -4,7 +4,7 @@
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_scripts.schema import PAIR_KINDS, object_entity, text_entity
@@ -76,6 +76,7 @@ def test_what_has_one_group_is_left_out():
         score_groups(ROWS, [1], ones, LABELS, "none")
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(ROWS), st.integers(0, 2), st.integers(0, 2)), min_size=2, max_size=30))
 def test_each_groups_scores_are_those_of_its_rows_alone(examples):
     rows, predictions, references = zip(*examples, strict=True)

@@ -7,7 +7,7 @@ import re
 
 import pytest
 from datasets import load_dataset
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -94,6 +94,11 @@ def test_pictures_and_objects(tmp_path, load):
     assert (second["tail"]["box"], second["tail"]["type"]) == ([0.0, 0.0, 0.5, 0.5], "animal")
     assert second["image_id"] == "A"
     assert report["splits"]["validation"]["text_object_pairs"] == 2
+
+
+def test_an_object_named_twice_has_one_box(tmp_path):
+    row = only_row(tmp_path, {**PICTURE_LINE, "tail": {"name": "dog", "box": [0.001, 0, 0.502, 0.499]}})
+    assert row["tail"]["box"] == row["objects"][0]["box"] == [0.0, 0.0, 0.5, 0.5] and len(row["objects"]) == 1
 
 
 @pytest.mark.parametrize(
@@ -282,6 +287,7 @@ def texts_with_spans(draw):
     return text, draw(st.lists(st.tuples(places, places).map(sorted), max_size=3))
 
 
+@settings(deadline=None)
 @given(texts_with_spans())
 def test_splitting_a_text_loses_nothing_but_white_space(case):
     text, spans = case

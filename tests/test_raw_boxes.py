@@ -3,7 +3,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_scripts.boxes import BOX_FORMS, ROUNDING, find_form, read_box, same_box
@@ -13,6 +13,7 @@ coordinates = st.integers(-30, 1030).map(lambda number: number / 1000 + 0.0003)
 sides = st.integers(1, 5000)
 
 
+@settings(deadline=None)
 @given(st.tuples(*[coordinates] * 4), st.sampled_from(BOX_FORMS), st.tuples(sides, sides))
 def test_a_box_is_read_alike_in_every_form_or_refused_in_every_form(corners, form, size):
     x0, y0, x1, y1 = values = corners
@@ -33,6 +34,7 @@ def test_a_box_is_read_alike_in_every_form_or_refused_in_every_form(corners, for
 anything = st.floats() | st.integers() | st.none() | st.booleans() | st.text(max_size=3)
 
 
+@settings(deadline=None)
 @given(st.lists(anything, max_size=6) | anything, st.sampled_from(BOX_FORMS))
 def test_whatever_is_given_comes_back_as_a_box_inside_the_picture_or_is_a_value_error(values, form):
     try:
