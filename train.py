@@ -28,6 +28,7 @@ from transformers.utils import logging as transformers_logging
 
 from data_scripts.demo import build_demo_tokenizer, demo_backbone_configs, demo_image_processor
 from data_scripts.loading import DEMO, has_objects, load_relation_dataset, relation_texts
+from metrics.groups import GROUP_COLUMNS, group_metrics, score_groups
 from metrics.relation_f1.relation_f1 import compute_relation_f1
 from metrics.report import format_example, report_split
 from modeling_roc import RocConfig, RocModel, RocTrainer, RocTrainingArguments, get_last_complete_checkpoint
@@ -357,13 +358,14 @@ def main():
     for name, split in (("eval", "validation"), ("test", "test")):
         if wanted[split]:
             output = trainer.predict(prepared[split], metric_key_prefix=name)
+            labels, negative = list(model.config.id2label.values()), model.config.negative_relation
+            rows = splits[split].select_columns(list(GROUP_COLUMNS))
+            groups = score_groups(rows, output.predictions.argmax(axis=-1), output.label_ids, labels, negative)
+            output.metrics.update(group_metrics(groups, name))
             trainer.log_metrics(name, output.metrics)
             trainer.save_metrics(name, output.metrics)
             if trainer.is_world_process_zero():
-                labels = list(model.config.id2label.values())
-                report_split(
-                    name, splits[split]["id"], output, labels, model.config.negative_relation, Path(args.output_dir)
-                )
+                report_split(name, splits[split]["id"], output, groups, labels, negative, Path(args.output_dir))
                 if name == "test":
                     print(format_example(splits[split][0], output.predictions[0], labels, descriptions))
 
