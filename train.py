@@ -26,6 +26,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from data_scripts.demo import build_demo_tokenizer, demo_backbone_configs, demo_image_processor
+from data_scripts.descriptions import count_unreviewed
 from data_scripts.loading import DEMO, load_relation_dataset, relation_texts
 from metrics.relation_f1.relation_f1 import compute_relation_f1
 from metrics.report import format_example, report_split
@@ -282,6 +283,9 @@ def main():
         splits["train"] = splits["train"].shuffle(seed=args.seed).select(range(max(kept, 1)))
     make = build_model if model_args.model_name_or_path is None else load_model
     model, processor = make(model_args, data_args, descriptions)
+    if model.config.objective == "retrieval" and data_args.relation_text == "descriptions":
+        unreviewed, total = count_unreviewed(descriptions), model.config.num_labels
+        logger.info("%d of %d relations have descriptions that no person has reviewed", unreviewed, total)
     pictures = None
     with args.main_process_first(desc="preparing texts and pictures"):
         prepared = prepare_splits(splits, processor, data_args)
