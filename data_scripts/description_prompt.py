@@ -104,9 +104,12 @@ def read_examples(
         label → texts, each with its head and tail; relations without a row have none.
 
     Raises:
-        PromptError: if the data set has no ClassLabel column `relation`.
+        PromptError: if the data set has no training split, or no ClassLabel column `relation`.
     """
-    rows = load_demo()[TRAIN] if name == DEMO else load_dataset(name, config_name, revision=revision, split=TRAIN)
+    try:
+        rows = load_demo()[TRAIN] if name == DEMO else load_dataset(name, config_name, revision=revision, split=TRAIN)
+    except ValueError as error:
+        raise PromptError(f"data set {name!r}: {error}") from error
     relation = rows.features.get("relation")
     if not isinstance(relation, ClassLabel):
         raise PromptError(f"data set {name!r} has no ClassLabel column `relation`; convert it with data_scripts first")

@@ -104,6 +104,7 @@ class ServedModel:
             BusyError: if another try may succeed.
             LanguageModelError: if the server refuses the request.
         """
+        # To the server of a base URL the client sends it as {"type": "json_object", "value": schema}.
         json_schema = {"name": "answer", "schema": schema, "strict": True}
         response_format = {"type": "json_schema", "json_schema": json_schema} if self.takes_schema else None
         try:

@@ -12,6 +12,8 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import datasets
+import huggingface_hub
 import pytest
 from chat_models import ChatServer, completion, running, save_model_that_says
 
@@ -26,6 +28,7 @@ from data_scripts.reading import DataError
 ROOT = Path(__file__).parents[1]
 LABELS = ["None", "/per/per/peer", "/per/org/member_of", "/per/org/leader_of"]
 KEY = "sk-only-in-the-environment"
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in ("HF_TOKEN", "HF_HUB_OFFLINE")}
 
 
 def answer(*texts):
@@ -39,7 +42,10 @@ def three(word):
 @pytest.fixture
 def describe(tmp_path, monkeypatch):
     """Runs the command in an empty folder; returns what it exits with (None: success)."""
+    if huggingface_hub.constants.HF_HUB_OFFLINE:
+        pytest.skip("under HF_HUB_OFFLINE, huggingface_hub's client asks no server, not even one on this machine")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setenv("HF_TOKEN", "hf_only_for_hugging_face")
     Path("labels.txt").write_text("\n".join(LABELS) + "\n")
@@ -100,7 +106,7 @@ def test_transformers_serve_through_a_429_a_cut_connection_and_refused_answers(s
             + ["--output", tmp_path / "new" / "out.json", "--base_url", server.base_url, "--model", model]
             + ["--backoff", "0.01", "--max_attempts", "3"],
             cwd=ROOT,
-            env={**os.environ, "OPENAI_API_KEY": KEY},
+            env={**ENVIRONMENT, "OPENAI_API_KEY": KEY},
             capture_output=True,
             text=True,
         )
@@ -217,26 +223,42 @@ def test_an_answer_that_was_cut_off_is_not_taken(describe, caplog):
     assert not Path("out.json").exists()
 
 
-def test_what_cannot_be_mended_ends_the_run_at_once(describe, monkeypatch):
+def test_what_cannot_be_mended_ends_the_run_at_once(describe):
     with running(ChatServer(then=("status", 401, "no such key"))) as server:
         assert "refused the request with 401: no such key" in describe(*against(server))
         assert len(server.requests) == 1
     assert "must begin with http:// or https://" in describe("--base_url", "localhost:8000", "--model", "m")
-    monkeypatch.delenv("HF_TOKEN")
-    monkeypatch.setenv("HF_TOKEN_PATH", "nowhere")
+    Path("empty").mkdir()
+    assert "local model 'empty'" in describe("--local_model", "empty")
+    Path("tested").mkdir()
+    Path("tested", "test.csv").write_text("relation\n1\n")
+    assert "data set 'tested': Unknown split" in describe("--local_model", "empty", "--dataset_name", "tested")
     Path("out.json").write_text('{"relations": {}}')
-    assert "out.json: the file must have the fields" in describe("--model", "some/model")
+    assert "out.json: the file must have the fields" in describe("--local_model", "empty")
+
+
+def test_the_hubs_models_need_a_token(tmp_path):
+    (tmp_path / "labels.txt").write_text("a\n")
+    command = [sys.executable, "-m", "data_scripts.describe_relations", "--labels", tmp_path / "labels.txt"]
+    result = subprocess.run(
+        [*command, "--output", tmp_path / "out.json", "--model", "some/model"],
+        cwd=ROOT,
+        env={**ENVIRONMENT, "HF_HOME": str(tmp_path / "hf_home")},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 1 and "set HF_TOKEN or run `hf auth login`" in result.stderr
 
 
 def test_examples_come_from_the_training_split_alone(describe):
     Path("data", "data").mkdir(parents=True)
-    Path("cache").mkdir()
+    Path("workspace").mkdir()
     for split, rows in load_demo(num_train=90, num_validation=20, num_test=20).items():
         names, rows = rows.features["relation"].names, rows.to_list()
         for row in rows:
             row["image"] = None
             row["tokens"] = [f"{split}-word", *row["tokens"]]
-        write_split(rows, names, Path("data", "data"), split, Path("cache").absolute())
+        write_split(rows, names, Path("data", "data"), split, Path("workspace").absolute())
     with running(ChatServer([three(word) for word in ("ignores", "knows", "is in", "leads")])) as server:
         assert describe(*against(server), "--dataset_name", "data", "--num_examples", "2") is None
     for prompt, label in zip(server.prompts(), LABELS, strict=True):
