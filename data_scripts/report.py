@@ -159,11 +159,13 @@ def describe_coverage(report: dict) -> str:
         f"{split} {counts['typed']:,} of {counts['mentions']:,} mentions ({share(counts, 'typed', 'mentions')})"
         for split, counts in report["entity_types"].items()
     ]
+    coverage = f"{report['entity_tagger']} typed {', '.join(parts)}"
     agreement = report["type_agreement_in_train"]
+    if not agreement["compared"]:
+        return coverage
     return (
-        f"{report['entity_tagger']} typed {', '.join(parts)}; in train, {share(agreement, 'agreeing', 'compared')} of"
-        f" the {agreement['compared']:,} typed mentions with a typed relation name are of the type that it tells"
-        " (for information only)"
+        f"{coverage}; in train, {share(agreement, 'agreeing', 'compared')} of the {agreement['compared']:,} typed"
+        " mentions with a typed relation name are of the type that it tells (for information only)"
     )
 
 
