@@ -27,6 +27,7 @@ from transformers.utils import logging as transformers_logging
 from data_scripts.demo import build_demo_tokenizer, demo_backbone_configs, demo_image_processor
 from data_scripts.descriptions import count_unreviewed
 from data_scripts.loading import DEMO, has_objects, load_relation_dataset, relation_texts
+from metrics.example_page import save_example_page
 from metrics.groups import GROUP_COLUMNS, group_metrics, score_groups
 from metrics.relation_f1.relation_f1 import compute_relation_f1
 from metrics.report import format_example, report_split
@@ -329,6 +330,12 @@ def main():
             if trainer.is_world_process_zero():
                 report_split(name, splits[split]["id"], output, groups, labels, negative, Path(args.output_dir))
                 if name == "test":
+                    save_example_page(
+                        Path(args.output_dir) / "test_examples.png",
+                        splits[split],
+                        output.predictions.argmax(axis=-1),
+                        labels,
+                    )
                     print(format_example(splits[split][0], output.predictions[0], labels, descriptions))
 
 
