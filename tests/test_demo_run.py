@@ -60,7 +60,7 @@ def test_the_text_alone_does_not_decide(tmp_path):
 
 
 def text_object_f1(folder: Path, rows, shift: int) -> float:
-    """Micro-F1 of pairs of a mention and an object, each tail's box exchanged with that of the `shift`-th next object."""
+    """Micro-F1 of pairs of a mention and an object, each tail exchanged with the `shift`-th next object."""
     model, processor = RocModel.from_pretrained(folder).eval(), RocProcessor.from_pretrained(folder)
     rows = rows.filter(lambda row: pair_kind(row) == "text_object")
     predictions = []
