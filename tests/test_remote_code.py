@@ -14,7 +14,7 @@ from PIL import Image
 from processing_roc import RocProcessor
 
 MODEL_FILES = {"configuration_roc.py", "modeling_roc.py", "losses_roc.py", "memory_roc.py", "relations_roc.py"}
-PROCESSOR_FILES = {"processing_roc.py", "spans_roc.py", "pictures_roc.py"}
+PROCESSOR_FILES = {"processing_roc.py", "spans_roc.py", "pictures_roc.py", "pipeline_roc.py"}
 EXAMPLE = {
     "text": "Maya met Noah and the Rovers",
     "head": {"start": 0, "end": 4, "type": "person"},
@@ -34,7 +34,7 @@ sys.path_importer_cache.clear()
 assert all(importlib.util.find_spec(name) is None for name in PACKAGES)
 
 import torch
-from transformers import AutoConfig, AutoModel, AutoProcessor
+from transformers import AutoConfig, AutoModel, AutoProcessor, pipeline
 
 folder, again = sys.argv[1:]
 example = json.load(open(folder + "/example.json"))
@@ -48,7 +48,14 @@ def answer():
     with torch.no_grad():
         return model(**processor(**example, return_tensors="pt")).logits
 
-report = {"info": {name: sorted(map(str, keys)) for name, keys in info.items()}, "logits": answer().tolist()}
+given = {{"images": "image"}.get(name, name): value for name, value in example.items()}
+extractor = pipeline("relation-extraction", model=folder, trust_remote_code=True)
+loaded = pipeline("relation-extraction", model=model, processor=processor)
+extractor.save_pretrained(folder + "/pipeline")
+saved = pipeline(model=folder + "/pipeline", trust_remote_code=True)
+assert extractor(given) == loaded(given) == saved(given)
+report = {"pipeline": extractor(given, top_k=None)}
+report |= {"info": {name: sorted(map(str, keys)) for name, keys in info.items()}, "logits": answer().tolist()}
 if config.objective == "retrieval":
     model.add_relation("/per/misc/awarded", "The head won the tail.", processor)
     report["new_logits"] = answer().tolist()
@@ -117,6 +124,9 @@ def test_a_saved_folder_works_without_the_project(make_model, processor, tmp_pat
     report = read_elsewhere(folder, tmp_path)
     assert not any(report["info"].values()), report["info"]
     assert torch.allclose(torch.tensor(report["logits"]), answer(), atol=1e-6)
+    probabilities = dict(zip(model.config.id2label.values(), answer().softmax(dim=-1)[0].tolist(), strict=True))
+    assert {found["label"]: found["score"] for found in report["pipeline"]} == pytest.approx(probabilities, abs=1e-6)
+    assert {path.name for path in (folder / "pipeline").glob("*.py")} == MODEL_FILES | PROCESSOR_FILES
     if "objective" not in settings:
         model.add_relation(NEW_RELATION, "The head won the tail.", processor)
         assert report["labels_again"] == list(model.config.id2label.values())
