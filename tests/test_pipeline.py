@@ -185,6 +185,35 @@ def test_entities_and_pairs_in_one_batch_share_a_picture(pipe, vision_rows):
             assert_same(answer, alone)
 
 
+@pytest.mark.parametrize("object_features", ["roi", "crop"])
+def test_mentions_and_objects_together(make_model, processor, object_features):
+    pipe = pipeline("relation-extraction", model=make_model(object_features=object_features), processor=processor)
+    left, right = {"box": [0.0, 0.0, 0.5, 1.0], "name": "left"}, {"box_pixels": [45, 0, 90, 60], "type": "person"}
+    calls = []
+    pipe.model.vision_encoder.register_forward_hook(lambda *args: calls.append(1))
+    given_input = {
+        "text": TEXT,
+        "entities": [MAYA, left, right],
+        "image": make_picture(),
+        "objects": [{**left, "caption": "a woman"}],
+    }
+    records = pipe(given_input)
+    assert len(calls) == (1 if object_features == "roi" else 2)  # crops are pictures of their own
+    assert [(record["head"], record["tail"]) for record in records[:3]] == [(MAYA, left), (MAYA, right), (left, MAYA)]
+    batch = pipe([make_input(), given_input], batch_size=2)
+    assert_same(batch[0], pipe(make_input()))
+    for record, again in zip(records, batch[1], strict=True):
+        pair = make_input(head=record["head"], tail=record["tail"], objects=given_input["objects"])
+        assert_same(record["relations"], pipe(pair))
+        assert_same(record["relations"], again["relations"])
+    with pytest.raises(
+        ValueError, match=r"^input 1: entities\[0\] as head with entities\[1\] as tail: tail .*picture"
+    ):
+        pipe([make_input(), {"text": TEXT, "entities": [MAYA, left]}], batch_size=2)
+    with pytest.raises(ValueError, match="^input 0: object 0 .*box"):
+        pipe([make_input(objects=[{"box": [0, 0, 2, 1]}])])
+
+
 # Batches, generators, data sets
 
 
