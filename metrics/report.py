@@ -83,7 +83,7 @@ def save_confusion_matrix(
     for text, count in zip(display.text_.flat, counts.flat, strict=True):
         text.set(text=str(count) if count else "", fontsize=8)
     display.ax_.set(xlabel="predicted", ylabel="gold")
-    with _replacing(Path(path)) as temporary:
+    with replacing(Path(path)) as temporary:
         figure.savefig(temporary, dpi=120)
 
 
@@ -117,7 +117,7 @@ def write_predictions(
     known = range(len(label_names))
     if scores.shape != (len(ids), len(label_names)):
         raise ValueError(f"scores have the shape {scores.shape}, not {(len(ids), len(label_names))}.")
-    with _replacing(Path(path)) as temporary, temporary.open("w", encoding="utf-8") as file:
+    with replacing(Path(path)) as temporary, temporary.open("w", encoding="utf-8") as file:
         for example, row, predicted, gold in zip(ids, scores, predictions, references, strict=True):
             if not np.isfinite(row).all():
                 raise ValueError(f"Example {example!r} has a score that is not finite: {row}.")
@@ -158,7 +158,7 @@ def report_split(
         return
     predictions, references = predictions[labelled], references[labelled]
     table = per_relation_table(predictions, references, label_names)
-    with _replacing(output_dir / f"{name}_per_relation.json") as temporary:
+    with replacing(output_dir / f"{name}_per_relation.json") as temporary:
         temporary.write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
     save_confusion_matrix(output_dir / f"{name}_confusion_matrix.png", predictions, references, label_names)
     print(f"\n{name}, by relation\n{format_table(table, negative_label)}")
@@ -189,7 +189,7 @@ def format_example(
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path) -> Iterator[Path]:
     """Gives a temporary path beside `path`, of the same ending, that takes its place if no error occurs."""
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:

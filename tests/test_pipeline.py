@@ -206,9 +206,7 @@ def test_mentions_and_objects_together(make_model, processor, object_features):
         pair = make_input(head=record["head"], tail=record["tail"], objects=given_input["objects"])
         assert_same(record["relations"], pipe(pair))
         assert_same(record["relations"], again["relations"])
-    with pytest.raises(
-        ValueError, match=r"^input 1: entities\[0\] as head with entities\[1\] as tail: tail .*picture"
-    ):
+    with pytest.raises(ValueError, match=r"^input 1: entities\[0\] as head with entities\[1\] as tail: .*picture"):
         pipe([make_input(), {"text": TEXT, "entities": [MAYA, left]}], batch_size=2)
     with pytest.raises(ValueError, match="^input 0: object 0 .*box"):
         pipe([make_input(objects=[{"box": [0, 0, 2, 1]}])])
