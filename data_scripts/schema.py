@@ -43,3 +43,8 @@ def dataset_features(relation_names: list[str]) -> Features:
 def text_entity(name: str, start: int, end: int) -> dict:
     """A head or tail that is a mention in the text, at the tokens [start, end), not typed yet."""
     return {"name": name, "kind": "text", "start": start, "end": end, "box": None, "type": None}
+
+
+def object_entity(name: str, box: list[float]) -> dict:
+    """A head or tail that is the object `name` of the picture, in the box x0, y0, x1, y1 (0-1), not typed yet."""
+    return {"name": name, "kind": "object", "start": None, "end": None, "box": box, "type": None}
