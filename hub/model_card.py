@@ -38,6 +38,7 @@ TRAINING_SETTINGS = (
     "eval_strategy", "eval_steps", "save_strategy", "save_steps", "load_best_model_at_end", "metric_for_best_model",
     "seed", "data_seed",
 )  # fmt: skip
+TRAINING_FIGURES = ("epoch", "loss", "runtime")
 CONFUSION_MATRIX = "test_confusion_matrix.png"
 WIDGET = [
     {"text": "Maya and Ken on the pier", "example_title": "Two persons"},
@@ -55,9 +56,8 @@ class TrainingRun:
         model_args, data_args, args: the run's settings, as `train.py` reads them.
         splits: the rows that were used.
         descriptions: content of the relation descriptions file.
-        metrics: "train", "eval" and "test" → what the Trainer printed of it, names without prefix; those not run are
-            missing.
-        tables: "validation" and "test" → scores by relation, from `per_relation_table`.
+        metrics: "train", "eval" and "test" → the Trainer's metrics of it; those not run are missing.
+        tables: "validation" and "test" → scores by relation, from `per_relation_table`; None if it has no labels.
     """
 
     model_id: str
@@ -68,7 +68,7 @@ class TrainingRun:
     splits: DatasetDict
     descriptions: dict
     metrics: dict[str, dict] = field(default_factory=dict)
-    tables: dict[str, list[dict]] = field(default_factory=dict)
+    tables: dict[str, list[dict] | None] = field(default_factory=dict)
 
 
 def build_model_card(run: TrainingRun) -> ModelCard:
@@ -85,7 +85,7 @@ def build_model_card(run: TrainingRun) -> ModelCard:
         dataset=dataset,
         retrieval=retrieval,
         with_images=config.vision_config is not None,
-        with_objects=getattr(config, "object_features", None) is not None,
+        with_objects=config.object_features is not None,
         negative=config.negative_relation,
         learned_threshold=retrieval and config.learn_negative_threshold and config.negative_relation is not None,
         relations=relations,
@@ -98,24 +98,23 @@ def build_model_card(run: TrainingRun) -> ModelCard:
         use_entity_types=run.data_args.use_entity_types,
         starting_point=run.model_args.model_name_or_path and public_name(run.model_args.model_name_or_path),
         settings=yaml.safe_dump(run_settings(run), sort_keys=False, allow_unicode=True).strip(),
-        metrics={name: printed(run.metrics.get(name, {})) for name in ("train", "eval", "test")},
+        training=figures(run, "train", TRAINING_FIGURES),
+        scores={title: figures(run, name, SCORES) for title, name in (("validation", "eval"), ("test", "test"))},
         selected=run.args.metric_for_best_model if run.args.load_best_model_at_end else None,
-        columns=[name for name in SCORES if any(name in scores for scores in run.metrics.values())],
-        tables={split: format_table(table, config.negative_relation) for split, table in run.tables.items()},
-        confusion_matrix=CONFUSION_MATRIX if "test" in run.tables else None,
+        columns=list(SCORES),
+        tables={split: format_table(table, config.negative_relation) for split, table in run.tables.items() if table},
+        confusion_matrix=CONFUSION_MATRIX if run.tables.get("test") else None,
         seed=run.args.seed,
         num_processes=run.args.world_size,
         device=run.args.device.type,
         commit=git_commit(ROOT),
-        versions=", ".join(
-            [f"Python {platform.python_version()}", *(f"{name} {version(name)}" for name in LIBRARIES)]
-        ),
+        versions=", ".join([f"Python {platform.python_version()}", *map(with_version, LIBRARIES)]),
     )
 
 
 def card_metadata(run: TrainingRun, model_name: str, dataset: dict) -> ModelCardData:
-    """The metadata. Without `pipeline_tag`: the Hub has no such task, and any other would show a snippet that fails."""
-    scores = run.metrics.get("test", {})
+    """The metadata. No `pipeline_tag`: the Hub has no such task, and another's snippet and widget would fail."""
+    scores = figures(run, "test", SCORES)
     results = [
         EvalResult(
             task_type="relation-extraction",
@@ -127,7 +126,7 @@ def card_metadata(run: TrainingRun, model_name: str, dataset: dict) -> ModelCard
             dataset_revision=run.data_args.dataset_revision,
             metric_type=kind,
             metric_name=name,
-            metric_value=round(scores[key], 4),
+            metric_value=scores[key],
         )
         for key, (kind, name) in SCORES.items()
         if key in scores
@@ -137,7 +136,7 @@ def card_metadata(run: TrainingRun, model_name: str, dataset: dict) -> ModelCard
         names = [run.model_args.text_model_name_or_path, run.model_args.vision_model_name_or_path]
     base_models = [name for name in dict.fromkeys(names) if is_on_hub(name)]
     return ModelCardData(
-        model_name=model_name,
+        model_name=model_name if results else None,
         library_name="transformers",
         license="apache-2.0",
         language=dataset["language"],
@@ -237,7 +236,7 @@ def is_default(group, one) -> bool:
 
 
 def public_name(value: str) -> str:
-    """`value`, but of an absolute path only its last part: where a file lies on someone's disk is nobody's business."""
+    """`value`, but of an absolute path only its last part: a card does not tell where someone keeps files."""
     return Path(value).name if Path(value).is_absolute() else value
 
 
@@ -252,9 +251,14 @@ def is_on_hub(name: str | None) -> bool:
     return True
 
 
-def printed(metrics: dict) -> dict:
-    """Figures as the Trainer prints them."""
-    return {name: round(value, 4) if isinstance(value, float) else value for name, value in metrics.items()}
+def figures(run: TrainingRun, split: str, names) -> dict:
+    """Those of `names` that the Trainer has of a split, to as many places as it prints."""
+    metrics = {key.removeprefix(f"{split}_"): value for key, value in run.metrics.get(split, {}).items()}
+    return {name: round(metrics[name], 4) for name in names if name in metrics}
+
+
+def with_version(library: str) -> str:
+    return f"{library} {version(library)}"
 
 
 def git_commit(folder: Path) -> str | None:

@@ -136,7 +136,7 @@ def write_predictions(
 
 def report_split(
     name: str, ids: Sequence[str], output, label_names: Sequence[str], negative_label: str | None, output_dir: Path
-):
+) -> list[dict] | None:
     """Writes and prints what a run leaves of one split.
 
     `<name>_predictions.jsonl`; of what is labelled, `<name>_per_relation.json` and `<name>_confusion_matrix.png`; the
@@ -148,6 +148,9 @@ def report_split(
         output: transformers' `PredictionOutput`, with logits (num_examples, num_labels) and label_ids (-100: unknown).
         label_names, negative_label: as for `per_relation_table` and `format_table`.
         output_dir: an existing folder.
+
+    Returns:
+        The scores by relation, as `per_relation_table` has them; None if nothing is labelled.
     """
     predictions, references = output.predictions.argmax(axis=-1), output.label_ids
     path = output_dir / f"{name}_predictions.jsonl"
@@ -155,13 +158,14 @@ def report_split(
     labelled = references != -100
     if not labelled.any():
         print(f"\n{name}: nothing is labelled, so there are predictions and no scores")
-        return
+        return None
     predictions, references = predictions[labelled], references[labelled]
     table = per_relation_table(predictions, references, label_names)
     with replacing(output_dir / f"{name}_per_relation.json") as temporary:
         temporary.write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
     save_confusion_matrix(output_dir / f"{name}_confusion_matrix.png", predictions, references, label_names)
     print(f"\n{name}, by relation\n{format_table(table, negative_label)}")
+    return table
 
 
 def format_example(

@@ -25,16 +25,17 @@ EXAMPLE = {
 NEW_RELATION = "/per/misc/awarded"
 
 # The reader's side. The editable install of this project is taken away first.
-READER = """
+WITHOUT_PROJECT = """
 import importlib.util, json, sys
 
-PACKAGES = ("modeling_roc", "processing_roc", "data_scripts", "metrics", "train")
+PACKAGES = ("modeling_roc", "processing_roc", "data_scripts", "hub", "metrics", "train")
 sys.meta_path[:] = [finder for finder in sys.meta_path if not str(finder).startswith("<class '__editable__")]
 sys.path_hooks[:] = [hook for hook in sys.path_hooks if "__editable__" not in repr(hook)]
 sys.path[:] = [entry for entry in sys.path if "__editable__" not in entry]
 sys.path_importer_cache.clear()
 assert all(importlib.util.find_spec(name) is None for name in PACKAGES)
-
+"""
+READER = """
 import torch
 from transformers import AutoConfig, AutoModel, AutoProcessor, pipeline
 
@@ -85,7 +86,7 @@ def read_elsewhere(folder, tmp_path) -> dict:
         "HF_HUB_OFFLINE": "1",
     }
     process = subprocess.run(
-        [sys.executable, "-c", READER, str(folder), str(tmp_path / "again")],
+        [sys.executable, "-c", WITHOUT_PROJECT + READER, str(folder), str(tmp_path / "again")],
         cwd=elsewhere,
         env=environment,
         stdin=subprocess.DEVNULL,
