@@ -27,6 +27,7 @@ from transformers.utils import logging as transformers_logging
 
 from data_scripts.demo import build_demo_tokenizer, demo_backbone_configs, demo_image_processor
 from data_scripts.loading import DEMO, load_relation_dataset, relation_texts
+from hub.errors import HubError
 from metrics.relation_f1.relation_f1 import compute_relation_f1
 from metrics.report import format_example, report_split
 from modeling_roc import RocConfig, RocModel, RocTrainer, RocTrainingArguments, get_last_complete_checkpoint
@@ -322,4 +323,7 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except HubError as error:
+        sys.exit(f"error: {error}")

@@ -59,6 +59,10 @@ class HubServer:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
 
+    def create(self, kind: str, name: str, private: bool = False, sdk: str | None = None) -> Repo:
+        self.repos[(kind, name)] = Repo(private, sdk)
+        return self.repos[(kind, name)]
+
     def repo(self, kind: str, name: str) -> Repo:
         return self.repos[(kind, name)]
 
@@ -213,7 +217,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.role != "write" or namespace not in (self.user, *self.orgs):
             message = f"You don't have the rights to create a {kind} under the namespace {namespace!r}"
             raise Refusal(403, None, message)
-        self.hub.repos[(kind, name)] = Repo(asked.get("visibility") == "private", asked.get("sdk"))
+        self.hub.create(kind, name, asked.get("visibility") == "private", asked.get("sdk"))
         self.send_json(created)
 
     def info(self, kind: str, name: str, revision: str):
