@@ -32,6 +32,7 @@ from hub.errors import HubError
 from hub.model_card import TrainingRun, build_model_card
 from hub.model_files import ServingFilesCallback, write_card
 from hub.push import prepare_push, push_run
+from metrics.groups import GROUP_COLUMNS, group_metrics, score_groups
 from metrics.relation_f1.relation_f1 import compute_relation_f1
 from metrics.report import format_example, report_split
 from modeling_roc import RocConfig, RocModel, RocTrainer, RocTrainingArguments, get_last_complete_checkpoint
@@ -365,14 +366,16 @@ def main():
     for name, split in (("eval", "validation"), ("test", "test")):
         if wanted[split]:
             output = trainer.predict(prepared[split], metric_key_prefix=name)
+            labels, negative = list(model.config.id2label.values()), model.config.negative_relation
+            rows = splits[split].select_columns(list(GROUP_COLUMNS))
+            groups = score_groups(rows, output.predictions.argmax(axis=-1), output.label_ids, labels, negative)
+            output.metrics.update(group_metrics(groups, name))
             trainer.log_metrics(name, output.metrics)
             trainer.save_metrics(name, output.metrics)
             metrics[name] = output.metrics
             if trainer.is_world_process_zero():
-                labels = list(model.config.id2label.values())
-                tables[split] = report_split(
-                    name, splits[split]["id"], output, labels, model.config.negative_relation, Path(args.output_dir)
-                )
+                arguments = (output, groups, labels, negative, Path(args.output_dir))
+                tables[split] = report_split(name, splits[split]["id"], *arguments)
                 if name == "test":
                     print(format_example(splits[split][0], output.predictions[0], labels, descriptions))
     if args.do_train and trainer.is_world_process_zero():

@@ -9,6 +9,8 @@ import json
 import os
 from pathlib import Path
 
+from data_scripts.reading import refuse_double_keys
+
 BUILTIN_DIR = Path(__file__).parent / "relations"
 
 
@@ -25,9 +27,51 @@ def load_descriptions(path: Path) -> dict:
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"), object_pairs_hook=refuse_double_keys)
         check_descriptions(content)
-    except (json.JSONDecodeError, DescriptionError) as error:
+    except ValueError as error:
         raise DescriptionError(f"{path}: {error}") from error
     return content
+
+
+def load_plain_descriptions(path: Path, negative_relation: str | None = None) -> dict:
+    """Reads a relation description file in this project's form or in the plain one of people's own data.
+
+    Args:
+        path: the file; in the plain form `{label: "description"}` or `{label: ["description", ...]}`.
+        negative_relation: the label that says "none of the relations", where the file does not tell.
+
+    Returns:
+        Content in this project's form, not reviewed where the file does not say so.
+
+    Raises:
+        DescriptionError: if there is no such file, something in it is wrong, or it names another negative relation.
+    """
+    if not path.is_file():
+        raise DescriptionError(f'{path} is missing: it holds the relations, {{"label": "description", ...}}')
+    try:
+        content = json.loads(path.read_bytes().decode("utf-8-sig"), object_pairs_hook=refuse_double_keys)
+        if not isinstance(content, dict):
+            raise DescriptionError(f"an object of relations is expected, not {type(content).__name__}")
+        if set(content) != {"relations", "negative_relation"}:
+            content = _fill_in(content, source=f"given with the data, in {path.name}")
+        if negative_relation is not None:
+            if content["negative_relation"] not in (None, negative_relation):
+                raise DescriptionError(f"the negative relation is {content['negative_relation']!r} here")
+            content["negative_relation"] = negative_relation
+        check_descriptions(content)
+    except ValueError as error:
+        raise DescriptionError(f"{path}: {error}") from error
+    return content
+
+
+def _fill_in(texts: dict, source: str) -> dict:
+    for name, value in texts.items():
+        if not isinstance(value, str | list):
+            raise DescriptionError(f"relation {name!r}: a description or a list of them is expected, not {value!r}")
+    entries = {
+        name: {"descriptions": [value] if isinstance(value, str) else value, "source": source, "reviewed": False}
+        for name, value in texts.items()
+    }
+    return {"relations": entries, "negative_relation": None}
 
 
 def load_builtin_descriptions(dataset: str) -> dict:
@@ -103,12 +147,3 @@ def check_keys(where: str, value: object, keys: set[str]) -> None:
         raise DescriptionError(f"{where} must be an object, not {type(value).__name__}")
     if set(value) != keys:
         raise DescriptionError(f"{where} must have the fields {sorted(keys)}, not {sorted(map(str, value))}")
-
-
-def refuse_double_keys(pairs: list[tuple[str, object]]) -> dict:
-    """Builds an object from its pairs; JSON itself would let the last of two equal keys win without a word."""
-    keys = [key for key, _ in pairs]
-    double = {key for key in keys if keys.count(key) > 1}
-    if double:
-        raise DescriptionError(f"the keys {sorted(double)} stand twice in one object")
-    return dict(pairs)

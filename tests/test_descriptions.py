@@ -7,6 +7,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from raw_trees import UMRE_LABELS
 
 from data_scripts.descriptions import (
     DescriptionError,
@@ -103,3 +104,17 @@ def test_mnre_relations_have_three_short_descriptions_that_tell_head_from_tail()
             assert "head" in text and "tail" in text, text
             assert len(text.split()) <= 45, text
             assert name == "None" or name not in text
+
+
+def test_umre_relations_have_descriptions_that_tell_head_from_tail():
+    content = load_builtin_descriptions("umre")
+    assert list(content["relations"]) == UMRE_LABELS and content["negative_relation"] == "none"
+    for name, relation in content["relations"].items():
+        assert len(relation["descriptions"]) >= 3, name
+        assert relation["source"] == "written for this project, 2026-11"
+        for text in relation["descriptions"]:
+            assert "head" in text and "tail" in text, text
+            assert len(text.split()) <= 45, text
+            assert name == "none" or name not in text
+    words = " ".join(text for relation in content["relations"].values() for text in relation["descriptions"])
+    assert "picture" in words and "object" in words  # an entity may be something that is seen
