@@ -174,7 +174,7 @@ def test_a_run_that_evaluated_nothing(make_run):
 @pytest.mark.parametrize(
     ("settings", "with_vision", "there", "absent"),
     [
-        ({}, True, ["PIL", "own_relations", "Read `none` as", "no objects"], ["It takes no pictures", "fixed set"]),
+        ({}, True, ["PIL", "own_relations", "Read `none` as"], ["It takes no pictures", "fixed set"]),
         ({}, False, ["It takes no pictures"], ["PIL", "image"]),
         ({"objective": "classification"}, True, ["fixed set of relations"], ["own_relations", "retrieves"]),
         ({"learn_negative_threshold": True}, True, ["scored by a learned threshold"], []),
@@ -184,7 +184,7 @@ def test_a_run_that_evaluated_nothing(make_run):
 def test_the_card_says_what_the_model_is(make_run, make_model, settings, with_vision, there, absent):
     card = build_model_card(make_run(model=make_model(with_vision=with_vision, **settings), metrics=TEST_METRICS))
     for words in there:
-        assert words == "no objects" or words in card.text, words
+        assert words in " ".join(card.text.split()), words
     for words in absent:
         assert words not in card.text, words
     assert "{{" not in card.text and "{%" not in card.text
