@@ -10,13 +10,11 @@ Trains and evaluates ROC.
 import argparse
 import json
 import logging
-import re
 import sys
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import yaml
-from datasets import DatasetDict, Features, List, Value
 from transformers import (
     AutoImageProcessor,
     AutoTokenizer,
@@ -27,6 +25,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from data_scripts.demo import build_demo_tokenizer, demo_backbone_configs, demo_image_processor
+from data_scripts.descriptions import count_unreviewed
 from data_scripts.loading import DEMO, has_objects, load_relation_dataset, relation_texts
 from hub.errors import HubError
 from hub.model_card import TrainingRun, build_model_card
@@ -36,8 +35,9 @@ from metrics.groups import GROUP_COLUMNS, group_metrics, score_groups
 from metrics.relation_f1.relation_f1 import compute_relation_f1
 from metrics.report import format_example, report_split
 from modeling_roc import RocConfig, RocModel, RocTrainer, RocTrainingArguments, get_last_complete_checkpoint
-from processing_roc import PAIR_PLACES, RocProcessor
+from processing_roc import RocProcessor
 from processing_roc.collator_roc import PictureTable, RocDataCollator
+from processing_roc.rows_roc import prepare_splits
 
 logger = logging.getLogger("train")
 DEMO_CONFIG = Path(__file__).parent / "configs" / "demo.yaml"
@@ -240,47 +240,6 @@ def build_model(model_args: ModelArguments, data_args: DataArguments, descriptio
     return model, processor
 
 
-def prepare_splits(
-    splits: DatasetDict, processor: RocProcessor, pictures: PictureTable | None, num_proc: int | None
-) -> DatasetDict:
-    """Rows → what the collator takes: `input_ids`, the entities' places, `object_boxes`, `labels`, `image_id`."""
-    sizes = {} if pictures is None else pictures.sizes
-
-    def encode(rows):
-        image_sizes = [sizes.get(image_id) for image_id in rows["image_id"]]
-        arguments = {"text": rows["tokens"], **{name: rows[name] for name in ("head", "tail", "objects")}}
-        try:
-            encoded = processor(**arguments, image_sizes=image_sizes)
-        except ValueError as error:
-            example = re.match(r"example (\d+)", str(error))
-            raise ValueError(f"row {rows['id'][int(example[1])]!r}: {error}" if example else str(error)) from error
-        return {
-            **{name: encoded[name] for name in ("input_ids", *PAIR_PLACES)},
-            "object_boxes": encoded.get("object_boxes", [[]] * len(image_sizes)),
-            # Published test splits without labels hold -1.
-            "labels": [-100 if relation in (None, -1) else relation for relation in rows["relation"]],
-        }
-
-    places = {name: Value("int32") if name.endswith("index") else List(Value("int32")) for name in PAIR_PLACES}
-    columns = next(iter(splits.values())).column_names
-    return splits.select_columns([name for name in columns if name != "image"]).map(
-        encode,
-        batched=True,
-        remove_columns=[name for name in columns if name not in ("image", "image_id")],
-        features=Features(
-            {
-                "image_id": Value("string"),
-                "input_ids": List(Value("int32")),
-                **places,
-                "object_boxes": List(List(Value("float32"))),
-                "labels": Value("int64"),
-            }
-        ),
-        num_proc=num_proc,
-        desc="Tokenizing",
-    )
-
-
 def make_compute_metrics(config: RocConfig):
     negative = None if config.negative_relation is None else config.label2id[config.negative_relation]
 
@@ -336,6 +295,9 @@ def main():
         splits["train"] = splits["train"].shuffle(seed=args.seed).select(range(max(kept, 1)))
     make = build_model if model_args.model_name_or_path is None else load_model
     model, processor = make(model_args, data_args, descriptions, has_objects(splits))
+    if model.config.objective == "retrieval" and data_args.relation_text == "descriptions":
+        unreviewed, total = count_unreviewed(descriptions), model.config.num_labels
+        logger.info("%d of %d relations have descriptions that no person has reviewed", unreviewed, total)
     pictures, num_proc = None, data_args.preprocessing_num_workers
     with args.main_process_first(desc="preparing texts and pictures"):
         if data_args.use_images and processor.image_processor is not None:

@@ -2,9 +2,12 @@
 """Relation descriptions: the texts that a pair of entities is matched against, kept with where they come from.
 
 The file: `{"relations": {label: {"descriptions": [str, ...], "source": str, "reviewed": bool}}, "negative_relation":
-label or null}`. `source` says how the texts came about, `reviewed` whether a person has read them.
+label or null}`. `source` says how the texts came about, `reviewed` whether a person has read them. Texts that a
+language model wrote carry three more fields: `model`, its name; `prompt_version`, the prompt's file and a hash of its
+content; `date`, the day as YYYY-MM-DD.
 """
 
+import datetime
 import json
 import os
 from pathlib import Path
@@ -12,6 +15,8 @@ from pathlib import Path
 from data_scripts.reading import refuse_double_keys
 
 BUILTIN_DIR = Path(__file__).parent / "relations"
+FIELDS = {"descriptions", "source", "reviewed"}
+GENERATION_FIELDS = {"model", "prompt_version", "date"}
 
 
 class DescriptionError(ValueError):
@@ -95,6 +100,11 @@ def select_relations(content: dict, relation_names: list[str]) -> dict:
     }
 
 
+def count_unreviewed(content: dict) -> int:
+    """How many relations have descriptions that no person has reviewed."""
+    return sum(not entry["reviewed"] for entry in content["relations"].values())
+
+
 def write_descriptions(content: dict, path: Path) -> None:
     """Checks and writes a relation description file; a file already there is replaced only once the new one is whole.
 
@@ -126,11 +136,14 @@ def check_descriptions(content: dict) -> None:
     for name, entry in relations.items():
         if not isinstance(name, str) or not name.strip():
             raise DescriptionError(f"a relation's name must be a non-blank string, not {name!r}")
-        check_keys(f"relation {name!r}", entry, {"descriptions", "source", "reviewed"})
+        generated = isinstance(entry, dict) and not GENERATION_FIELDS.isdisjoint(entry)
+        check_keys(f"relation {name!r}", entry, FIELDS | GENERATION_FIELDS if generated else FIELDS)
         if not isinstance(entry["source"], str) or not entry["source"].strip():
             raise DescriptionError(f"relation {name!r}: 'source' must say where the descriptions come from")
         if not isinstance(entry["reviewed"], bool):
             raise DescriptionError(f"relation {name!r}: 'reviewed' must be true or false")
+        if generated:
+            check_generation(name, entry)
         if not isinstance(entry["descriptions"], list) or not entry["descriptions"]:
             raise DescriptionError(f"relation {name!r}: 'descriptions' must be a list of at least one text")
         for text in entry["descriptions"]:
@@ -139,6 +152,19 @@ def check_descriptions(content: dict) -> None:
             if text in owner:
                 raise DescriptionError(f"relation {name!r}: this description stands at {owner[text]!r} too: {text!r}")
             owner[text] = name
+
+
+def check_generation(name: str, entry: dict) -> None:
+    """Checks the fields that say which language model wrote a relation's descriptions."""
+    for field in ("model", "prompt_version"):
+        if not isinstance(entry[field], str) or not entry[field].strip():
+            raise DescriptionError(f"relation {name!r}: {field!r} must be a non-blank string, not {entry[field]!r}")
+    try:
+        valid = datetime.date.fromisoformat(entry["date"]).isoformat() == entry["date"]
+    except (TypeError, ValueError):
+        valid = False
+    if not valid:
+        raise DescriptionError(f"relation {name!r}: 'date' must be a day as YYYY-MM-DD, not {entry['date']!r}")
 
 
 def check_keys(where: str, value: object, keys: set[str]) -> None:

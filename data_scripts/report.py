@@ -163,9 +163,10 @@ def describe_coverage(report: dict) -> str:
     agreement = report["type_agreement_in_train"]
     if not agreement["compared"]:
         return coverage
+    agreeing = share(agreement, "agreeing", "compared")
     return (
-        f"{coverage}; in train, {share(agreement, 'agreeing', 'compared')} of the {agreement['compared']:,} typed mentions"
-        " with a typed relation name are of the type that it tells (for information only)"
+        f"{coverage}; in train, {agreeing} of the {agreement['compared']:,} typed mentions with a typed relation name"
+        " are of the type that it tells (for information only)"
     )
 
 

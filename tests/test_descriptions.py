@@ -12,6 +12,7 @@ from raw_trees import UMRE_LABELS
 from data_scripts.descriptions import (
     DescriptionError,
     check_descriptions,
+    count_unreviewed,
     load_builtin_descriptions,
     load_descriptions,
     select_relations,
@@ -21,7 +22,15 @@ from data_scripts.descriptions import (
 CONTENT = {
     "relations": {
         "None": {"descriptions": ["nothing relates them"], "source": "a person", "reviewed": True},
-        "/per/per/peer": {"descriptions": ["colleagues", "rivals"], "source": "a model", "reviewed": False},
+        "/per/per/peer": {"descriptions": ["colleagues", "rivals"], "source": "a person", "reviewed": False},
+        "/per/org/member_of": {
+            "descriptions": ["belongs to"],
+            "source": "a model",
+            "model": "some/model",
+            "prompt_version": "prompt@0123456789ab",
+            "date": "2026-11-24",
+            "reviewed": False,
+        },
     },
     "negative_relation": "None",
 }
@@ -47,6 +56,12 @@ def changed(change):
         ),
         (lambda c: c["relations"].update(None_=["text"]), "relation 'None_' must be an object, not list"),
         (lambda c: c["relations"]["None"].pop("source"), "relation 'None' must have the fields"),
+        (lambda c: c["relations"]["None"].update(note="text"), "relation 'None' must have the fields"),
+        (lambda c: c["relations"]["None"].update(model="some/model"), "relation 'None' must have the fields .*'date'"),
+        (lambda c: c["relations"]["/per/org/member_of"].pop("date"), "'/per/org/member_of' must have the fields"),
+        (lambda c: c["relations"]["/per/org/member_of"].update(model=" "), "'model' must be a non-blank string"),
+        (lambda c: c["relations"]["/per/org/member_of"].update(date="20261124"), "'date' must be a day as YYYY-MM-DD"),
+        (lambda c: c["relations"]["/per/org/member_of"].update(date=2026), "'date' must be a day as YYYY-MM-DD"),
         (lambda c: c["relations"]["None"].update(source=""), "'source' must say"),
         (lambda c: c["relations"]["None"].update(reviewed="yes"), "'reviewed' must be true or false"),
         (lambda c: c["relations"]["None"].update(descriptions="text"), "must be a list of at least one text"),
@@ -84,6 +99,11 @@ def test_any_names_and_texts_come_back_as_they_were_written(tmp_path_factory, te
     write_descriptions(content, path)
     assert load_descriptions(path) == content
     assert list(load_descriptions(path)["relations"]) == list(texts)
+
+
+def test_unreviewed_relations_are_counted():
+    assert count_unreviewed(CONTENT) == 2
+    assert count_unreviewed(select_relations(CONTENT, ["None"])) == 0
 
 
 def test_relations_are_selected_in_the_order_asked_for():
