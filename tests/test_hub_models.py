@@ -103,7 +103,7 @@ def train(server, settings_folder, home, folder, *arguments, **kwargs):
     launcher += ["--mixed_precision", "no", "--dynamo_backend", "no", ROOT / "train.py"]
     launcher.append(settings_folder / "config.yaml")
     settings = ["--max_steps", "2", "--eval_strategy", "steps", "--eval_steps", "2", "--save_strategy", "steps"]
-    settings += ["--save_steps", "2", "--output_dir", folder, "--push_to_hub", "true", *arguments]
+    settings += ["--save_steps", "2", "--output_dir", folder, "--push_to_hub", *arguments]
     return call(server, home, *launcher, *settings, **kwargs)
 
 
