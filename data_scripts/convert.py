@@ -12,13 +12,15 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from datasets import Dataset
+from datasets import Dataset, DatasetInfo, SplitDict, SplitInfo
+from datasets.info import DatasetInfosDict
 from datasets.table import embed_table_storage
 from huggingface_hub import DatasetCard, DatasetCardData
 
 from data_scripts.descriptions import DescriptionError, write_descriptions
 from data_scripts.entity_typing import EntityTagger, TaggerError, load_tagger, type_span
 from data_scripts.pictures import check_pictures
+from data_scripts.push import add_push_arguments, push_dataset
 from data_scripts.reading import DataError
 from data_scripts.report import (
     describe_agreement,
@@ -29,6 +31,8 @@ from data_scripts.report import (
     render_report,
 )
 from data_scripts.schema import TRAIN, dataset_features
+from hub.errors import HubError, explain_full_disk, is_disk_full
+from hub.repository import prepare_repository
 
 CARD_TEMPLATE = Path(__file__).with_name("dataset_card.md")
 SHARD_BYTES = 500_000_000
@@ -95,13 +99,26 @@ def run_converter(
     parser.add_argument("--num_proc", type=int, default=None, help="processes that tag and check pictures")
     for name, settings in (reader_flags or {}).items():
         parser.add_argument(f"--{name}", **settings)
+    add_push_arguments(parser)
     options = vars(parser.parse_args(arguments))
     read = functools.partial(read, **{name: options.pop(name) for name in reader_flags or {}})
+    repo_id, private, revision = (options.pop(name) for name in ("push_to_hub", "private", "revision"))
+    folder = options["output_dir"]
     try:
+        if repo_id is not None:
+            if folder.exists():
+                raise DataError(f"{folder} exists already; push it by data_scripts.push, or name another folder")
+            repo_id = prepare_repository(repo_id, "dataset", private, revision)
         report = convert(read, **options)
-    except (DataError, DescriptionError, TaggerError) as error:
+        print(render_report(report))
+        if repo_id is not None:
+            print(f"\nPushed: {push_dataset(folder, repo_id, private, revision)}")
+    except (DataError, DescriptionError, TaggerError, HubError) as error:
         sys.exit(f"error: {error}")
-    print(render_report(report))
+    except OSError as error:
+        if not is_disk_full(error):
+            raise
+        sys.exit(f"error: {explain_full_disk(error)}")
 
 
 def convert(
@@ -221,8 +238,10 @@ def write_dataset(raw: RawDataset, report: dict, output_dir: Path) -> None:
         target = Path(workspace, "dataset")
         (target / "data").mkdir(parents=True)
         splits = {split: rows for split, rows in raw.splits.items() if rows}
+        sizes = SplitDict()
         for split, rows in splits.items():
-            write_split(rows, raw.relation_names, target / "data", split, Path(workspace))
+            num_bytes = write_split(rows, raw.relation_names, target / "data", split, Path(workspace))
+            sizes[split] = SplitInfo(split, num_bytes=num_bytes, num_examples=len(rows))
         write_descriptions(raw.descriptions, target / "relation_descriptions.json")
         (target / "report.json").write_text(json.dumps(report, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
         data_files = [{"split": split, "path": f"data/{split}-*"} for split in splits]
@@ -231,13 +250,20 @@ def write_dataset(raw: RawDataset, report: dict, output_dir: Path) -> None:
             tags=["relation-extraction", "multimodal"],
             configs=[{"config_name": "default", "data_files": data_files}],
         )
+        info = DatasetInfo(
+            features=dataset_features(raw.relation_names),
+            splits=sizes,
+            download_size=sum(path.stat().st_size for path in (target / "data").iterdir()),
+            dataset_size=sum(split.num_bytes for split in sizes.values()),
+        )
+        DatasetInfosDict(default=info).to_dataset_card_data(card_data)
         DatasetCard.from_template(
             card_data, template_path=str(CARD_TEMPLATE), name=raw.name, report=render_report(report)
         ).save(target / "README.md")
         os.rename(target, output_dir)
 
 
-def write_split(rows: list[dict], relation_names: list[str], folder: Path, split: str, workspace: Path) -> None:
+def write_split(rows: list[dict], relation_names: list[str], folder: Path, split: str, workspace: Path) -> int:
     """Writes a split as Parquet files of about SHARD_BYTES, with the pictures' own bytes inside.
 
     Args:
@@ -246,11 +272,15 @@ def write_split(rows: list[dict], relation_names: list[str], folder: Path, split
         folder: where the files go.
         split: name of the split, and so of its files.
         workspace: folder for intermediate files, on a disk with as much room again.
+
+    Returns:
+        The split's size as Arrow data, in bytes.
     """
     features = dataset_features(relation_names)
     columns = {name: [row[name] for row in rows] for name in features}
     num_shards = max(1, math.ceil(sum(os.path.getsize(path) for path in columns["image"] if path) / SHARD_BYTES))
     dataset = Dataset.from_dict(columns, features=features)
+    num_bytes = 0
     for index in range(num_shards):
         shard = dataset.shard(num_shards, index, contiguous=True).with_format("arrow")
         cache = workspace / f"{split}-{index}.arrow"
@@ -262,4 +292,6 @@ def write_split(rows: list[dict], relation_names: list[str], folder: Path, split
             desc=f"Reading pictures of {split}",
         )
         shard.to_parquet(folder / f"{split}-{index:05d}-of-{num_shards:05d}.parquet")
+        num_bytes += shard.data.nbytes
         cache.unlink()
+    return num_bytes

@@ -5,9 +5,11 @@ from pathlib import Path
 
 from datasets import ClassLabel, DatasetDict, load_dataset
 from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError
 
 from data_scripts.demo import load_demo, load_demo_descriptions
 from data_scripts.descriptions import DescriptionError, load_descriptions, select_relations
+from hub.errors import HubError, explain_hub_errors
 
 DESCRIPTIONS_FILE = "relation_descriptions.json"
 DEMO = "demo"
@@ -30,11 +32,13 @@ def load_relation_dataset(
     Raises:
         ValueError: if the data set has no ClassLabel column `relation`.
         DescriptionError: if a relation of the data set has no description.
+        HubError: if the data set or its revision is not on the Hub, or may not be read.
     """
     if name == DEMO:
         splits, descriptions = load_demo(), load_demo_descriptions()
     else:
-        splits = load_dataset(name, config_name, revision=revision)
+        with explain_hub_errors(name, "dataset", revision):
+            splits = load_dataset(name, config_name, revision=revision)
         descriptions = None
     relation = next(iter(splits.values())).features.get("relation")
     if not isinstance(relation, ClassLabel):
@@ -44,7 +48,7 @@ def load_relation_dataset(
     elif Path(name).is_dir():
         path = Path(name) / DESCRIPTIONS_FILE
     elif descriptions is None:
-        path = hf_hub_download(name, DESCRIPTIONS_FILE, repo_type="dataset", revision=revision)
+        path = download_descriptions(name, revision)
     if relations_file is not None or descriptions is None:
         descriptions = load_descriptions(path)
     try:
@@ -63,6 +67,22 @@ def has_objects(splits: DatasetDict) -> bool:
             ):
                 return True
     return False
+
+
+def download_descriptions(repo_id: str, revision: str | None) -> str:
+    """Path of the descriptions file that a data set on the Hub brings.
+
+    Raises:
+        HubError: if it brings none, or it cannot be had.
+    """
+    with explain_hub_errors(repo_id, "dataset", revision):
+        try:
+            return hf_hub_download(repo_id, DESCRIPTIONS_FILE, repo_type="dataset", revision=revision)
+        except EntryNotFoundError as error:
+            raise HubError(
+                f"The dataset {repo_id} on the Hub has no {DESCRIPTIONS_FILE}: name a file of descriptions"
+                " (relations_file)."
+            ) from error
 
 
 def relation_texts(descriptions: dict, kind: str) -> dict[str, list[str]]:

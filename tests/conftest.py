@@ -3,6 +3,7 @@
 
 import pytest
 import torch
+from hub_server import HubServer
 from transformers import BertConfig, ViTConfig
 
 from data_scripts.demo import build_demo_tokenizer, demo_image_processor
@@ -78,3 +79,11 @@ def batch(processor):
         return_tensors="pt",
     )
     return {**inputs, "labels": torch.tensor([0, 1, 2, -100])}
+
+
+@pytest.fixture
+def hub():
+    """A Hub of the test's own, on loopback; subprocesses get it by `env=hub.environment(home)`."""
+    server = HubServer()
+    yield server
+    server.stop()

@@ -98,4 +98,18 @@ def test_the_readmes_snippets_run(demo_run):
     result = subprocess.run(command, cwd=folder.parent.parent, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert "/per/org/fan_of" in result.stdout
+    assert "'label': '/per/per/couple'" in result.stdout  # the pipeline, of the heart
+    assert result.stdout.count("} [{'label'") == 6  # every ordered pair of three entities
+    assert "'label': 'friends'" in result.stdout
+
+
+def test_the_cards_snippets_run(demo_run):
+    folder, _ = demo_run
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert 'model_id = "outputs/demo"' in card or f'model_id = "{folder}"' in card
+    snippets = re.findall(r"```python\n(.*?)```", card, flags=re.DOTALL)
+    command = [sys.executable, "-c", "\n".join([WITHOUT_PROJECT, *snippets]), str(ROOT)]
+    result = subprocess.run(command, cwd=folder.parent.parent, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert "friends" in result.stdout
     assert (folder.parent / "demo-with-fans" / "config.json").exists()

@@ -1,0 +1,157 @@
+# Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
+"""What can go wrong between a user and the Hub, said in sentences that tell what to do."""
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx2
+from datasets.exceptions import DatasetNotFoundError
+from huggingface_hub import HfApi, constants, get_token
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    LocalTokenNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+UNREACHABLE = (httpx2.TransportError, ConnectionError, TimeoutError, LocalEntryNotFoundError)
+TOKENS_PAGE = f"{constants.ENDPOINT}/settings/tokens"
+
+
+class HubError(RuntimeError):
+    """A push or a load failed for a reason outside this program; the message says what the user can do about it."""
+
+
+@contextmanager
+def explain_hub_errors(repo_id: str, repo_type: str, revision: str | None = None) -> Iterator[None]:
+    """Turns what huggingface_hub and datasets raise within the block into a `HubError`.
+
+    Exceptions that are none of the Hub's, the network's, or a full disk's pass as they are.
+
+    Args:
+        repo_id: the repository that is pushed to or loaded from.
+        repo_type: "model", "dataset" or "space".
+        revision: its branch, tag or commit, if one was named.
+
+    Raises:
+        HubError: saying what is wrong and what to do.
+    """
+    try:
+        yield
+    except HubError:
+        raise
+    except Exception as error:
+        message = explain(error, repo_id, repo_type, revision)
+        if message is None:
+            raise
+        raise HubError(message) from error
+
+
+def explain(error: Exception, repo_id: str, repo_type: str, revision: str | None = None) -> str | None:
+    """The sentences for an exception or what caused it; None if it is not about the Hub, the network or the disk."""
+    links = list(chain(error))
+
+    def find(*kinds):
+        return next((link for link in links if isinstance(link, kinds)), None)
+
+    if full := next(filter(is_disk_full, links), None):
+        return explain_full_disk(full)
+    if invalid := find(HFValidationError):
+        return f"{repo_id!r} cannot be the name of a repository: {invalid}"
+    if find(LocalTokenNotFoundError):
+        return explain_missing_token()
+    if find(RevisionNotFoundError):
+        return f"The {repo_type} {repo_id} on the Hub has no branch, tag or commit {revision!r}."
+    missing = find(RepositoryNotFoundError, DatasetNotFoundError)
+    if find(GatedRepoError) or "gated" in str(missing):
+        return f"The {repo_type} {repo_id} is gated: log in as your token's account, and ask for access on its page."
+    if missing:
+        return explain_missing_repository(repo_id, repo_type)
+    if answer := find(HfHubHTTPError):
+        return explain_answer(answer, repo_id, repo_type)
+    # When the connection breaks, the upload's other threads find their client closed: a RuntimeError like any other.
+    if find(*UNREACHABLE) or any(str(link).startswith("Error while uploading") for link in links):
+        return (
+            f"The Hub at {constants.ENDPOINT} cannot be reached, or stopped answering ({links[-1]}). Check the"
+            " connection and run this again; files that arrived whole are not sent twice."
+        )
+    return None
+
+
+def chain(error: BaseException | None) -> Iterator[BaseException]:
+    """The exception and what caused it, down to the first cause."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether a local disk (or a quota on it) is full; libraries in Rust say so in their message only."""
+    if isinstance(error, OSError) and not isinstance(error, HfHubHTTPError) and error.errno in NO_SPACE:
+        return True
+    return "No space left on device" in str(error)
+
+
+def explain_full_disk(error: BaseException) -> str:
+    """What to do about a full disk."""
+    place = f" of {error.filename}" if getattr(error, "filename", None) else ""
+    return (
+        f"The disk{place} is full. Make room, or use another disk (for what is written: another output folder; for"
+        f" what comes from the Hub: HF_HOME, now {constants.HF_HOME}), and run this again."
+    )
+
+
+def explain_missing_token() -> str:
+    """What to do without a token."""
+    return f"No token for the Hub: run `hf auth login`, or set HF_TOKEN to a token from {TOKENS_PAGE}."
+
+
+def explain_missing_repository(repo_id: str, repo_type: str) -> str:
+    """What may be wrong with a repository that the Hub does not show."""
+    access = "your token's account has no access to it" if get_token() else "there is no token (run `hf auth login`)"
+    absent = f"There is no {repo_type} {repo_id!r} on the Hub, nor a folder of that name here"
+    return f"{absent}; or it is private, and {access}."
+
+
+def explain_answer(error: HfHubHTTPError, repo_id: str, repo_type: str) -> str:
+    """What to do about an answer of the Hub that is none of the named ones."""
+    status, words = error.response.status_code, error.server_message or str(error).strip().splitlines()[0]
+    if status == 401:
+        if get_token() is None:
+            return explain_missing_token()
+        return (
+            "The Hub does not know this token: it is mistyped, expired or revoked. Run `hf auth login --force`, or"
+            f" set HF_TOKEN to a token from {TOKENS_PAGE}."
+        )
+    if status == 403:
+        return explain_forbidden(repo_id, repo_type, words)
+    if status == 429:
+        return f"The Hub was asked too much at a time ({words}). Wait some minutes, and run this again."
+    if status == 507:
+        return f"The Hub has no room for these files ({words}). Free or buy storage there, and run this again."
+    if status >= 500:
+        return f"The Hub has a fault of its own ({status}: {words}). Run this again later."
+    return f"The Hub refuses this for the {repo_type} {repo_id} ({status}: {words})."
+
+
+def explain_forbidden(repo_id: str, repo_type: str, words: str) -> str:
+    """Why the token may not write: it only reads, or the namespace is someone else's."""
+    namespace = repo_id.split("/")[0]
+    try:
+        account = HfApi().whoami()
+    except (HfHubHTTPError, httpx2.TransportError, LocalTokenNotFoundError):
+        return f"The Hub forbids this for the {repo_type} {repo_id} ({words})."
+    if account.get("auth", {}).get("accessToken", {}).get("role") == "read":
+        return f"The token may only read. Make one with write access at {TOKENS_PAGE}, and log in with it."
+    mine = [account["name"], *(organization["name"] for organization in account.get("orgs", []))]
+    if namespace not in mine:
+        return (
+            f"{account['name']!r} may not write to {namespace!r} ({words}). Push to a namespace of your own"
+            f" ({', '.join(mine)}), or ask {namespace!r} for write access."
+        )
+    return f"The token has no right to write to {repo_id} ({words}). Give it that right at {TOKENS_PAGE}."
