@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from data_scripts.schema import PAIR_KINDS, pair_kind
-from metrics.report import _replacing
+from metrics.report import replacing
 
 COLOURS = {"head": "#0072b2", "tail": "#d55e00", "context": "#b0b0b0"}
 ROWS, COLUMNS = 3, 4
@@ -55,7 +55,7 @@ def save_example_page(path: str | Path, rows: Dataset, predictions: Sequence[int
         if index is not None:
             _draw(axis, rows[index], label_names[predictions[index]], label_names)
     figure.suptitle("head: blue, tail: orange, other objects: grey")
-    with _replacing(Path(path)) as temporary:
+    with replacing(Path(path)) as temporary:
         figure.savefig(temporary, dpi=80)
     return True
 
