@@ -78,6 +78,8 @@ def run_converter(
     add_push_arguments(parser)
     options = vars(parser.parse_args(arguments))
     repo_id, private, revision = (options.pop(name) for name in ("push_to_hub", "private", "revision"))
+    if repo_id is None and (private or revision is not None):
+        parser.error("--private and --revision say how to push: name a data set by --push_to_hub")
     folder = options["output_dir"]
     try:
         if repo_id is not None:

@@ -215,7 +215,7 @@ def test_a_push_that_may_not_be(hub, call, converted, token, name, more, expecte
     hub.create("dataset", "org/secret", private=True)
     said = fail(call(*push(converted, name, *more), token=token))
     assert said.startswith(expected)
-    assert f"The data set is whole in {converted}. To push it: python -m data_scripts.push" in said
+    assert f"The data set is whole in {converted}" in said and "To push it: python -m data_scripts.push" in said
     assert all(list(repo.files()) == [".gitattributes"] for repo in hub.repos.values())
 
 
@@ -223,6 +223,12 @@ def test_a_refused_push_is_known_before_the_conversion(hub, call, tmp_path):
     command = ["-m", "data_scripts.mnre", "--raw_dir", write_raw(tmp_path / "raw"), "--output_dir", tmp_path / "out"]
     assert "may not write to 'org'" in fail(call(*command, "--push_to_hub", "org/mnre", token=OTHER))
     assert not (tmp_path / "out").exists()
+
+
+def test_how_to_push_without_where_to_is_refused(call, tmp_path):
+    command = ["-m", "data_scripts.mnre", "--raw_dir", tmp_path, "--output_dir", tmp_path / "out", "--private"]
+    result = call(*command)
+    assert result.returncode == 2 and "name a data set by --push_to_hub" in result.stderr
 
 
 def test_only_a_converted_folder_is_pushed(hub, call, tmp_path):
@@ -250,6 +256,11 @@ def test_a_data_set_that_cannot_be_loaded(hub, call, converted):
     }
     for words, found in zip(expected.values(), load(call, *expected), strict=True):
         assert words in found["error"]
+
+
+def test_offline(call):
+    (found,) = load(call, f"org/mnre,,{WRITER}", HF_HUB_OFFLINE="1")
+    assert found["error"] == "HF_HUB_OFFLINE is set, and the dataset org/mnre is not wholly in the cache: unset it."
 
 
 @pytest.mark.slow
