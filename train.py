@@ -15,7 +15,6 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import yaml
-from datasets import DatasetDict
 from transformers import (
     AutoImageProcessor,
     AutoTokenizer,
@@ -26,13 +25,16 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from data_scripts.demo import build_demo_tokenizer, demo_backbone_configs, demo_image_processor
-from data_scripts.loading import DEMO, load_relation_dataset, relation_texts
+from data_scripts.descriptions import count_unreviewed
+from data_scripts.loading import DEMO, has_objects, load_relation_dataset, relation_texts
 from hub.errors import HubError
+from metrics.groups import GROUP_COLUMNS, group_metrics, score_groups
 from metrics.relation_f1.relation_f1 import compute_relation_f1
 from metrics.report import format_example, report_split
 from modeling_roc import RocConfig, RocModel, RocTrainer, RocTrainingArguments, get_last_complete_checkpoint
-from processing_roc import PAIR_PLACES, RocProcessor
+from processing_roc import RocProcessor
 from processing_roc.collator_roc import PictureTable, RocDataCollator
+from processing_roc.rows_roc import prepare_splits
 
 logger = logging.getLogger("train")
 DEMO_CONFIG = Path(__file__).parent / "configs" / "demo.yaml"
@@ -59,6 +61,13 @@ class ModelArguments:
     num_fusion_layers: int = field(default=2, metadata={"help": "The paper's N."})
     pool_mentions: bool = field(
         default=True, metadata={"help": "Add the mean of an entity's mention to the vector at its index."}
+    )
+    object_features: str = field(
+        default="roi",
+        metadata={
+            "choices": ["roi", "crop"],
+            "help": "What an object of the picture is seen by, where the data set has any: its patches, or a crop.",
+        },
     )
     projection_dim: int = field(default=256, metadata={"help": "Dimension of the retrieval space."})
     pair_dropout: float = field(default=0.1, metadata={"help": "Dropout on entity and pair vectors."})
@@ -89,6 +98,7 @@ class DataArguments:
     use_entity_types: bool = field(default=True, metadata={"help": "false: the ablation without type prompts."})
     use_images: bool = field(default=True, metadata={"help": "false: the ablation without pictures."})
     max_length: int = field(default=128, metadata={"help": "Longest text in tokens; padding follows the batch."})
+    max_objects: int = field(default=12, metadata={"help": "Most objects of a picture."})
     train_fraction: float = field(default=1.0, metadata={"help": "Random share of the training split, by --seed."})
     preprocessing_num_workers: int | None = field(default=None)
     early_stopping_patience: int | None = field(
@@ -146,15 +156,19 @@ def refuse_without_effect(settings, own, what: str):
             raise ValueError(f"--{setting.name} {value} has no effect on a trained {what}: it has {theirs}")
 
 
-def load_model(model_args: ModelArguments, data_args: DataArguments, descriptions: dict):
+def load_model(model_args: ModelArguments, data_args: DataArguments, descriptions: dict, with_objects: bool):
     """(model, processor) as they were trained; the data set's relations are set if they are not the model's."""
     path = model_args.model_name_or_path
     model = RocModel.from_pretrained(path, attn_implementation=model_args.attn_implementation)
     processor = RocProcessor.from_pretrained(path)
     refuse_without_effect(model_args, model.config, "model")
     refuse_without_effect(data_args, processor, "processor")
+    if with_objects and model.config.object_features is None:
+        raise ValueError(f"{path} takes no objects of pictures, but the data set has some")
     if not data_args.use_images:
-        processor = RocProcessor(None, processor.tokenizer, processor.max_length, processor.use_entity_types)
+        processor = RocProcessor(
+            None, processor.tokenizer, processor.max_length, processor.use_entity_types, processor.max_objects
+        )
     if model.config.objective == "classification":
         if list(model.config.id2label.values()) != list(descriptions["relations"]):
             raise ValueError(
@@ -167,7 +181,20 @@ def load_model(model_args: ModelArguments, data_args: DataArguments, description
     return model, processor
 
 
-def build_model(model_args: ModelArguments, data_args: DataArguments, descriptions: dict):
+def load_image_processor(name: str, with_objects: bool):
+    """The image processor of a vision encoder; where an object may lie at a picture's edge, one that crops none."""
+    image_processor = AutoImageProcessor.from_pretrained(name)
+    if with_objects and getattr(image_processor, "do_center_crop", None):
+        logger.info(
+            "pictures are resized to %s and not cropped, which could cut objects away", image_processor.crop_size
+        )
+        image_processor = AutoImageProcessor.from_pretrained(
+            name, do_center_crop=False, size=dict(image_processor.crop_size)
+        )
+    return image_processor
+
+
+def build_model(model_args: ModelArguments, data_args: DataArguments, descriptions: dict, with_objects: bool):
     """(model, processor): new layers on pretrained encoders, or on the demo's tiny ones from scratch."""
     relations = relation_texts(descriptions, data_args.relation_text)
     settings = {
@@ -179,10 +206,12 @@ def build_model(model_args: ModelArguments, data_args: DataArguments, descriptio
     }
     own = {setting.name for setting in fields(RocConfig)}
     settings |= {name: value for name, value in vars(model_args).items() if name in own}
+    if not with_objects:
+        settings["object_features"] = None
     vision_name = model_args.vision_model_name_or_path if data_args.use_images else None
     if model_args.text_model_name_or_path is not None:
         tokenizer = AutoTokenizer.from_pretrained(model_args.text_model_name_or_path)
-        image_processor = None if vision_name is None else AutoImageProcessor.from_pretrained(vision_name)
+        image_processor = None if vision_name is None else load_image_processor(vision_name, with_objects)
         model = RocModel.from_encoders_pretrained(
             model_args.text_model_name_or_path, vision_name, model_args.share_relation_encoder, **settings
         )
@@ -200,34 +229,12 @@ def build_model(model_args: ModelArguments, data_args: DataArguments, descriptio
         )
     else:
         raise ValueError("name a text encoder (--text_model_name_or_path) or a trained model (--model_name_or_path)")
-    processor = RocProcessor(
-        image_processor, tokenizer, max_length=data_args.max_length, use_entity_types=data_args.use_entity_types
-    )
+    own = ("max_length", "use_entity_types", "max_objects")
+    processor = RocProcessor(image_processor, tokenizer, **{name: getattr(data_args, name) for name in own})
     model.resize_token_embeddings(len(tokenizer))
     if model_args.objective == "retrieval":
         model.set_relations(relations, processor)
     return model, processor
-
-
-def prepare_splits(splits: DatasetDict, processor: RocProcessor, data_args: DataArguments) -> DatasetDict:
-    """Rows → what the collator takes: `input_ids`, the entities' places, `labels`, `image_id`."""
-
-    def encode(batch):
-        encoded = processor(text=batch["tokens"], head=batch["head"], tail=batch["tail"])
-        return {
-            **{name: encoded[name] for name in ("input_ids", *PAIR_PLACES)},
-            # Published test splits without labels hold -1.
-            "labels": [-100 if relation in (None, -1) else relation for relation in batch["relation"]],
-        }
-
-    columns = next(iter(splits.values())).column_names
-    return splits.select_columns([name for name in columns if name not in ("image", "objects")]).map(
-        encode,
-        batched=True,
-        remove_columns=[name for name in columns if name not in ("image", "objects", "image_id")],
-        num_proc=data_args.preprocessing_num_workers,
-        desc="Tokenizing",
-    )
 
 
 def make_compute_metrics(config: RocConfig):
@@ -282,12 +289,15 @@ def main():
         kept = round(data_args.train_fraction * len(splits["train"]))
         splits["train"] = splits["train"].shuffle(seed=args.seed).select(range(max(kept, 1)))
     make = build_model if model_args.model_name_or_path is None else load_model
-    model, processor = make(model_args, data_args, descriptions)
-    pictures = None
+    model, processor = make(model_args, data_args, descriptions, has_objects(splits))
+    if model.config.objective == "retrieval" and data_args.relation_text == "descriptions":
+        unreviewed, total = count_unreviewed(descriptions), model.config.num_labels
+        logger.info("%d of %d relations have descriptions that no person has reviewed", unreviewed, total)
+    pictures, num_proc = None, data_args.preprocessing_num_workers
     with args.main_process_first(desc="preparing texts and pictures"):
-        prepared = prepare_splits(splits, processor, data_args)
         if data_args.use_images and processor.image_processor is not None:
-            pictures = PictureTable(processor, list(splits.values()), num_proc=data_args.preprocessing_num_workers)
+            pictures = PictureTable(processor, list(splits.values()), num_proc=num_proc)
+        prepared = prepare_splits(splits, processor, pictures, num_proc)
 
     callbacks = []
     if data_args.early_stopping_patience is not None:
@@ -311,13 +321,14 @@ def main():
     for name, split in (("eval", "validation"), ("test", "test")):
         if wanted[split]:
             output = trainer.predict(prepared[split], metric_key_prefix=name)
+            labels, negative = list(model.config.id2label.values()), model.config.negative_relation
+            rows = splits[split].select_columns(list(GROUP_COLUMNS))
+            groups = score_groups(rows, output.predictions.argmax(axis=-1), output.label_ids, labels, negative)
+            output.metrics.update(group_metrics(groups, name))
             trainer.log_metrics(name, output.metrics)
             trainer.save_metrics(name, output.metrics)
             if trainer.is_world_process_zero():
-                labels = list(model.config.id2label.values())
-                report_split(
-                    name, splits[split]["id"], output, labels, model.config.negative_relation, Path(args.output_dir)
-                )
+                report_split(name, splits[split]["id"], output, groups, labels, negative, Path(args.output_dir))
                 if name == "test":
                     print(format_example(splits[split][0], output.predictions[0], labels, descriptions))
 

@@ -3,6 +3,7 @@
 
 import argparse
 import dataclasses
+import functools
 import json
 import math
 import os
@@ -21,7 +22,14 @@ from data_scripts.entity_typing import EntityTagger, TaggerError, load_tagger, t
 from data_scripts.pictures import check_pictures
 from data_scripts.push import add_push_arguments, push_dataset
 from data_scripts.reading import DataError
-from data_scripts.report import describe_agreement, describe_rows, describe_sharing, describe_types, render_report
+from data_scripts.report import (
+    describe_agreement,
+    describe_objects,
+    describe_rows,
+    describe_sharing,
+    describe_types,
+    render_report,
+)
 from data_scripts.schema import TRAIN, dataset_features
 from hub.errors import HubError, explain_full_disk, is_disk_full
 from hub.repository import prepare_repository
@@ -29,7 +37,7 @@ from hub.repository import prepare_repository
 CARD_TEMPLATE = Path(__file__).with_name("dataset_card.md")
 SHARD_BYTES = 500_000_000
 MISSING_IMAGES = {
-    "text_only": "kept, with image null and image_id telling which picture is missing",
+    "text_only": "kept, with image null, without objects, and with image_id telling which picture is missing",
     "error": "refused",
     "drop": "dropped",
 }
@@ -46,6 +54,8 @@ class RawDataset:
         relation_order: where that order is from, in words.
         negative_relation: the label that says "none of the relations", or None.
         descriptions: content of `relation_descriptions.json` for exactly these labels.
+        counts: what only the reader can count, {split: {name: number}}, for the report.
+        remarks: what else the report says of the raw files, one sentence each.
     """
 
     name: str
@@ -54,12 +64,24 @@ class RawDataset:
     relation_order: str
     negative_relation: str | None
     descriptions: dict
+    counts: dict[str, dict[str, int]] = dataclasses.field(default_factory=dict)
+    remarks: list[str] = dataclasses.field(default_factory=list)
 
 
 def run_converter(
-    read: Callable[[Path], RawDataset], description: str | None = None, arguments: list[str] | None = None
+    read: Callable[..., RawDataset],
+    description: str | None = None,
+    arguments: list[str] | None = None,
+    reader_flags: dict[str, dict] | None = None,
 ) -> None:
-    """Command line of a converter; broken input ends it with a message and exit status 1."""
+    """Command line of a converter; broken input ends it with a message and exit status 1.
+
+    Args:
+        read: reader of the raw data set, from its folder and the values of `reader_flags`.
+        description: what `--help` says.
+        arguments: the command line; by default the program's own.
+        reader_flags: further flags, {name: arguments of `add_argument`}.
+    """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--raw_dir", type=Path, required=True, help="folder with the raw files")
     parser.add_argument("--output_dir", type=Path, required=True, help="folder to write; must not exist yet")
@@ -75,9 +97,12 @@ def run_converter(
         help="who types head and tail: none, spacy:<pipeline>, or hf:<token-classification model>",
     )
     parser.add_argument("--num_proc", type=int, default=None, help="processes that tag and check pictures")
+    for name, settings in (reader_flags or {}).items():
+        parser.add_argument(f"--{name}", **settings)
     add_push_arguments(parser)
     options = vars(parser.parse_args(arguments))
     repo_id, private, revision = (options.pop(name) for name in ("push_to_hub", "private", "revision"))
+    read = functools.partial(read, **{name: options.pop(name) for name in reader_flags or {}})
     if repo_id is None and (private or revision is not None):
         parser.error("--private and --revision say how to push: name a data set by --push_to_hub")
     folder = options["output_dir"]
@@ -117,8 +142,8 @@ def convert(
         num_proc: processes for tagging and for checking the pictures.
 
     Raises:
-        DataError: if the raw files are broken, a folder is not as it should be, or `missing_images` is "error" and
-            pictures are missing.
+        DataError: if the raw files are broken, a folder is not as it should be, no row is left, or pictures are
+            missing and `missing_images` is "error", or "text_only" though head or tail is an object.
         TaggerError: if the tagger cannot be used.
     """
     if not raw_dir.is_dir():
@@ -137,31 +162,59 @@ def convert(
         "entity_tagger": entity_tagger,
         "splits": {split: describe_rows(rows, raw.negative_relation) for split, rows in raw.splits.items()},
         "shared": describe_sharing(raw.splits),
+        "remarks": raw.remarks,
     }
+    with_objects = any(row["objects"] for rows in raw.splits.values() for row in rows)
     for split, rows in raw.splits.items():
+        counts = report["splits"][split]
+        counts |= describe_objects(rows) if with_objects else {}
+        counts |= raw.counts.get(split, {})
         raw.splits[split] = treat_missing_images(rows, missing_images)
-        report["splits"][split]["rows_written"] = len(raw.splits[split])
+        counts["rows_written"] = len(raw.splits[split])
+    if not any(raw.splits.values()):
+        raise DataError("no row is left to write")
     if tagger is not None:
         for split, rows in raw.splits.items():
             type_rows(rows, tagger, split, num_proc)
         report["entity_types"] = {split: describe_types(rows) for split, rows in raw.splits.items()}
-        report["type_agreement_in_train"] = describe_agreement(raw.splits[TRAIN], raw.negative_relation)
+        report["type_agreement_in_train"] = describe_agreement(raw.splits.get(TRAIN, []), raw.negative_relation)
     write_dataset(raw, report, output_dir)
     return report
 
 
 def treat_missing_images(rows: list[dict], missing_images: str) -> list[dict]:
-    """The rows to write, given what is to happen to rows whose picture is not there."""
+    """The rows to write, given what is to happen to rows whose picture is not there.
+
+    A row that is kept without its picture is kept without the picture's objects.
+
+    Raises:
+        DataError: if `missing_images` is "error" and a picture is missing, or it is "text_only" and a head or tail is
+            an object of a missing picture.
+    """
     missing = [row for row in rows if row["image_id"] is not None and row["image"] is None]
+    unseen = [row for row in missing if "object" in (row["head"]["kind"], row["tail"]["kind"])]
     if missing and missing_images == "error":
-        named = ", ".join(f"{row['image_id']} (row {row['id']})" for row in missing[:5])
-        raise DataError(f"{len(missing)} rows have no picture: {named}{', …' if len(missing) > 5 else ''}")
+        raise DataError(f"{len(missing)} rows have no picture: {name_rows(missing)}")
+    if unseen and missing_images == "text_only":
+        raise DataError(
+            f"{len(unseen)} rows have an object as head or tail but no picture to see it in: {name_rows(unseen)}. "
+            "They cannot be kept as text only: add the pictures, or leave out all rows without a picture by "
+            "--missing_images drop; --missing_images error makes sure that none is missing"
+        )
     dropped = {row["id"] for row in missing} if missing_images == "drop" else set()
+    for row in missing:
+        row["objects"] = []
     return [row for row in rows if row["id"] not in dropped]
 
 
+def name_rows(rows: list[dict]) -> str:
+    """The first of some rows with their pictures, for messages."""
+    named = ", ".join(f"{row['image_id']} (row {row['id']})" for row in rows[:5])
+    return f"{named}, …" if len(rows) > 5 else named
+
+
 def type_rows(rows: list[dict], tagger: EntityTagger, split: str, num_proc: int | None) -> None:
-    """Sets the type of every head and tail in the text, tagging each distinct text once."""
+    """Sets the type of every head and tail in the text that has none yet, tagging each distinct text once."""
     texts = list({tuple(row["tokens"]): None for row in rows})
     if not texts:
         return
@@ -176,7 +229,7 @@ def type_rows(rows: list[dict], tagger: EntityTagger, split: str, num_proc: int 
     entities = {tokens: json.loads(found) for tokens, found in zip(texts, tagged["entities"], strict=True)}
     for row in rows:
         for entity in (row["head"], row["tail"]):
-            if entity["kind"] == "text":
+            if entity["kind"] == "text" and entity["type"] is None:
                 entity["type"] = type_span((entity["start"], entity["end"]), entities[tuple(row["tokens"])])
 
 

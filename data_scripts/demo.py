@@ -1,24 +1,27 @@
 # Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
 """A small drawn data set that tries everything without a download: short posts, drawn pictures, nine relations.
 
-The picture decides, never the text: every post stands with nine pictures, one for each way in which its two kinds of
-entity pair can be related, so that each relation of a kind of pair, and "none", stands equally often beside the same
-words. The best that any reader of the text alone can do is a micro-F1 of 0.4. Entity types are those of the name
-lists below, known without a look at the relation.
+The picture decides, never the text. Half of the rows are pairs of two mentions: every post stands with nine pictures,
+one for each way in which its two kinds of entity pair can be related, so that each relation of a kind of pair, and
+"none", stands equally often beside the same words. The best that any reader of the text alone can do with them is a
+micro-F1 of 0.4. A quarter are pairs of a person in the text and a thing in the picture, a quarter pairs of two
+things, several of them with the same text and picture: which box is meant, and what lies in it, decides. Entity types
+are those of the name lists below, known without a look at the relation; things have none.
 """
 
 import io
 import itertools
 import random
 import string
+from collections.abc import Iterator
 
 from datasets import Dataset, DatasetDict
 from tokenizers.pre_tokenizers import BertPreTokenizer
 from transformers import BertConfig, BertTokenizer, ViTConfig, ViTImageProcessorPil
 
-from data_scripts.demo_pictures import NEUTRAL_THINGS, draw_picture
+from data_scripts.demo_pictures import NEUTRAL_THINGS, PERSON, draw_picture
 from data_scripts.descriptions import load_builtin_descriptions
-from data_scripts.schema import SPLITS, dataset_features, text_entity
+from data_scripts.schema import SPLITS, dataset_features, object_entity, text_entity
 
 NEGATIVE_RELATION = "none"
 
@@ -43,6 +46,9 @@ NAMES = {
     "location": ("Lisbon", "Oslo", "Old Harbor", "Nairobi", "Kyoto", "Green Valley"),
     "miscellaneous": ("Golden Reel", "Silver Lark", "Aurora Gala", "City Cup", "Lantern Night", "Spring Prix"),
 }  # fmt: skip
+
+# The relations that a thing in a box can have to a person; two things each show the other two.
+OBJECT_RELATIONS = tuple(relation for relation, (_, tail, _) in RELATIONS.items() if tail != "person")
 
 # The kinds of the three entities of a post. Each has two kinds of pair: see _pairs.
 POST_KINDS = (
@@ -88,6 +94,16 @@ def _pairs(entities: list[dict]) -> list[tuple[dict, dict]]:
     return [(head, tail) for head, tail in itertools.combinations(entities, 2) if head["type"] == "person"]
 
 
+def _draw(things: list[str], rng: random.Random) -> tuple[dict, list[dict]]:
+    """Returns a picture with its objects, in random order of the things, as the row wants them."""
+    rng.shuffle(things)  # nothing but a look into its box may tell which thing an object is
+    picture, boxes = draw_picture(things, rng)
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG")
+    objects = [{"name": f"[OBJ{i}]", "box": box, "caption": None} for i, box in enumerate(boxes)]
+    return {"bytes": buffer.getvalue(), "path": None}, objects
+
+
 def _post_rows(tokens: list[str], entities: list[dict], prefix: str, rng: random.Random) -> list[dict]:
     """The rows of one post with all of its nine pictures: each kind of pair related this way, that way or not."""
     pairs = _pairs(entities)
@@ -101,34 +117,66 @@ def _post_rows(tokens: list[str], entities: list[dict], prefix: str, rng: random
     for number, shown in enumerate(pictures):
         things = [RELATIONS[relation][2] for relation in shown if relation]
         things += rng.sample(NEUTRAL_THINGS, len(shown) - len(things))
-        buffer = io.BytesIO()
-        draw_picture(things, rng).save(buffer, format="PNG")
+        image, objects = _draw(things, rng)
         relation_of = dict(zip(choices, shown, strict=True))
-        image_id = f"{prefix}-{number}"
-        for index, (head, tail) in enumerate(pairs):
-            rows.append({
-                "id": f"{image_id}-{index}",
-                "image": {"bytes": buffer.getvalue(), "path": None},
-                "image_id": image_id,
-                "tokens": tokens,
-                "head": head,
-                "tail": tail,
-                "objects": [],
-                "relation": relation_of[head["type"], tail["type"]] or NEGATIVE_RELATION,
-            })  # fmt: skip
+        answers = [relation_of[head["type"], tail["type"]] for head, tail in pairs]
+        rows += _rows(f"{prefix}-{number}", image, tokens, objects, pairs, answers)
     return rows
 
 
-def load_demo(seed: int = 0, num_train: int = 2700, num_validation: int = 270, num_test: int = 540) -> DatasetDict:
+def _object_rows(
+    tokens: list[str], entities: list[dict], shown: tuple[str, str], prefix: str, rng: random.Random
+) -> list[dict]:
+    """The rows of one post with one picture of a figure, two things that show relations and one that shows none.
+
+    The post's person, and then the figure, with each of the three things. A figure is needed: what is beside the
+    thing that shows none has no relation either, and takes the place of every second figure with it.
+    """
+    cues = [RELATIONS[relation][2] for relation in shown]
+    neutral = rng.choice(NEUTRAL_THINGS)
+    things = [PERSON, *cues, neutral]
+    image, objects = _draw(things, rng)
+    entity = {thing: object_entity(one["name"], one["box"]) for thing, one in zip(things, objects, strict=True)}
+    writer = next(one for one in entities if one["type"] == "person")
+    unrelated = rng.choice([(PERSON, neutral), (neutral, rng.choice(cues))])
+    pairs = [(writer, entity[thing]) for thing in (*cues, neutral)]
+    pairs += [(entity[head], entity[tail]) for head, tail in ((PERSON, cues[0]), (PERSON, cues[1]), unrelated)]
+    return _rows(prefix, image, tokens, objects, pairs, [*shown, None] * 2)
+
+
+def _rows(
+    image_id: str,
+    image: dict,
+    tokens: list[str],
+    objects: list[dict],
+    pairs: list[tuple[dict, dict]],
+    relations: list[str | None],
+) -> list[dict]:
+    return [
+        {
+            "id": f"{image_id}-{index}",
+            "image": image,
+            "image_id": image_id,
+            "tokens": tokens,
+            "head": head,
+            "tail": tail,
+            "objects": objects,
+            "relation": relation or NEGATIVE_RELATION,
+        }
+        for index, ((head, tail), relation) in enumerate(zip(pairs, relations, strict=True))
+    ]
+
+
+def load_demo(seed: int = 0, num_train: int = 5400, num_validation: int = 540, num_test: int = 1080) -> DatasetDict:
     """Draws the demo set. The same arguments give the same rows; no post stands in two splits.
 
     Args:
         seed (int): decides posts and pictures.
-        num_train, num_validation, num_test (int, 1 to 100,000): rows a split. A multiple of 135 (all kinds of post,
-            each with all its pictures) balances the relations exactly.
+        num_train, num_validation, num_test (int, 1 to 100,000): rows a split. A multiple of 540 (all kinds of post,
+            each with all its pictures, and all pairs of things) balances the relations exactly.
 
     Returns:
-        DatasetDict: "train", "validation" and "test" in the project's row schema, in random order; 2 or 3 rows share
+        DatasetDict: "train", "validation" and "test" in the project's row schema, in random order; 2 to 6 rows share
         a picture, and with it their `image_id`.
 
     Raises:
@@ -142,20 +190,33 @@ def load_demo(seed: int = 0, num_train: int = 2700, num_validation: int = 270, n
             raise ValueError(f"The {split} split can have 1 to 100,000 rows, not {num_rows}.")
         rng = random.Random(f"{seed} {split}")
         rows = []
-        for number, kinds in enumerate(itertools.cycle(POST_KINDS)):
-            tokens, entities = _write_post(kinds, rng)
-            while tuple(tokens) in seen:
-                tokens, entities = _write_post(kinds, rng)
-            seen.add(tuple(tokens))
+        num_object_rows = num_rows // 2
+        posts = _posts(seen, rng)
+        while len(rows) < num_rows - num_object_rows:
+            number, tokens, entities = next(posts)
             rows += _post_rows(tokens, entities, f"{split}-{number}", rng)
+        del rows[num_rows - num_object_rows :]
+        for shown in itertools.cycle(itertools.combinations(OBJECT_RELATIONS, 2)):
             if len(rows) >= num_rows:
                 break
+            number, tokens, entities = next(posts)
+            rows += _object_rows(tokens, entities, shown, f"{split}-{number}", rng)
         rows = rows[:num_rows]
         rng.shuffle(rows)
         for row in rows:
             row["relation"] = features["relation"].str2int(row["relation"])
         splits[split] = Dataset.from_list(rows, features=features)
     return DatasetDict({split: splits[split] for split in SPLITS})
+
+
+def _posts(seen: set[tuple[str, ...]], rng: random.Random) -> Iterator[tuple[int, list[str], list[dict]]]:
+    """Yields numbered posts of all kinds in turn, none of which is in `seen`; they are put there."""
+    for number, kinds in enumerate(itertools.cycle(POST_KINDS)):
+        tokens, entities = _write_post(kinds, rng)
+        while tuple(tokens) in seen:
+            tokens, entities = _write_post(kinds, rng)
+        seen.add(tuple(tokens))
+        yield number, tokens, entities
 
 
 def load_demo_descriptions() -> dict:

@@ -73,13 +73,21 @@ THINGS = {
         ("ellipse", "#ffffff", (0.20, 0.15), (0.75, 0.75)),
         ("ellipse", "#ffffff", (0.50, 0.38), (1.00, 0.80)),
     ],
+    "figure": [
+        ("ellipse", "#3d2b1f", (0.32, 0.00), (0.68, 0.36)),
+        ("rectangle", "#7d8471", (0.30, 0.36), (0.70, 0.72)),
+        ("rectangle", "#7d8471", (0.08, 0.38), (0.92, 0.48)),
+        ("rectangle", "#3d2b1f", (0.32, 0.72), (0.46, 1.00)),
+        ("rectangle", "#3d2b1f", (0.54, 0.72), (0.68, 1.00)),
+    ],
 }  # fmt: skip
+PERSON = "figure"
 NEUTRAL_THINGS = ("tree", "cup", "cloud")
 BACKGROUNDS = (("#bcd9ea", "#a9c29b"), ("#e6d8c3", "#b59f83"), ("#c9c6d9", "#8f8ba3"), ("#d8e2dc", "#9db4ab"))
 PICTURE_SIZE = 128  # pixels a side
 
 
-def draw_picture(things: list[str], rng: random.Random) -> Image.Image:
+def draw_picture(things: list[str], rng: random.Random) -> tuple[Image.Image, list[list[float]]]:
     """Draws up to four things, each at a random place and size, over a random background.
 
     Args:
@@ -87,7 +95,7 @@ def draw_picture(things: list[str], rng: random.Random) -> Image.Image:
         rng (random.Random): decides all that is random.
 
     Returns:
-        PIL.Image.Image: RGB, `PICTURE_SIZE` pixels a side.
+        The picture, RGB, `PICTURE_SIZE` pixels a side, and the box of each thing: x0, y0, x1, y1, 0 to 1.
     """
     half = PICTURE_SIZE  # drawn at twice the size and shrunk, for smooth edges; so a quarter is this wide
     sky, ground = rng.choice(BACKGROUNDS)
@@ -95,9 +103,11 @@ def draw_picture(things: list[str], rng: random.Random) -> Image.Image:
     pen = ImageDraw.Draw(picture)
     pen.rectangle((0, rng.uniform(0.6, 1.6) * half, 2 * half, 2 * half), ground)
     corners = rng.sample([(0, 0), (half, 0), (0, half), (half, half)], len(things))
+    boxes = []
     for corner, thing in zip(corners, things, strict=True):
         size = rng.uniform(0.75, 0.95) * half
         left, top = (edge + rng.uniform(0, half - size) for edge in corner)
         for shape, colour, *points in THINGS[thing]:
             getattr(pen, shape)([(left + x * size, top + y * size) for x, y in points], fill=colour)
-    return picture.resize((PICTURE_SIZE, PICTURE_SIZE), Image.Resampling.BOX)
+        boxes.append([edge / (2 * half) for edge in (left, top, left + size, top + size)])
+    return picture.resize((PICTURE_SIZE, PICTURE_SIZE), Image.Resampling.BOX), boxes

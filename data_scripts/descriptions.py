@@ -2,14 +2,21 @@
 """Relation descriptions: the texts that a pair of entities is matched against, kept with where they come from.
 
 The file: `{"relations": {label: {"descriptions": [str, ...], "source": str, "reviewed": bool}}, "negative_relation":
-label or null}`. `source` says how the texts came about, `reviewed` whether a person has read them.
+label or null}`. `source` says how the texts came about, `reviewed` whether a person has read them. Texts that a
+language model wrote carry three more fields: `model`, its name; `prompt_version`, the prompt's file and a hash of its
+content; `date`, the day as YYYY-MM-DD.
 """
 
+import datetime
 import json
 import os
 from pathlib import Path
 
+from data_scripts.reading import refuse_double_keys
+
 BUILTIN_DIR = Path(__file__).parent / "relations"
+FIELDS = {"descriptions", "source", "reviewed"}
+GENERATION_FIELDS = {"model", "prompt_version", "date"}
 
 
 class DescriptionError(ValueError):
@@ -25,9 +32,51 @@ def load_descriptions(path: Path) -> dict:
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"), object_pairs_hook=refuse_double_keys)
         check_descriptions(content)
-    except (json.JSONDecodeError, DescriptionError) as error:
+    except ValueError as error:
         raise DescriptionError(f"{path}: {error}") from error
     return content
+
+
+def load_plain_descriptions(path: Path, negative_relation: str | None = None) -> dict:
+    """Reads a relation description file in this project's form or in the plain one of people's own data.
+
+    Args:
+        path: the file; in the plain form `{label: "description"}` or `{label: ["description", ...]}`.
+        negative_relation: the label that says "none of the relations", where the file does not tell.
+
+    Returns:
+        Content in this project's form, not reviewed where the file does not say so.
+
+    Raises:
+        DescriptionError: if there is no such file, something in it is wrong, or it names another negative relation.
+    """
+    if not path.is_file():
+        raise DescriptionError(f'{path} is missing: it holds the relations, {{"label": "description", ...}}')
+    try:
+        content = json.loads(path.read_bytes().decode("utf-8-sig"), object_pairs_hook=refuse_double_keys)
+        if not isinstance(content, dict):
+            raise DescriptionError(f"an object of relations is expected, not {type(content).__name__}")
+        if set(content) != {"relations", "negative_relation"}:
+            content = _fill_in(content, source=f"given with the data, in {path.name}")
+        if negative_relation is not None:
+            if content["negative_relation"] not in (None, negative_relation):
+                raise DescriptionError(f"the negative relation is {content['negative_relation']!r} here")
+            content["negative_relation"] = negative_relation
+        check_descriptions(content)
+    except ValueError as error:
+        raise DescriptionError(f"{path}: {error}") from error
+    return content
+
+
+def _fill_in(texts: dict, source: str) -> dict:
+    for name, value in texts.items():
+        if not isinstance(value, str | list):
+            raise DescriptionError(f"relation {name!r}: a description or a list of them is expected, not {value!r}")
+    entries = {
+        name: {"descriptions": [value] if isinstance(value, str) else value, "source": source, "reviewed": False}
+        for name, value in texts.items()
+    }
+    return {"relations": entries, "negative_relation": None}
 
 
 def load_builtin_descriptions(dataset: str) -> dict:
@@ -49,6 +98,11 @@ def select_relations(content: dict, relation_names: list[str]) -> dict:
         "relations": {name: content["relations"][name] for name in relation_names},
         "negative_relation": negative if negative in relation_names else None,
     }
+
+
+def count_unreviewed(content: dict) -> int:
+    """How many relations have descriptions that no person has reviewed."""
+    return sum(not entry["reviewed"] for entry in content["relations"].values())
 
 
 def write_descriptions(content: dict, path: Path) -> None:
@@ -82,11 +136,14 @@ def check_descriptions(content: dict) -> None:
     for name, entry in relations.items():
         if not isinstance(name, str) or not name.strip():
             raise DescriptionError(f"a relation's name must be a non-blank string, not {name!r}")
-        check_keys(f"relation {name!r}", entry, {"descriptions", "source", "reviewed"})
+        generated = isinstance(entry, dict) and not GENERATION_FIELDS.isdisjoint(entry)
+        check_keys(f"relation {name!r}", entry, FIELDS | GENERATION_FIELDS if generated else FIELDS)
         if not isinstance(entry["source"], str) or not entry["source"].strip():
             raise DescriptionError(f"relation {name!r}: 'source' must say where the descriptions come from")
         if not isinstance(entry["reviewed"], bool):
             raise DescriptionError(f"relation {name!r}: 'reviewed' must be true or false")
+        if generated:
+            check_generation(name, entry)
         if not isinstance(entry["descriptions"], list) or not entry["descriptions"]:
             raise DescriptionError(f"relation {name!r}: 'descriptions' must be a list of at least one text")
         for text in entry["descriptions"]:
@@ -97,18 +154,22 @@ def check_descriptions(content: dict) -> None:
             owner[text] = name
 
 
+def check_generation(name: str, entry: dict) -> None:
+    """Checks the fields that say which language model wrote a relation's descriptions."""
+    for field in ("model", "prompt_version"):
+        if not isinstance(entry[field], str) or not entry[field].strip():
+            raise DescriptionError(f"relation {name!r}: {field!r} must be a non-blank string, not {entry[field]!r}")
+    try:
+        valid = datetime.date.fromisoformat(entry["date"]).isoformat() == entry["date"]
+    except (TypeError, ValueError):
+        valid = False
+    if not valid:
+        raise DescriptionError(f"relation {name!r}: 'date' must be a day as YYYY-MM-DD, not {entry['date']!r}")
+
+
 def check_keys(where: str, value: object, keys: set[str]) -> None:
     """Refuses anything but an object with exactly `keys`."""
     if not isinstance(value, dict):
         raise DescriptionError(f"{where} must be an object, not {type(value).__name__}")
     if set(value) != keys:
         raise DescriptionError(f"{where} must have the fields {sorted(keys)}, not {sorted(map(str, value))}")
-
-
-def refuse_double_keys(pairs: list[tuple[str, object]]) -> dict:
-    """Builds an object from its pairs; JSON itself would let the last of two equal keys win without a word."""
-    keys = [key for key, _ in pairs]
-    double = {key for key in keys if keys.count(key) > 1}
-    if double:
-        raise DescriptionError(f"the keys {sorted(double)} stand twice in one object")
-    return dict(pairs)

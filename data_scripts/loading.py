@@ -73,6 +73,18 @@ def download_descriptions(repo_id: str, revision: str | None) -> str:
             ) from error
 
 
+def has_objects(splits: DatasetDict) -> bool:
+    """Whether any row has an object of the picture, as head, tail or candidate."""
+    for split in splits.values():
+        for batch in split.select_columns(["head", "tail", "objects"]).with_format("arrow").iter(batch_size=10_000):
+            kinds = [batch[role].combine_chunks().field("kind") for role in ("head", "tail")]
+            if batch["objects"].combine_chunks().flatten() or any(
+                "object" in kind.unique().to_pylist() for kind in kinds
+            ):
+                return True
+    return False
+
+
 def relation_texts(descriptions: dict, kind: str) -> dict[str, list[str]]:
     """
     What stands in the relation memory: label → texts.

@@ -10,26 +10,22 @@ Challenge Multimodal Dataset for Neural Relation Extraction with Visual Evidence
 
 from pathlib import Path
 
-from tqdm.auto import tqdm
-
 from data_scripts.convert import RawDataset, run_converter
-from data_scripts.descriptions import load_builtin_descriptions, select_relations
-from data_scripts.pictures import index_pictures, locate_picture
-from data_scripts.reading import (
-    find_one,
-    read_literal_lines,
-    read_relation,
-    read_relation_ids,
-    read_string,
-    read_text_entity,
-    read_tokens,
-)
+from data_scripts.posts import PostFormat, read_posts
 from data_scripts.schema import SPLITS
 
-NEGATIVE_RELATION = "None"
-RAW_SPLITS = dict(zip(SPLITS, ("train", "val", "test"), strict=True))
-TEXT_FOLDERS = ("", "txt", "mnre_txt")
-RELATION_FILES = ("rel2id.json", "ours_rel2id.json")
+MNRE = PostFormat(
+    name="MNRE",
+    raw_splits=dict(zip(SPLITS, (("train",), ("val",), ("test",)), strict=True)),
+    text_folders=("", "txt", "mnre_txt"),
+    text_files=("mnre_{}.txt", "mnre_{} .txt", "ours_{}.txt", "ours_{} .txt"),
+    relation_files=("rel2id.json", "ours_rel2id.json"),
+    negative_relation="None",
+    descriptions="mnre",
+    order_is_published=True,
+    head_kinds=("text",),
+    tail_kinds=("text",),
+)
 
 
 def read_mnre(raw_dir: Path) -> RawDataset:
@@ -42,47 +38,7 @@ def read_mnre(raw_dir: Path) -> RawDataset:
     Raises:
         DataError: naming file, line and field, if anything is missing or broken.
     """
-    folders = [raw_dir / folder for folder in TEXT_FOLDERS]
-    descriptions = load_builtin_descriptions("mnre")
-    if any((folder / name).is_file() for folder in folders for name in RELATION_FILES):
-        path = find_one(folders, list(RELATION_FILES), "file of relation ids")
-        relation_names, order = read_relation_ids(path), path.name
-    else:
-        relation_names, order = list(descriptions["relations"]), "published order (no rel2id.json among the raw files)"
-    descriptions = select_relations(descriptions, relation_names)
-    splits = {}
-    for split, raw_split in RAW_SPLITS.items():
-        names = [f"{prefix}_{raw_split}{blank}.txt" for prefix in ("mnre", "ours") for blank in ("", " ")]
-        path = find_one(folders, names, f"text file of the {split} split")
-        splits[split] = list(tqdm(read_rows(path, split, relation_names), desc=f"Reading {path.name}", unit=" rows"))
-    pictures = index_pictures(raw_dir, {row["image_id"] for rows in splits.values() for row in rows})
-    for split, rows in splits.items():
-        for row in rows:
-            row["image"] = locate_picture(pictures, row["image_id"], RAW_SPLITS[split])
-    return RawDataset(
-        name="MNRE",
-        splits=splits,
-        relation_names=relation_names,
-        relation_order=order,
-        negative_relation=NEGATIVE_RELATION,
-        descriptions=descriptions,
-    )
-
-
-def read_rows(path: Path, split: str, relation_names: list[str]):
-    """Yields a row of the schema for each line of a text file, with `image` not located yet."""
-    for place, record in read_literal_lines(path, ("token", "h", "t", "img_id", "relation")):
-        tokens = read_tokens(place, record)
-        yield {
-            "id": f"mnre-{split}-{place.line}",
-            "image": None,
-            "image_id": read_string(place, record, "img_id"),
-            "tokens": tokens,
-            "head": read_text_entity(place, record, "h", tokens),
-            "tail": read_text_entity(place, record, "t", tokens),
-            "objects": [],
-            "relation": read_relation(place, record, relation_names),
-        }
+    return read_posts(raw_dir, MNRE)
 
 
 if __name__ == "__main__":

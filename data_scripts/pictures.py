@@ -1,11 +1,13 @@
 # Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
 """Pictures of a raw data set: found wherever a copy keeps them, and opened once to see that they can be."""
 
+import functools
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from datasets import Dataset
-from PIL import Image
+from PIL import ExifTags, Image
 
 from data_scripts.reading import DataError
 
@@ -30,10 +32,25 @@ def index_pictures(raw_dir: Path, names: set[str]) -> dict[str, list[Path]]:
     return {name: sorted(paths) for name, paths in found.items()}
 
 
-def locate_picture(pictures: dict[str, list[Path]], name: str, raw_split: str) -> str | None:
-    """Path of the picture `name`, best from the folder of its text's own split; None where there is none."""
+def locate_picture(pictures: dict[str, list[Path]], name: str, own_folders: Sequence[str]) -> str | None:
+    """Path of the picture `name`, best from a folder of its text's own split; None where there is none."""
     paths = pictures.get(name, [])
-    return str(min(paths, key=lambda path: (path.parent.name != raw_split, path))) if paths else None
+    return str(min(paths, key=lambda path: (path.parent.name not in own_folders, path))) if paths else None
+
+
+@functools.cache
+def read_upright_size(path: str) -> tuple[int, int]:
+    """Width and height of a picture in pixels, as it is seen: turned the way its EXIF orientation says.
+
+    Raises:
+        DataError: if the file cannot be read as a picture.
+    """
+    try:
+        with Image.open(path) as image:
+            turned = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+            return image.size[::-1] if turned else image.size
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"{path}: unreadable picture ({type(error).__name__}: {error})") from error
 
 
 def check_pictures(paths: list[str], num_proc: int | None = None) -> None:

@@ -1,11 +1,13 @@
 # Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
-"""Reading raw files: one Python dict literal a line, with every fault named by file, line and field."""
+"""Reading raw files: one Python dict literal or JSON object a line, every fault named by file, line and field."""
 
 import ast
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from data_scripts.schema import text_entity
 
@@ -32,44 +34,107 @@ def find_one(folders: list[Path], names: list[str], what: str) -> Path:
     Raises:
         DataError: if there is none, or more than one.
     """
+    path = find_if_any(folders, names, what)
+    if path is None:
+        raise DataError(f"no {what}: none of {names} is in {', '.join(map(str, folders))}")
+    return path
+
+
+def find_if_any(folders: list[Path], names: list[str], what: str) -> Path | None:
+    """As `find_one`, but None if there is none."""
     found = [folder / name for folder in folders for name in names if (folder / name).is_file()]
-    if len(found) == 1:
-        return found[0]
-    if found:
+    if len(found) > 1:
         raise DataError(f"more than one {what}: {', '.join(map(str, found))}; keep one of them")
-    raise DataError(f"no {what}: none of {names} is in {', '.join(map(str, folders))}")
+    return found[0] if found else None
 
 
-def read_literal_lines(path: Path, keys: tuple[str, ...]) -> Iterator[tuple[Place, dict]]:
-    """Yields each line's dict with its place; empty lines are passed over, keys besides `keys` are kept.
+def read_literal_lines(path: Path) -> Iterator[tuple[Place, dict]]:
+    """Yields each line's dict, written as Python writes it, with its place; empty lines are passed over.
 
     Raises:
-        DataError: if a line is no Python dict literal, or lacks one of `keys`.
+        DataError: if a line is no Python dict literal.
     """
-    # newline="\n": a text may hold other characters that Python takes for line ends.
-    with open(path, encoding="utf-8", newline="\n") as file:
+    return _read_lines(path, ast.literal_eval, "a Python dict literal")
+
+
+def read_json_lines(path: Path) -> Iterator[tuple[Place, dict]]:
+    """Yields each line's JSON object with its place; empty lines are passed over.
+
+    Raises:
+        DataError: if a line is no JSON object, or a key stands twice in one.
+    """
+    return _read_lines(path, lambda line: json.loads(line, object_pairs_hook=refuse_double_keys), "a JSON object")
+
+
+def _read_lines(path: Path, parse: Callable[[str], Any], what: str) -> Iterator[tuple[Place, dict]]:
+    # Lines of bytes end at "\n" only: a text may hold other characters that Python takes for line ends.
+    with open(path, "rb") as file:
         for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
             place = Place(path, number)
             try:
-                record = ast.literal_eval(line.strip())
+                # Some editors begin a file with a byte order mark.
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
+            except UnicodeDecodeError as error:
+                raise place.error(None, f"not UTF-8 ({error})") from error
+            if not text:
+                continue
+            try:
+                record = parse(text)
             except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
-                raise place.error(None, f"not a Python dict literal ({error})") from error
+                raise place.error(None, f"not {what} ({error})") from error
             if not isinstance(record, dict):
-                raise place.error(None, f"a dict is expected, not {type(record).__name__}")
-            for key in keys:
-                if key not in record:
-                    raise place.error(key, "missing")
+                raise place.error(None, f"not {what} but a {type(record).__name__}")
             yield place, record
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        DataError: if it is not JSON in UTF-8, or a key stands twice in one object.
+    """
+    try:
+        return json.loads(path.read_bytes().decode("utf-8-sig"), object_pairs_hook=refuse_double_keys)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: not JSON ({error})") from error
+
+
+def refuse_double_keys(pairs: list[tuple[str, Any]]) -> dict:
+    """Builds an object from its pairs; JSON itself would let the last of two equal keys win without a word.
+
+    Raises:
+        ValueError: naming the keys that stand twice.
+    """
+    double = sorted(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+    if double:
+        raise ValueError(f"the keys {double} stand twice in one object")
+    return dict(pairs)
+
+
+def require(place: Place, record: dict, fields: tuple[str, ...]) -> None:
+    """Refuses a record that lacks one of `fields`."""
+    for field in fields:
+        if field not in record:
+            raise place.error(field, "missing")
 
 
 def read_string(place: Place, record: dict, field: str) -> str:
     """The value of `field`, which must be a non-empty string."""
     value = record[field]
-    if not isinstance(value, str) or not value:
+    if not is_text(value):
         raise place.error(field, f"a non-empty string is expected, not {value!r}")
     return value
+
+
+def is_text(value: Any) -> bool:
+    """Whether `value` is a non-empty string that can be written as UTF-8 (half a surrogate pair cannot)."""
+    if not isinstance(value, str) or not value:
+        return False
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def read_tokens(place: Place, record: dict, field: str = "token") -> list[str]:
@@ -78,7 +143,7 @@ def read_tokens(place: Place, record: dict, field: str = "token") -> list[str]:
     if not isinstance(tokens, list) or not tokens:
         raise place.error(field, f"a non-empty list of tokens is expected, not {tokens!r}")
     for position, token in enumerate(tokens):
-        if not isinstance(token, str) or not token:
+        if not is_text(token):
             raise place.error(field, f"token {position} must be a non-empty string, not {token!r}")
     return tokens
 
@@ -96,14 +161,19 @@ def read_text_entity(place: Place, record: dict, field: str, tokens: list[str]) 
     if not isinstance(span, list | tuple) or len(span) != 2 or any(type(position) is not int for position in span):
         raise place.error(f"{field}.pos", f"[start, end] in tokens is expected, not {span!r}")
     start, end = span
-    if start >= end:
-        raise place.error(f"{field}.pos", f"the span {list(span)} is {'empty' if start == end else 'inverted'}")
-    if start < 0 or end > len(tokens):
-        raise place.error(f"{field}.pos", f"the span {list(span)} is outside the text's {len(tokens)} tokens")
+    check_span(place, f"{field}.pos", start, end, len(tokens), "tokens")
     mention = " ".join(tokens[start:end])
     if value["name"] != mention:
         raise place.error(f"{field}.name", f"{value['name']!r} is not the tokens of its span, {mention!r}")
     return text_entity(mention, start, end)
+
+
+def check_span(place: Place, field: str, start: int, end: int, length: int, unit: str) -> None:
+    """Refuses a span [start, end) that is empty, inverted or outside a text of `length` tokens or characters."""
+    if start >= end:
+        raise place.error(field, f"the span {[start, end]} is {'empty' if start == end else 'inverted'}")
+    if start < 0 or end > length:
+        raise place.error(field, f"the span {[start, end]} is outside the text's {length} {unit}")
 
 
 def read_relation_ids(path: Path) -> list[str]:
@@ -113,10 +183,10 @@ def read_relation_ids(path: Path) -> list[str]:
         DataError: if it is no such object, or the ids are not 0 … n − 1, each once.
     """
     place = Place(path, 1)
-    lines = path.read_text(encoding="utf-8").strip().split("\n", maxsplit=1)
     try:
-        ids = json.loads(lines[0])
-    except json.JSONDecodeError as error:
+        line = path.read_bytes().decode("utf-8-sig").strip().split("\n", maxsplit=1)[0]
+        ids = json.loads(line, object_pairs_hook=refuse_double_keys)
+    except (ValueError, RecursionError) as error:
         raise place.error(None, f"not a JSON object on one line ({error})") from error
     if not isinstance(ids, dict) or any(type(value) is not int for value in ids.values()):
         raise place.error(None, "a JSON object {relation name: id} is expected")

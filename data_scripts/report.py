@@ -5,16 +5,17 @@ import itertools
 import re
 
 from data_scripts.entity_typing import UNKNOWN
+from data_scripts.schema import PAIR_KINDS, pair_kind
 
 TYPED_LABEL = re.compile(r"/(per|org|loc|misc)/(per|org|loc|misc)/")
 LABEL_TYPES = {"per": "person", "org": "organization", "loc": "location", "misc": "miscellaneous"}
 
 
 def text_key(row: dict) -> tuple:
-    """What makes two rows the same example: the text and the places of head and tail (spans, or names of objects)."""
+    """What makes two rows the same example: the text, and head and tail as spans or as a picture's objects."""
     places = [(row[role]["kind"], row[role]["start"], row[role]["end"]) for role in ("head", "tail")]
-    names = [row[role]["name"] for role in ("head", "tail") if row[role]["kind"] == "object"]
-    return (tuple(row["tokens"]), *places, *names)
+    objects = [(row["image_id"], row[role]["name"]) for role in ("head", "tail") if row[role]["kind"] == "object"]
+    return (tuple(row["tokens"]), *places, *objects)
 
 
 def describe_rows(rows: list[dict], negative_relation: str | None) -> dict:
@@ -35,7 +36,8 @@ def describe_rows(rows: list[dict], negative_relation: str | None) -> dict:
     named = {row["image_id"] for row in rows if row["image_id"]}
     found = {row["image_id"] for row in rows if row["image"]}
     relations: dict[str, int] = {}
-    for row in rows:
+    labelled = [row for row in rows if row["relation"] is not None]
+    for row in labelled:
         relations[row["relation"]] = relations.get(row["relation"], 0) + 1
     return {
         "rows": len(rows),
@@ -46,15 +48,40 @@ def describe_rows(rows: list[dict], negative_relation: str | None) -> dict:
         "pictures_missing": len(named - found),
         "rows_with_picture": sum(row["image"] is not None for row in rows),
         "negative_rows": relations.get(negative_relation, 0),
+        "unlabelled_rows": len(rows) - len(labelled),
         "head_after_tail": sum(head[0] > tail[0] for head, tail in spans),
         "overlapping_spans": sum(head[0] < tail[1] and tail[0] < head[1] for head, tail in spans),
         "identical_spans": sum(head == tail for head, tail in spans),
         "repeated_text_and_spans": len(rows) - len(by_key),
         "repeated_with_their_picture": len(rows) - len({(text_key(row), row["image_id"]) for row in rows}),
         "same_text_and_spans_other_relation": [
-            [row["id"] for row in same] for same in by_key.values() if len({row["relation"] for row in same}) > 1
+            [row["id"] for row in same]
+            for same in by_key.values()
+            if len({row["relation"] for row in same} - {None}) > 1
         ],
         "relations": dict(sorted(relations.items(), key=lambda item: -item[1])),
+    }
+
+
+def describe_objects(rows: list[dict]) -> dict:
+    """Counts of one split that has objects: pairs by kind, and the objects of its distinct pictures."""
+    kinds = [pair_kind(row) for row in rows]
+    objects: dict[str, dict[str, str | None]] = {}
+    for row in rows:
+        for entry in row["objects"]:
+            objects.setdefault(row["image_id"], {})[entry["name"]] = entry["caption"]
+    numbers = [len(captions) for captions in objects.values()]
+    return {
+        **{f"{kind}_pairs": kinds.count(kind) for kind in PAIR_KINDS},
+        "identical_objects": sum(
+            kind == "object_object" and row["head"]["name"] == row["tail"]["name"]
+            for row, kind in zip(rows, kinds, strict=True)
+        ),
+        "pictures_with_objects": len(numbers),
+        "objects": sum(numbers),
+        "objects_a_picture": round(sum(numbers) / max(len(numbers), 1), 2),
+        "most_objects_a_picture": max(numbers, default=0),
+        "objects_with_caption": sum(text is not None for captions in objects.values() for text in captions.values()),
     }
 
 
@@ -84,7 +111,7 @@ def describe_agreement(rows: list[dict], negative_relation: str | None) -> dict:
     """
     compared, agreeing = 0, 0
     for row in rows:
-        named = TYPED_LABEL.match(row["relation"]) if row["relation"] != negative_relation else None
+        named = TYPED_LABEL.match(row["relation"]) if row["relation"] not in (None, negative_relation) else None
         for role, label_type in zip(("head", "tail"), named.groups() if named else (), strict=False):
             if row[role]["kind"] == "text" and row[role]["type"] != UNKNOWN:
                 compared += 1
@@ -95,7 +122,7 @@ def describe_agreement(rows: list[dict], negative_relation: str | None) -> dict:
 def render_report(report: dict) -> str:
     """The report as Markdown: one table of counts a split, then what concerns several of them."""
     splits = report["splits"]
-    counted = [name for name, value in next(iter(splits.values())).items() if isinstance(value, int)]
+    counted = [name for name, value in next(iter(splits.values())).items() if isinstance(value, int | float)]
     lines = [
         f"| {report['dataset']} | {' | '.join(splits)} |",
         f"|---|{'---:|' * len(splits)}",
@@ -105,7 +132,8 @@ def render_report(report: dict) -> str:
         ),
         "",
         f"- {report['relations']} relations; order of their ids: {report['relation_order']};"
-        f" negative relation: {report['negative_relation']}.",
+        f" negative relation: {report['negative_relation'] or 'there is none, so that every relation counts'}.",
+        *(f"- {remark}" for remark in report["remarks"]),
     ]
     for pair, shared in report["shared"].items():
         counts = f"{shared['texts_with_spans']:,} texts with spans, {shared['pictures']:,} pictures"
@@ -131,11 +159,14 @@ def describe_coverage(report: dict) -> str:
         f"{split} {counts['typed']:,} of {counts['mentions']:,} mentions ({share(counts, 'typed', 'mentions')})"
         for split, counts in report["entity_types"].items()
     ]
+    coverage = f"{report['entity_tagger']} typed {', '.join(parts)}"
     agreement = report["type_agreement_in_train"]
+    if not agreement["compared"]:
+        return coverage
+    agreeing = share(agreement, "agreeing", "compared")
     return (
-        f"{report['entity_tagger']} typed {', '.join(parts)}; in train, {share(agreement, 'agreeing', 'compared')} of"
-        f" the {agreement['compared']:,} typed mentions with a typed relation name are of the type that it tells"
-        " (for information only)"
+        f"{coverage}; in train, {agreeing} of the {agreement['compared']:,} typed mentions with a typed relation name"
+        " are of the type that it tells (for information only)"
     )
 
 

@@ -6,6 +6,8 @@ from datasets import ClassLabel, Features, Image, List, Value
 TRAIN, VALIDATION, TEST = SPLITS = ("train", "validation", "test")
 """Names of the splits, in the order in which they are read, reported and written."""
 
+PAIR_KINDS = ("text_text", "text_object", "object_object")
+
 
 def dataset_features(relation_names: list[str]) -> Features:
     """Features of a converted data set.
@@ -40,6 +42,16 @@ def dataset_features(relation_names: list[str]) -> Features:
     )
 
 
+def pair_kind(row: dict) -> str:
+    """Of what kinds a row's two entities are, whichever is the head: one of PAIR_KINDS."""
+    return PAIR_KINDS[[row[role]["kind"] for role in ("head", "tail")].count("object")]
+
+
 def text_entity(name: str, start: int, end: int) -> dict:
     """A head or tail that is a mention in the text, at the tokens [start, end), not typed yet."""
     return {"name": name, "kind": "text", "start": start, "end": end, "box": None, "type": None}
+
+
+def object_entity(name: str, box: list[float] | None) -> dict:
+    """A head or tail that is the object `name` of the picture, in the box x0, y0, x1, y1 (0-1), not typed yet."""
+    return {"name": name, "kind": "object", "start": None, "end": None, "box": box, "type": None}

@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix, precision_recall_fscore_support
 
+from metrics.groups import format_groups
 from metrics.relation_f1.relation_f1 import check_labels
 
 
@@ -135,17 +136,24 @@ def write_predictions(
 
 
 def report_split(
-    name: str, ids: Sequence[str], output, label_names: Sequence[str], negative_label: str | None, output_dir: Path
+    name: str,
+    ids: Sequence[str],
+    output,
+    groups: dict[str, dict],
+    label_names: Sequence[str],
+    negative_label: str | None,
+    output_dir: Path,
 ):
     """Writes and prints what a run leaves of one split.
 
-    `<name>_predictions.jsonl`; of what is labelled, `<name>_per_relation.json` and `<name>_confusion_matrix.png`; the
-    scores by relation are printed too.
+    `<name>_predictions.jsonl`; of what is labelled, `<name>_per_relation.json`, `<name>_confusion_matrix.png`, and
+    `<name>_by_kind.json` if there is more than one group; the scores by relation and by group are printed too.
 
     Args:
         name: of the split, in file names.
         ids (sequence of str, length num_examples): the examples' ids.
         output: transformers' `PredictionOutput`, with logits (num_examples, num_labels) and label_ids (-100: unknown).
+        groups: scores by kind of pair and by size of post, as of `score_groups`.
         label_names, negative_label: as for `per_relation_table` and `format_table`.
         output_dir: an existing folder.
     """
@@ -162,6 +170,10 @@ def report_split(
         temporary.write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
     save_confusion_matrix(output_dir / f"{name}_confusion_matrix.png", predictions, references, label_names)
     print(f"\n{name}, by relation\n{format_table(table, negative_label)}")
+    if groups:
+        with _replacing(output_dir / f"{name}_by_kind.json") as temporary:
+            temporary.write_text(json.dumps(groups, indent=2) + "\n", encoding="utf-8")
+        print(f"{name}, by kind\n{format_groups(groups)}")
 
 
 def format_example(

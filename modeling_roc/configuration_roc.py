@@ -7,6 +7,7 @@ from transformers.configuration_utils import PreTrainedConfig, SubConfigSpec
 
 OBJECTIVES = ("retrieval", "classification")
 AGGREGATIONS = ("max", "mean", "logsumexp")
+OBJECT_FEATURES = (None, "roi", "crop")
 
 
 @strict
@@ -28,6 +29,10 @@ class RocConfig(PreTrainedConfig):
         pool_mentions (`bool`, defaults to `True`):
             Represent an entity by its vector at its index in X (the paper's way) and the mean over its mention's
             tokens; `False`: by the former alone.
+        object_features (`str`, *optional*):
+            How objects of the picture become tokens of X: `"roi"` pools the patches that lie in an object's box,
+            `"crop"` sends the enlarged box through the vision encoder (as older systems do: a picture's price for
+            each object). `None`: the model takes no objects.
         projection_dim (`int`, defaults to 256):
             Dimension of the space in which pairs and descriptions are compared.
         pair_dropout (`float`, defaults to 0.1):
@@ -85,6 +90,7 @@ class RocConfig(PreTrainedConfig):
     relation_config: dict | PreTrainedConfig | None = None
     fusion_encoder_config: dict | PreTrainedConfig | None = None
     pool_mentions: bool = True
+    object_features: str | None = None
     projection_dim: int = 256
     pair_dropout: int | float = 0.1
     temperature: int | float = 0.05
@@ -135,6 +141,8 @@ class RocConfig(PreTrainedConfig):
             raise ValueError(
                 f"relation_aggregation must be one of {', '.join(AGGREGATIONS)}, got {self.relation_aggregation!r}"
             )
+        if self.object_features not in OBJECT_FEATURES:
+            raise ValueError(f"object_features must be one of {OBJECT_FEATURES}, got {self.object_features!r}")
         if not self.temperature > 0:
             raise ValueError(f"temperature must be above 0, got {self.temperature}")
         if self.fusion_encoder_config.hidden_size != self.text_config.hidden_size:

@@ -7,7 +7,6 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers import initialization as init
-from transformers.masking_utils import create_bidirectional_mask
 from transformers.models.bert.modeling_bert import BertEncoder, BertLayer, BertSelfAttention
 from transformers.utils import ModelOutput
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
@@ -15,6 +14,8 @@ from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 from .configuration_roc import RocConfig
 from .losses_roc import info_nce
 from .memory_roc import RelationMemory
+from .pairs_roc import PairEncoderMixin
+from .regions_roc import ObjectEmbedding
 from .relations_roc import RelationSetMixin, full_precision
 
 
@@ -26,7 +27,7 @@ class RocOutput(ModelOutput):
         logits (batch, num_relations): cosine / temperature over the relation memory, float32.
         pair_embeds (batch, projection_dim): unit vectors of the pairs, float32; `None` in classification.
         hidden_states: on request, the joint sequence before and after each fusion layer,
-            (batch, text_length + num_patches, hidden_size) each.
+            (batch, text_length + num_objects + num_patches, hidden_size) each.
         attentions: on request (eager attention), (batch, num_heads, length, length) for each fusion layer.
     """
 
@@ -63,12 +64,13 @@ class RocPreTrainedModel(PreTrainedModel):
             init.zeros_(module.relation_center)
 
 
-class RocModel(RelationSetMixin, RocPreTrainedModel):
+class RocModel(PairEncoderMixin, RelationSetMixin, RocPreTrainedModel):
     """
     Retrieval over Classification (EMNLP 2025, arXiv 2509.21151).
 
     - Pair encoder: X = [X_T; X_I] of a text and a vision encoder, N fusion layers over it, the vectors of head and
-      tail taken by their index in X, a non-linear layer that fuses the two, a projection, L2 norm.
+      tail taken by their index in X, a non-linear layer that fuses the two, a projection, L2 norm. X_I begins with
+      the picture's objects, if there are any, each a token of its own, and goes on with the patches.
     - Relation encoder: the mean of a description's token vectors less the mean of all, a projection, L2 norm. It
       shares the text encoder unless `config.relation_config` gives it its own.
     - Relation memory: the descriptions' vectors. In training they are encoded with gradient; otherwise they are
@@ -85,6 +87,8 @@ class RocModel(RelationSetMixin, RocPreTrainedModel):
             self.vision_projection = nn.Sequential(
                 nn.Linear(config.vision_config.hidden_size, hidden_size), nn.LayerNorm(hidden_size)
             )
+        if config.object_features is not None:
+            self.object_embedding = ObjectEmbedding(hidden_size)
         if config.fusion_encoder_config._attn_implementation is None:
             config.fusion_encoder_config._attn_implementation = config._attn_implementation
         self.fusion = BertEncoder(config.fusion_encoder_config)
@@ -158,62 +162,6 @@ class RocModel(RelationSetMixin, RocPreTrainedModel):
     def set_input_embeddings(self, value):
         self.text_encoder.set_input_embeddings(value)
 
-    # Pairs
-
-    def get_joint_sequence(self, input_ids, attention_mask, pixel_values=None, image_index=None):
-        """
-        X = [X_T; X_I] after the fusion layers: (batch, text_length + num_patches, hidden_size).
-
-        Args: as for [`RocModel.forward`].
-
-        Raises:
-            ValueError: if pixel_values come without image_index or image_index without them, or to a model without a
-                vision encoder.
-        """
-        sequence = self.text_encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        if pixel_values is None and image_index is not None:
-            raise ValueError("image_index was given without pixel_values")
-        if pixel_values is not None:
-            if self.vision_encoder is None:
-                raise ValueError("pixel_values were given to a text-only model (config.vision_config is None)")
-            if image_index is None:
-                raise ValueError("pixel_values need image_index (batch,): which picture is whose, -1 for none")
-            patches = self.vision_projection(self.vision_encoder(pixel_values=pixel_values).last_hidden_state)
-            patches = patches.to(sequence.dtype).index_select(0, image_index.clamp(min=0))
-            has_image = (image_index >= 0).to(attention_mask.dtype)[:, None].expand(-1, patches.shape[1])
-            sequence = torch.cat([sequence, patches], dim=1)
-            attention_mask = torch.cat([attention_mask, has_image], dim=1)
-        mask = create_bidirectional_mask(self.config.fusion_encoder_config, sequence, attention_mask)
-        return self.fusion(sequence, attention_mask=mask).last_hidden_state
-
-    def get_pair_features(
-        self,
-        input_ids,
-        attention_mask,
-        head_index,
-        tail_index,
-        head_span=None,
-        tail_span=None,
-        pixel_values=None,
-        image_index=None,
-    ) -> torch.Tensor:
-        """
-        The pair's vector, (batch, hidden_size): head and tail taken from X by their places, and fused.
-
-        Args: as for [`RocModel.forward`].
-
-        Raises:
-            ValueError: as for `get_joint_sequence`, or if `config.pool_mentions` is set and the spans are missing.
-        """
-        sequence = self.get_joint_sequence(input_ids, attention_mask, pixel_values, image_index)
-        rows = torch.arange(sequence.shape[0], device=sequence.device)
-        entities = [sequence[rows, head_index], sequence[rows, tail_index]]
-        if self.config.pool_mentions:
-            if head_span is None or tail_span is None:
-                raise ValueError("the model pools mentions (config.pool_mentions): give head_span and tail_span")
-            entities += [_mean_over(sequence, span) for span in (head_span, tail_span)]
-        return self.pair_fusion(torch.cat(entities, dim=-1))
-
     @capture_outputs
     def forward(
         self,
@@ -225,6 +173,8 @@ class RocModel(RelationSetMixin, RocPreTrainedModel):
         tail_span: torch.Tensor | None = None,
         pixel_values: torch.Tensor | None = None,
         image_index: torch.Tensor | None = None,
+        object_boxes: torch.Tensor | None = None,
+        object_mask: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         num_items_in_batch: torch.Tensor | int | None = None,
         update_relations: bool = True,
@@ -234,11 +184,15 @@ class RocModel(RelationSetMixin, RocPreTrainedModel):
         Args:
             input_ids (batch, text_length): text with markers and type prompts.
             attention_mask (batch, text_length): 1 for a token, 0 for padding. Default: all 1.
-            head_index, tail_index (batch,): place of the entity in the joint sequence [text; patches]; below
-                text_length it is the entity's start marker.
-            head_span, tail_span (batch, 2): [start, end) of the mention's own tokens in the joint sequence.
+            head_index, tail_index (batch,): place of the entity in the joint sequence [text; objects; patches]; below
+                text_length it is the mention's start marker, from there on an object.
+            head_span, tail_span (batch, 2): [start, end) of the mention's own tokens, or the object's, in the joint
+                sequence.
             pixel_values (num_images, 3, height, width): **each distinct picture once**.
             image_index (batch,): row of pixel_values, -1 where a pair has no picture.
+            object_boxes (batch, num_objects, 4): corners x0, y0, x1, y1 of the picture's objects, as fractions of what
+                pixel_values show, 0 to 1.
+            object_mask (batch, num_objects): 1 for an object, 0 for padding. Default: all 1.
             labels (batch,): index into the relations, -100 where unknown.
             num_items_in_batch: labelled pairs of the whole optimizer step; see [`info_nce`].
             update_relations: in training, whether to encode the descriptions with gradient now, or to use what the
@@ -248,8 +202,8 @@ class RocModel(RelationSetMixin, RocPreTrainedModel):
             [`RocOutput`].
 
         Raises:
-            ValueError: for a model that has no relations yet, inputs that are missing, pictures that do not fit the
-                model, or attentions asked for where the attention implementation gives none.
+            ValueError: for a model that has no relations yet, inputs that are missing, pictures or objects that do not
+                fit the model, or attentions asked for where the attention implementation gives none.
             TypeError: for an unknown argument.
         """
         if unknown := kwargs.keys() - {"output_attentions", "output_hidden_states"}:
@@ -265,7 +219,16 @@ class RocModel(RelationSetMixin, RocPreTrainedModel):
                 "the model has no relations yet: call model.set_relations({label: description}, processor)"
             )
         features = self.get_pair_features(
-            input_ids, attention_mask, head_index, tail_index, head_span, tail_span, pixel_values, image_index
+            input_ids,
+            attention_mask,
+            head_index,
+            tail_index,
+            head_span,
+            tail_span,
+            pixel_values,
+            image_index,
+            object_boxes,
+            object_mask,
         )
         pair_embeds = None
         if self.config.objective == "classification":
@@ -275,13 +238,6 @@ class RocModel(RelationSetMixin, RocPreTrainedModel):
             logits, pair_embeds = self.retrieve(features, update_relations)
         loss = None if labels is None else info_nce(logits, labels, num_items_in_batch)
         return RocOutput(loss=loss, logits=logits, pair_embeds=pair_embeds)
-
-
-def _mean_over(sequence: torch.Tensor, span: torch.Tensor) -> torch.Tensor:
-    """Mean of (batch, length, hidden_size) over each row's [start, end): (batch, hidden_size)."""
-    places = torch.arange(sequence.shape[1], device=sequence.device)
-    inside = ((places >= span[:, :1]) & (places < span[:, 1:])).to(sequence.dtype)
-    return torch.einsum("bl,blh->bh", inside, sequence) / inside.sum(dim=1, keepdim=True)
 
 
 def _without_pooler(encoder: nn.Module) -> nn.Module:

@@ -19,6 +19,8 @@ from .processing_roc import PAIR_PLACES, RocProcessor
 class PictureTable:
     """The distinct pictures of one or more data sets, decoded, resized and cropped once: image_id to uint8 pixels.
 
+    `sizes` tells (width, height) of each upright picture before that, in its pixels, None where it is missing.
+
     Built by `datasets.map`: kept in its cache and memory-mapped, so that a second run (and every worker of a data
     loader) finds them ready. The first row that has the picture of an `image_id` gives it.
 
@@ -55,10 +57,19 @@ class PictureTable:
             writer_batch_size=64,
             fn_kwargs={"image_processor": processor.image_processor, "shape": self.shape},
             remove_columns=["image"],
-            features=datasets.Features({"image_id": datasets.Value("string"), "pixels": datasets.Value("binary")}),
+            features=datasets.Features(
+                {
+                    "image_id": datasets.Value("string"),
+                    "pixels": datasets.Value("binary"),
+                    "size": datasets.List(datasets.Value("int32")),
+                }
+            ),
             num_proc=num_proc,
             desc="Preparing pictures",
         )
+        # Mapping no rows at all gives no columns.
+        sizes = dict(zip(first, self._pixels.data.column("size").to_pylist(), strict=True)) if first else {}
+        self.sizes = {image_id: tuple(sizes[image_id]) if image_id in sizes else None for image_id in self._places}
 
     def __len__(self) -> int:
         return len(self._pixels)
@@ -93,7 +104,11 @@ def _prepare(batch: Mapping[str, list], image_processor: Any, shape: tuple[int, 
     pixels = resize_pictures(opened, image_processor)
     if pixels.shape[1:] != tuple(shape):
         raise ValueError(f"the image processor must give pictures of one size, got {pixels.shape[1:]} and {shape}")
-    return {"image_id": batch["image_id"], "pixels": [array.tobytes() for array in pixels]}
+    return {
+        "image_id": batch["image_id"],
+        "pixels": [array.tobytes() for array in pixels],
+        "size": [list(picture.size) for picture in opened],
+    }
 
 
 class RocDataCollator:
@@ -105,10 +120,11 @@ class RocDataCollator:
         pad_to_multiple_of: pads the text's length to a multiple of this.
 
     Call it with features that hold `input_ids` and `PAIR_PLACES`, with `pictures` also `image_id`, and optionally
-    `labels` (None becomes -100). It returns `input_ids` and `attention_mask` (batch, text_length), `head_index`,
-    `tail_index`, `labels` (batch,), `head_span`, `tail_span` (batch, 2), all long; if any row has a picture
-    `pixel_values` (num_images, 3, height, width), float32, each distinct picture of the batch once, and `image_index`
-    (batch,), -1 without a picture.
+    `object_boxes` and `labels` (None becomes -100). It returns `input_ids` and `attention_mask` (batch, text_length),
+    `head_index`, `tail_index`, `labels` (batch,), `head_span`, `tail_span` (batch, 2), all long; if any row has
+    objects `object_boxes` (batch, num_objects, 4), float32, and `object_mask` (batch, num_objects); if any has a
+    picture `pixel_values` (num_images, 3, height, width), float32, each distinct picture of the batch once, and
+    `image_index` (batch,), -1 without a picture.
     """
 
     def __init__(
@@ -122,16 +138,12 @@ class RocDataCollator:
         self.pad_to_multiple_of = pad_to_multiple_of
 
     def __call__(self, features: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
-        batch = self.processor.pad_texts(
-            [feature["input_ids"] for feature in features],
-            padding=True,
-            pad_to_multiple_of=self.pad_to_multiple_of,
-        )
-        for name in PAIR_PLACES:
-            batch[name] = [feature[name] for feature in features]
+        pairs = {name: [feature[name] for feature in features] for name in ("input_ids", *PAIR_PLACES)}
+        pairs["object_boxes"] = [feature.get("object_boxes", []) for feature in features]
+        batch = self.processor.pad_pairs(pairs, pad_to_multiple_of=self.pad_to_multiple_of)
         if any("labels" in feature for feature in features):
             batch["labels"] = [-100 if feature["labels"] is None else feature["labels"] for feature in features]
-        tensors = {name: torch.tensor(values, dtype=torch.long) for name, values in batch.items()}
+        tensors = {name: torch.tensor(values) for name, values in batch.items()}
         if self.pictures is not None:
             tensors.update(self._collate_pictures([feature["image_id"] for feature in features]))
         return tensors

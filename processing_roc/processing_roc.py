@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 from transformers import BatchFeature, ProcessorMixin
 
+from .boxes_roc import Box, follow, shown_part
+from .entities_roc import Example, Region, read_example
 from .pictures_roc import distinct_pictures, open_picture, rescale_and_normalize, resize_pictures
-from .spans_roc import MARKERS, assemble, check_string, excerpt, lay_out, read_example
+from .spans_roc import MARKERS, assemble, check_string, excerpt, lay_out
 
 PAIR_PLACES = ("head_index", "tail_index", "head_span", "tail_span")
 
@@ -26,6 +28,8 @@ class RocProcessor(ProcessorMixin):
 
     The pair is marked in the text, with the entities' types as prompts (ROC paper, section 3.1):
     `[CLS] [HEAD] person : Tom Hanks [/HEAD] lives in [TAIL] location : Los Angeles [/TAIL] [SEP]`.
+    An entity may also be an object of the picture, given by its box. Places of entities are places in the joint
+    sequence X = [text; objects; patches]: behind the text, the objects of head and tail come first.
 
     Args:
         image_processor: a transformers image processor, or None for text only.
@@ -34,9 +38,11 @@ class RocProcessor(ProcessorMixin):
         max_length: most tokens of a text or a relation description, special tokens included; capped by the tokenizer's
             `model_max_length`. A longer text keeps both mentions and what is nearest to them.
         use_entity_types: whether types are written into the text.
+        max_objects: most objects of an example, those of head and tail among them.
 
     Raises:
-        ValueError: the tokenizer is missing or not a fast one, or `max_length` is not a positive integer.
+        ValueError: the tokenizer is missing or not a fast one, or `max_length` or `max_objects` is not a positive
+            integer.
 
     Example:
         >>> inputs = processor(
@@ -50,7 +56,7 @@ class RocProcessor(ProcessorMixin):
 
     get_attributes = _SubProcessors()
 
-    def __init__(self, image_processor=None, tokenizer=None, max_length=128, use_entity_types=True):
+    def __init__(self, image_processor=None, tokenizer=None, max_length=128, use_entity_types=True, max_objects=12):
         if not getattr(tokenizer, "is_fast", False):
             raise ValueError(f"RocProcessor needs a fast tokenizer, got {type(tokenizer).__name__}")
         if not isinstance(use_entity_types, bool):
@@ -58,7 +64,8 @@ class RocProcessor(ProcessorMixin):
         self.image_processor = image_processor
         given = {"image_processor": image_processor, "tokenizer": tokenizer}
         super().__init__(**{name: given[name] for name in self.get_attributes()})
-        self.max_length = _check_length(max_length)
+        self.max_length = _check_positive("max_length", max_length)
+        self.max_objects = _check_positive("max_objects", max_objects)
         self.use_entity_types = use_entity_types
         markers = [marker for pair in MARKERS.values() for marker in pair]
         if missing := [marker for marker in markers if marker not in tokenizer.all_special_tokens]:
@@ -72,7 +79,8 @@ class RocProcessor(ProcessorMixin):
     @property
     def model_input_names(self) -> list[str]:
         """Names of the model's inputs that this processor makes for examples."""
-        return ["input_ids", "attention_mask", *PAIR_PLACES, "pixel_values", "image_index"]
+        names = ["input_ids", "attention_mask", *PAIR_PLACES, "object_boxes", "object_mask"]
+        return [*names, "pixel_values", "image_index"]
 
     def __call__(
         self,
@@ -80,6 +88,8 @@ class RocProcessor(ProcessorMixin):
         head: Mapping | Sequence[Mapping] | None = None,
         tail: Mapping | Sequence[Mapping] | None = None,
         images: Any = None,
+        objects: Sequence | None = None,
+        image_sizes: Any = None,
         relations: Sequence[str] | None = None,
         return_tensors: str | None = None,
         padding: bool | str | None = None,
@@ -91,10 +101,19 @@ class RocProcessor(ProcessorMixin):
         Args:
             text: a string (positions in characters) or a list of tokens (positions in tokens; joined by one blank);
                 for a batch a list of these.
-            head, tail: dict with `start` and `end`, `[start, end)`, and optionally `type` (None: no prompt), `name`
-                (checked against the span), `kind` and `box`; a row's struct is accepted as it is. For a batch lists.
+            head, tail: a mention in the text: dict with `start` and `end`, `[start, end)`; or an object of the
+                picture: dict with one of `box` (corners x0, y0, x1, y1, as fractions of width and height),
+                `box_pixels` (corners in pixels of the upright picture), `box_center` (cx, cy, width, height, as
+                fractions) and `box_center_pixels`. Optionally `type` (None: no prompt), `name` (a mention's is checked
+                against the span, an object's finds it among `objects`), `kind` and, for an object, `caption`. A row's
+                struct is accepted as it is. For a batch lists.
             images: a PIL picture, a path or None; for a batch a list aligned with `text`. The same object or path
                 given more than once is encoded once.
+            objects: further objects of the picture, as context: a list of dicts with a box in one of the four forms
+                and optionally `name`, `caption` and `type`; for a batch a list of such lists. Words are taken from
+                head and tail only.
+            image_sizes: (width, height) of the upright picture, where a picture will be added later; for a batch a
+                list, None where there is no picture.
             relations: descriptions of relations.
             return_tensors: "pt" or "np"; None returns lists.
             padding: as in a tokenizer; by default True if `return_tensors` is given, else False.
@@ -104,19 +123,24 @@ class RocProcessor(ProcessorMixin):
         Returns:
             With the batch as first axis, also for one example:
             `input_ids`, `attention_mask` (batch, text_length);
-            `head_index`, `tail_index` (batch,): place of the mention's start marker in `input_ids`;
-            `head_span`, `tail_span` (batch, 2): the mention's own tokens in `input_ids`, [start, end);
+            `head_index`, `tail_index` (batch,): place of the mention's start marker in `input_ids`, or of the object
+            behind them;
+            `head_span`, `tail_span` (batch, 2): the mention's own tokens in `input_ids`, [start, end), or the object;
+            if there is any object, `object_boxes` (batch, num_objects, 4): corners, as fractions of what pixel_values
+            show of the picture, and `object_mask` (batch, num_objects), 1 for an object; as lists, only the boxes, as
+            many as each example has;
             if any picture is given, `pixel_values` (num_images, 3, height, width), each distinct picture once, and
             `image_index` (batch,), -1 where there is no picture;
             for relations, `relation_input_ids`, `relation_attention_mask` (num_descriptions, length).
 
         Raises:
             ValueError: an example is wrong (see `read_example`, `open_picture`; the message names its position in the
-                batch), both mentions do not fit into `max_length`, or a description is blank or too long.
+                batch), both mentions do not fit into `max_length`, head or tail is an object without a picture or
+                cropped away with it, objects are too many, or a description is blank or too long.
         """
         if text is None and relations is None:
             raise ValueError("give text with head and tail, or relations, or both")
-        length = _check_length(self.max_length if max_length is None else max_length)
+        length = _check_positive("max_length", self.max_length if max_length is None else max_length)
         length = min(length, self.tokenizer.model_max_length)
         pad = {
             "padding": return_tensors is not None if padding is None else padding,
@@ -125,11 +149,12 @@ class RocProcessor(ProcessorMixin):
         }
         data: dict[str, Any] = {}
         if text is not None:
-            texts, heads, tails, pictures = _as_batch(text, head, tail, images)
-            ids, places = self._encode_pairs(texts, heads, tails, length)
-            data = {**self.pad_texts(ids, **pad), **places, **self._encode_pictures(pictures)}
-        elif not (head is None and tail is None and images is None):
-            raise ValueError("head, tail and images need text")
+            columns = _as_batch(text, head, tail, images, objects, image_sizes)
+            pixels, sizes = self._encode_pictures(columns["images"], columns["image_sizes"])
+            pairs = self._encode_pairs(*(columns[name] for name in ("text", "head", "tail", "objects")), sizes, length)
+            data = {**self.pad_pairs(pairs, **pad), **pixels}
+        elif any(value is not None for value in (head, tail, images, objects, image_sizes)):
+            raise ValueError("head, tail, images and objects need text")
         if relations is not None:
             padded = self.pad_texts(self._encode_relations(relations, length), **pad)
             data.update({f"relation_{name}": value for name, value in padded.items()})
@@ -148,38 +173,73 @@ class RocProcessor(ProcessorMixin):
             raise ValueError("pictures are given, but this processor has no image processor (text only)")
         return self.image_processor
 
-    def _encode_pairs(self, texts, heads, tails, length) -> tuple[list[list[int]], dict[str, list]]:
-        given = enumerate(zip(texts, heads, tails, strict=True))
-        examples = [read_example(*example, where=f"example {i}") for i, example in given]
-        if not self.use_entity_types:
-            examples = [(text, *(mention._replace(type=None) for mention in pair)) for text, *pair in examples]
-        layouts = [lay_out(*example) for example in examples]
+    def _encode_pairs(self, texts, heads, tails, objects, sizes, length) -> dict[str, list]:
+        columns = enumerate(zip(texts, heads, tails, objects, sizes, strict=True))
+        examples = [read_example(*example, where=f"example {i}") for i, example in columns]
+        layouts = [lay_out(example.text, self._prompts(example)) for example in examples]
         strings = [piece.content for pieces in layouts for piece in pieces if piece.kind in ("text", "type")]
         segments = iter(self._tokenize(strings))
         budget = length - len(self._prefix) - len(self._suffix)
-        rows, data = [], {name: [] for name in PAIR_PLACES}
-        for i, ((text, *pair), pieces) in enumerate(zip(examples, layouts, strict=True)):
+        data = {name: [] for name in ("input_ids", *PAIR_PLACES, "object_boxes")}
+        for i, (example, pieces) in enumerate(zip(examples, layouts, strict=True)):
             try:
                 ids, places = assemble(pieces, segments, self._marker_ids, budget)
             except ValueError as error:
-                spans = ", ".join(
-                    f"{role} [{mention.start}, {mention.end}) {excerpt(text[mention.start : mention.end])}"
-                    for role, mention in zip(MARKERS, pair, strict=True)
-                )
-                raise ValueError(f"example {i}: {error} ({spans} in characters of text {excerpt(text)})") from error
-            rows.append(self._prefix + ids + self._suffix)
+                raise ValueError(f"example {i}: {error} ({_described(example)})") from error
+            data["input_ids"].append(self._prefix + ids + self._suffix)
+            data["object_boxes"].append(self._place_objects(example, sizes[i], f"example {i}"))
+            behind_text = len(data["input_ids"][-1])
             for role in MARKERS:
-                marker, start, end = (len(self._prefix) + place for place in places[role])
-                data[f"{role}_index"].append(marker)
+                if isinstance(example.pair[role], Region):
+                    index, start, end = behind_text, behind_text, behind_text + 1
+                    behind_text += 1
+                else:
+                    index, start, end = (len(self._prefix) + place for place in places[role])
+                data[f"{role}_index"].append(index)
                 data[f"{role}_span"].append([start, end])
-        return rows, data
+        return data
 
-    def _encode_pictures(self, images: Sequence[Any]) -> dict[str, Any]:
+    def _prompts(self, example: Example) -> dict:
+        """Role to its mention in the text, or to the words of its object; without types if they are not used."""
+        prompts = {}
+        for role, entity in example.pair.items():
+            entity = entity if self.use_entity_types else entity._replace(type=None)
+            if isinstance(entity, Region):
+                entity = " : ".join(words for words in (entity.type, entity.caption) if words is not None)
+            prompts[role] = entity
+        return prompts
+
+    def _place_objects(self, example: Example, size: tuple[int, int] | None, where: str) -> list[Box]:
+        """Boxes of an example's objects, as fractions of what `pixel_values` show of its picture."""
+        if not example.objects:
+            return []
+        if len(example.objects) > self.max_objects:
+            raise ValueError(f"{where} has {len(example.objects)} objects, more than max_objects={self.max_objects}")
+        if self.image_processor is None:
+            return [region.box for region in example.objects]
+        entities = [entity for entity in example.pair.values() if isinstance(entity, Region)]
+        if size is None and entities:
+            raise ValueError(f"{where}: an object was given as head or tail, but no picture")
+        if size is None:
+            return []
+        shown = shown_part(self.image_processor, size)
+        boxes = [follow(region.box, shown) for region in example.objects]
+        for region, box in zip(entities, boxes, strict=False):
+            if box is None:
+                raise ValueError(
+                    f"{where}: the image processor crops the object with box {region.box} away; give it "
+                    "do_center_crop=False and a size of height and width"
+                )
+        return [box for box in boxes if box is not None]
+
+    def _encode_pictures(self, images: Sequence[Any], image_sizes: Sequence) -> tuple[dict[str, Any], list]:
         pictures, index = distinct_pictures(images)
         if not pictures:
-            return {}
+            return {}, list(image_sizes)
+        image_processor = self._images()
         opened = [open_picture(picture, f"example {index.index(i)}") for i, picture in enumerate(pictures)]
-        return {"pixel_values": self._images()(opened)["pixel_values"], "image_index": index}
+        sizes = [size if i < 0 else opened[i].size for i, size in zip(index, image_sizes, strict=True)]
+        return {"pixel_values": image_processor(opened)["pixel_values"], "image_index": index}, sizes
 
     def _encode_relations(self, relations: Sequence[str], length: int) -> list[list[int]]:
         if isinstance(relations, str) or not isinstance(relations, Sequence) or not relations:
@@ -210,6 +270,36 @@ class RocProcessor(ProcessorMixin):
         special = set(self.tokenizer.all_special_ids) - {unknown}
         return [ids if special.isdisjoint(ids) else [unknown if i in special else i for i in ids] for ids in rows]
 
+    def pad_pairs(self, pairs: Mapping[str, list], padding: bool | str = True, **kwargs) -> dict[str, list]:
+        """Pads prepared examples to one length of text and one number of objects.
+
+        Args:
+            pairs: `input_ids`, `PAIR_PLACES` and `object_boxes` of the examples, as this processor returns them in
+                lists.
+            padding: False leaves them as they are, with an attention mask.
+            kwargs: as for `tokenizer.pad`.
+
+        Returns:
+            `input_ids`, `attention_mask` (batch, text_length), `PAIR_PLACES`, which follow the objects behind the
+            padding, and, if there is any object, `object_boxes` (batch, num_objects, 4), `object_mask` (batch,
+            num_objects).
+        """
+        ids, boxes = pairs["input_ids"], pairs["object_boxes"]
+        padded = self.pad_texts(ids, padding=padding, **kwargs)
+        for name in PAIR_PLACES:
+            padded[name] = [
+                _behind_padding(place, len(row), len(longer))
+                for place, row, longer in zip(pairs[name], ids, padded["input_ids"], strict=True)
+            ]
+        most = max(map(len, boxes))
+        if most and padding is False:
+            padded["object_boxes"] = boxes
+        elif most:
+            padded["object_mask"] = [[1] * len(row) + [0] * (most - len(row)) for row in boxes]
+            # A padded box is the whole picture: any box will do that has an area.
+            padded["object_boxes"] = [[*row, *[(0.0, 0.0, 1.0, 1.0)] * (most - len(row))] for row in boxes]
+        return padded
+
     def pad_texts(self, ids: list[list[int]], **kwargs) -> dict[str, list[list[int]]]:
         """Pads token ids on the right as `tokenizer.pad` does: `input_ids` and `attention_mask` (batch, length)."""
         # Never on the left: head_index and tail_index count from the left.
@@ -225,26 +315,47 @@ class RocProcessor(ProcessorMixin):
         return super()._get_arguments_from_pretrained(pretrained_model_name_or_path, processor_dict, **kwargs)
 
 
-def _check_length(value: Any) -> int:
+def _check_positive(name: str, value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"max_length must be a positive integer, got {value!r}")
+        raise ValueError(f"{name} must be a positive integer, got {value!r}")
     return value
 
 
-def _as_batch(text, head, tail, images) -> tuple[Sequence, Sequence, Sequence, Sequence]:
+def _behind_padding(place: int | list[int], length: int, padded_length: int) -> int | list[int]:
+    """A place in the joint sequence, or a span, once the text of `length` tokens is padded."""
+    if isinstance(place, list):
+        # The end of a mention can be the end of the text; its start tells.
+        return [p + padded_length - length for p in place] if place[0] >= length else place
+    return place + padded_length - length if place >= length else place
+
+
+def _described(example: Example) -> str:
+    """Head and tail of an example, for an error message."""
+    spans = [
+        f"{role} [{mention.start}, {mention.end}) {excerpt(example.text[mention.start : mention.end])}"
+        for role, mention in example.pair.items()
+        if not isinstance(mention, Region)
+    ]
+    return f"{', '.join(spans)}{' in characters of ' if spans else ''}text {excerpt(example.text)}"
+
+
+def _as_batch(text, head, tail, images, objects, image_sizes) -> dict[str, Sequence]:
     if head is None or tail is None:
         raise ValueError("text needs a head and a tail")
+    columns = {"text": text, "head": head, "tail": tail, "images": images, "objects": objects}
+    columns["image_sizes"] = image_sizes
     if isinstance(head, Mapping):
-        return [text], [head], [tail], [images]
-    images = [None] * len(head) if images is None else images
-    for name, value in (("text", text), ("head", head), ("tail", tail), ("images", images)):
+        return {name: [value] for name, value in columns.items()}
+    for name in ("images", "objects", "image_sizes"):
+        columns[name] = [None] * len(head) if columns[name] is None else columns[name]
+    for name, value in columns.items():
         if not isinstance(value, (list, tuple)):
             raise ValueError(f"{name} must be a list, as head is one (a batch), got {type(value).__name__}")
         if len(value) != len(head):
             raise ValueError(f"a batch of {len(head)} heads, but {len(value)} in {name}")
     if not head:
         raise ValueError("the batch is empty")
-    return text, head, tail, images
+    return columns
 
 
 RocProcessor.register_for_auto_class()

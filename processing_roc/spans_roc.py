@@ -2,9 +2,10 @@
 """Mention spans: checks, segments, markers, type prompts and the window of a long text. Pure functions of text.
 
 The ROC paper (section 3.1) takes the head's and the tail's vectors at their place in the text and writes their types
-into the text. Here `Tom Hanks` becomes `[HEAD] person : Tom Hanks [/HEAD]`. The markers never pass through the
-tokenizer: the text is cut at the spans into segments and the markers are put between the tokenized segments, so a
-text that itself contains the characters "[HEAD]" stays plain text.
+into the text. Here `Tom Hanks` becomes `[HEAD] person : Tom Hanks [/HEAD]`, and an object of the picture is announced
+by `[HEAD] person : a man in red [/HEAD]` in front of the text, as far as its type and a caption are known. The markers
+never pass through the tokenizer: the text is cut at the spans into segments and the markers are put between the
+tokenized segments, so a text that itself contains the characters "[HEAD]" stays plain text.
 """
 
 from bisect import bisect_left
@@ -13,7 +14,6 @@ from numbers import Integral
 from typing import Any, NamedTuple
 
 MARKERS = {"head": ("[HEAD]", "[/HEAD]"), "tail": ("[TAIL]", "[/TAIL]")}
-MENTION_KEYS = {"start", "end", "type", "name", "kind", "box"}
 
 
 class Mention(NamedTuple):
@@ -53,34 +53,6 @@ def check_string(value: Any, what: str) -> str:
     return value
 
 
-def read_example(text: str | Sequence[str], head: Mapping, tail: Mapping, where: str) -> tuple[str, Mention, Mention]:
-    """Checks one example and returns its text with both mentions in characters.
-
-    Args:
-        text: the text, or its tokens; tokens are joined by one blank.
-        head, tail: `start` and `end` (`[start, end)` in characters of a str, in tokens of a list) and optionally
-            `type` (None: no prompt), `name` (must equal the span's text), `kind` ("text" or None) and `box` (None).
-        where: the example's name in error messages, such as "example 3".
-
-    Returns:
-        The text, the head and the tail.
-
-    Raises:
-        ValueError: a span is empty, inverted, out of range, white space only, not of integers, or not what its `name`
-            says; both mentions are the same span; a mention is an object; a key is missing or unknown.
-    """
-    bounds = None
-    if not isinstance(text, str):
-        text, bounds = join_tokens(text, where)
-    check_string(text, f"{where}: text")
-    first = read_mention(text, bounds, head, f"{where}: head")
-    second = read_mention(text, bounds, tail, f"{where}: tail")
-    if first[:2] == second[:2]:
-        surface = text[first.start : first.end]
-        raise ValueError(f"{where}: head and tail are the same span, {excerpt(surface)}, of text {excerpt(text)}")
-    return text, first, second
-
-
 def join_tokens(tokens: Sequence[str], where: str) -> tuple[str, list[tuple[int, int]]]:
     """Joins tokens by one blank; returns the text and each token's `(start, end)` in its characters."""
     if not isinstance(tokens, (list, tuple)) or not all(isinstance(token, str) for token in tokens):
@@ -93,19 +65,19 @@ def join_tokens(tokens: Sequence[str], where: str) -> tuple[str, list[tuple[int,
 
 
 def read_mention(text: str, bounds: list[tuple[int, int]] | None, mention: Mapping, where: str) -> Mention:
-    """Checks one mention of `text` (see `read_example`); `bounds` are the tokens' places if positions count tokens."""
-    if not isinstance(mention, Mapping):
-        raise ValueError(f"{where} must be a dict with 'start' and 'end', got {type(mention).__name__}")
-    if unknown := set(mention) - MENTION_KEYS:
-        raise ValueError(f"{where} has unknown keys {sorted(map(str, unknown))}; known are {sorted(MENTION_KEYS)}")
-    kind, name, words = (mention.get(key) for key in ("kind", "name", "type"))
-    if kind == "object":
-        raise ValueError(f"{where} is an object of the picture; only mentions in the text are supported")
-    if kind not in (None, "text"):
-        raise ValueError(f"{where}: kind must be 'text' or None, got {kind!r}")
-    if mention.get("box") is not None:
-        raise ValueError(f"{where} is a mention in the text and has no box, got {mention['box']!r}")
-    start, end = mention.get("start"), mention.get("end")
+    """Checks one mention of `text`.
+
+    Args:
+        text: the text.
+        bounds: the tokens' places in it if positions count tokens.
+        mention: `start` and `end`, optionally `name` and `type`.
+        where: the mention's name in error messages.
+
+    Raises:
+        ValueError: the span is empty, inverted, out of range, white space only, not of integers, or not what its
+            `name` says.
+    """
+    start, end, name, words = (mention.get(key) for key in ("start", "end", "name", "type"))
     for key, value in (("start", start), ("end", end)):
         if not isinstance(value, Integral) or isinstance(value, bool):
             raise ValueError(f"{where}: {key} must be an integer, got {value!r}, in text {excerpt(text)}")
@@ -121,25 +93,32 @@ def read_mention(text: str, bounds: list[tuple[int, int]] | None, mention: Mappi
         raise ValueError(f"{span} reads {excerpt(surface)}, but its name is {name!r}; text: {excerpt(text)}")
     if not surface.strip():
         raise ValueError(f"{span} covers only white space, {surface!r}, of text {excerpt(text)}")
-    if words is not None:
-        check_string(words, f"{where}: type")
     start += len(surface) - len(surface.lstrip())
     return Mention(int(start), int(start) + len(surface.strip()), words)
 
 
-def lay_out(text: str, head: Mention, tail: Mention) -> list[Piece]:
-    """Cuts a text at its two mentions and puts markers and type prompts between the segments.
+def lay_out(text: str, pair: Mapping[str, Mention | str]) -> list[Piece]:
+    """Cuts a text at its mentions and puts markers and type prompts between the segments.
 
     White space goes with the segment behind it, markers in front of it, so that a byte-level tokenizer sees " Tom".
     At one place ends stand before starts; of two starts the longer mention opens first, of two ends the shorter closes
-    first. Nested and crossing mentions are fine.
+    first. Nested and crossing mentions are fine. An object of the picture has no place in the text: its words stand
+    between its markers in front of it.
+
+    Args:
+        text: the text.
+        pair: role to its mention, or to the words (possibly none, "") of an object.
     """
-    events = []
-    for role, mention in (("head", head), ("tail", tail)):
-        length = mention.end - mention.start
-        events.append((len(text[: mention.start].rstrip()), 1, -length, "start", role, mention.type))
-        events.append((mention.end, 0, length, "end", role, None))
-    pieces, done = [], 0
+    pieces, events = [], []
+    for role, entity in pair.items():
+        if isinstance(entity, str):
+            words = [Piece("type", f" {entity}")] if entity else []
+            pieces += [Piece("start", role), *words, Piece("end", role)]
+        else:
+            length = entity.end - entity.start
+            events.append((len(text[: entity.start].rstrip()), 1, -length, "start", role, entity.type))
+            events.append((entity.end, 0, length, "end", role, None))
+    done = 0
     for place, _, _, kind, role, words in sorted(events, key=lambda event: event[:3]):
         if place > done:
             pieces.append(Piece("text", text[done:place]))
@@ -165,7 +144,7 @@ def assemble(
 
     Returns:
         The ids, and for each role three places among them: its start marker, its mention's first token (behind the
-        type prompt), and the end of its mention (its end marker).
+        type prompt), and the end of its mention (its end marker; of an object both are).
 
     Raises:
         ValueError: the tokenizer leaves nothing of a mention, or both mentions do not fit into `budget`. The message
@@ -175,7 +154,7 @@ def assemble(
     starts: dict[str, int] = {}
     mentions: dict[str, int] = {}
     ends: dict[str, int] = {}
-    sizes = dict.fromkeys(MARKERS, 0)
+    sizes: dict[str, int] = {}
     for kind, content in pieces:
         if kind == "start":
             starts[content] = len(ids)
@@ -189,11 +168,11 @@ def assemble(
             if kind == "text":
                 for role in starts.keys() - ends.keys():
                     mentions.setdefault(role, len(ids) - len(segment))
-                    sizes[role] += len(segment)
+                    sizes[role] = sizes.get(role, 0) + len(segment)
     for role, size in sizes.items():
         if size == 0:
             raise ValueError(f"{role}: the tokenizer leaves nothing of the mention")
-    places = {role: (starts[role], mentions[role], ends[role]) for role in MARKERS}
+    places = {role: (starts[role], mentions.get(role, ends[role]), ends[role]) for role in MARKERS}
     if len(ids) <= budget:
         return ids, places
     kept = keep_nearest(len(ids), [(start, end) for start, _, end in places.values()], budget)

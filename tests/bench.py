@@ -12,6 +12,7 @@ import statistics
 import sys
 import tempfile
 import time
+from functools import partial
 
 import numpy as np
 import torch
@@ -55,7 +56,7 @@ def token_ids(lengths: np.ndarray, pad: int) -> torch.Tensor:
     return ids
 
 
-def make_model(num_relations: int, descriptions_each: int = 3) -> RocModel:
+def make_model(num_relations: int, descriptions_each: int = 3, object_features: str | None = None) -> RocModel:
     relations = {f"relation {i}": ["text"] * descriptions_each for i in range(num_relations)}
     model = RocModel(
         RocConfig(
@@ -66,6 +67,7 @@ def make_model(num_relations: int, descriptions_each: int = 3) -> RocModel:
                 hidden_size=384, num_hidden_layers=6, num_attention_heads=12, intermediate_size=1536, patch_size=32
             ),
             relation_descriptions=relations,
+            object_features=object_features,
         )
     )
     ids = token_ids(text_lengths(num_relations * descriptions_each), pad=-1)
@@ -162,6 +164,26 @@ def bench_pictures():
 
 
 @torch.inference_mode()
+def bench_objects():
+    print("Inference with objects, over the same pairs and pictures without")
+    roi, crop = (make_model(23, object_features=features).eval() for features in ("roi", "crop"))
+    plain = {**make_batch(), "labels": None}
+    batches = {}
+    for n in (1, 4, 12):
+        corners = torch.rand(BATCH, n, 2, 2).sort(dim=2).values
+        boxes = torch.cat([corners[:, :, 0] * 0.9, corners[:, :, 1] * 0.9 + 0.1], dim=-1)
+        batches[n] = {**plain, "object_boxes": boxes, "tail_index": torch.full((BATCH,), plain["input_ids"].shape[1])}
+    # Two comparisons: what crops leave of the caches and of the heap must not count against the rest.
+    patches, crops = (
+        compare(plain=lambda: roi(**plain), **{str(n): partial(model, **batch) for n, batch in batches.items()})
+        for model in (roi, crop)
+    )
+    for n in batches:
+        ratios = [seconds[str(n)] / seconds["plain"] for seconds in (patches, crops)]
+        print(f"  {n:>2} objects a picture: patches in the box {ratios[0]:.2f}, crops {ratios[1]:.2f}")
+
+
+@torch.inference_mode()
 def bench_padding():
     print("Text only: padding to the longest of the batch, over padding to a fixed length")
     model = make_model(23).eval()
@@ -210,6 +232,7 @@ def main():
     step_seconds = bench_training()
     bench_inference()
     bench_pictures()
+    bench_objects()
     bench_padding()
     bench_loading(step_seconds)
 

@@ -7,10 +7,12 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from raw_trees import UMRE_LABELS
 
 from data_scripts.descriptions import (
     DescriptionError,
     check_descriptions,
+    count_unreviewed,
     load_builtin_descriptions,
     load_descriptions,
     select_relations,
@@ -20,7 +22,15 @@ from data_scripts.descriptions import (
 CONTENT = {
     "relations": {
         "None": {"descriptions": ["nothing relates them"], "source": "a person", "reviewed": True},
-        "/per/per/peer": {"descriptions": ["colleagues", "rivals"], "source": "a model", "reviewed": False},
+        "/per/per/peer": {"descriptions": ["colleagues", "rivals"], "source": "a person", "reviewed": False},
+        "/per/org/member_of": {
+            "descriptions": ["belongs to"],
+            "source": "a model",
+            "model": "some/model",
+            "prompt_version": "prompt@0123456789ab",
+            "date": "2026-11-24",
+            "reviewed": False,
+        },
     },
     "negative_relation": "None",
 }
@@ -46,6 +56,12 @@ def changed(change):
         ),
         (lambda c: c["relations"].update(None_=["text"]), "relation 'None_' must be an object, not list"),
         (lambda c: c["relations"]["None"].pop("source"), "relation 'None' must have the fields"),
+        (lambda c: c["relations"]["None"].update(note="text"), "relation 'None' must have the fields"),
+        (lambda c: c["relations"]["None"].update(model="some/model"), "relation 'None' must have the fields .*'date'"),
+        (lambda c: c["relations"]["/per/org/member_of"].pop("date"), "'/per/org/member_of' must have the fields"),
+        (lambda c: c["relations"]["/per/org/member_of"].update(model=" "), "'model' must be a non-blank string"),
+        (lambda c: c["relations"]["/per/org/member_of"].update(date="20261124"), "'date' must be a day as YYYY-MM-DD"),
+        (lambda c: c["relations"]["/per/org/member_of"].update(date=2026), "'date' must be a day as YYYY-MM-DD"),
         (lambda c: c["relations"]["None"].update(source=""), "'source' must say"),
         (lambda c: c["relations"]["None"].update(reviewed="yes"), "'reviewed' must be true or false"),
         (lambda c: c["relations"]["None"].update(descriptions="text"), "must be a list of at least one text"),
@@ -85,6 +101,11 @@ def test_any_names_and_texts_come_back_as_they_were_written(tmp_path_factory, te
     assert list(load_descriptions(path)["relations"]) == list(texts)
 
 
+def test_unreviewed_relations_are_counted():
+    assert count_unreviewed(CONTENT) == 2
+    assert count_unreviewed(select_relations(CONTENT, ["None"])) == 0
+
+
 def test_relations_are_selected_in_the_order_asked_for():
     assert list(select_relations(CONTENT, ["/per/per/peer", "None"])["relations"]) == ["/per/per/peer", "None"]
     assert select_relations(CONTENT, ["/per/per/peer"])["negative_relation"] is None
@@ -103,3 +124,17 @@ def test_mnre_relations_have_three_short_descriptions_that_tell_head_from_tail()
             assert "head" in text and "tail" in text, text
             assert len(text.split()) <= 45, text
             assert name == "None" or name not in text
+
+
+def test_umre_relations_have_descriptions_that_tell_head_from_tail():
+    content = load_builtin_descriptions("umre")
+    assert list(content["relations"]) == UMRE_LABELS and content["negative_relation"] == "none"
+    for name, relation in content["relations"].items():
+        assert len(relation["descriptions"]) >= 3, name
+        assert relation["source"] == "written for this project, 2026-11"
+        for text in relation["descriptions"]:
+            assert "head" in text and "tail" in text, text
+            assert len(text.split()) <= 45, text
+            assert name == "none" or name not in text
+    words = " ".join(text for relation in content["relations"].values() for text in relation["descriptions"])
+    assert "picture" in words and "object" in words  # an entity may be something that is seen

@@ -84,6 +84,7 @@ def test_the_report_counts_what_is_odd(tmp_path):
         "pictures_missing": 0,
         "rows_with_picture": 3,
         "negative_rows": 1,
+        "unlabelled_rows": 0,
         "head_after_tail": 1,
         "overlapping_spans": 0,
         "identical_spans": 0,
@@ -163,7 +164,7 @@ def fault(**changes):
     [
         ("{'token': [", "not a Python dict literal"),
         ("__import__('os').getcwd()", "not a Python dict literal"),
-        ("['token']", "a dict is expected, not list"),
+        ("['token']", "not a Python dict literal but a list"),
         (fault(img_id=None), "field 'img_id': missing"),
         (fault(img_id=7), "field 'img_id': a non-empty string is expected, not 7"),
         (fault(token=[]), "field 'token': a non-empty list of tokens"),

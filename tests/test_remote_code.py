@@ -13,8 +13,10 @@ from PIL import Image
 
 from processing_roc import RocProcessor
 
-MODEL_FILES = {"configuration_roc.py", "modeling_roc.py", "losses_roc.py", "memory_roc.py", "relations_roc.py"}
-PROCESSOR_FILES = {"processing_roc.py", "spans_roc.py", "pictures_roc.py"}
+MODEL_FILES = {
+    f"{name}_roc.py" for name in ("configuration", "modeling", "losses", "memory", "pairs", "regions", "relations")
+}
+PROCESSOR_FILES = {f"{name}_roc.py" for name in ("processing", "boxes", "entities", "pictures", "spans")}
 EXAMPLE = {
     "text": "Maya met Noah and the Rovers",
     "head": {"start": 0, "end": 4, "type": "person"},

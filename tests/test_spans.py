@@ -1,89 +1,21 @@
 # Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processing_roc.spans_roc import MARKERS, Mention, assemble, join_tokens, keep_nearest, lay_out, read_example
-
-TEXT = "Tom Hanks lives in Los Angeles"
-HEAD = {"start": 0, "end": 9}
-TAIL = {"start": 19, "end": 30}
+from processing_roc.entities_roc import read_example
+from processing_roc.spans_roc import MARKERS, Mention, assemble, join_tokens, keep_nearest, lay_out
 
 
 def show(text, head, tail, head_type=None, tail_type=None):
     """A laid-out text as one string: what stands between the bars goes through the tokenizer on its own."""
-    pieces = lay_out(text, Mention(*head, head_type), Mention(*tail, tail_type))
+    pieces = lay_out(text, {"head": Mention(*head, head_type), "tail": Mention(*tail, tail_type)})
     signs = {"start": "<{}>", "end": "</{}>", "text": "|{}|", "type": "({})"}
     return "".join(signs[kind].format(content) for kind, content in pieces)
 
 
-def test_positions_count_characters_of_a_string_and_tokens_of_a_list():
-    expected = (TEXT, Mention(0, 9, "person"), Mention(19, 30, None))
-    assert read_example(TEXT, HEAD | {"type": "person"}, TAIL, "example 0") == expected
-    tokens = {"start": np.int32(0), "end": 2, "type": "person"}, {"start": 4, "end": 6}
-    assert read_example(TEXT.split(), *tokens, "example 0") == expected
-
-
-def test_a_row_of_the_data_set_is_accepted_as_it_is():
-    row = {"name": "Los Angeles", "kind": "text", "start": 4, "end": 6, "box": None, "type": "unknown"}
-    assert read_example(TEXT.split(), {"start": 0, "end": 1}, row, "x")[2] == Mention(19, 30, "unknown")
-
-
 def test_tokens_are_joined_by_one_blank():
     assert join_tokens(["a", "", "bc"], "x") == ("a  bc", [(0, 1), (2, 2), (3, 5)])
-
-
-def test_white_space_at_a_spans_edges_is_not_part_of_the_mention():
-    assert read_example(TEXT, {"start": 3, "end": 10}, TAIL, "x")[1] == Mention(4, 9, None)
-
-
-@pytest.mark.parametrize(
-    ("head", "message"),
-    [
-        ({"start": 4, "end": 4}, r"example 7: head span \[4, 4\) in characters is empty; the text has 30 characters"),
-        ({"start": 9, "end": 4}, r"head span \[9, 4\) in characters is inverted"),
-        ({"start": 0, "end": 31}, r"head span \[0, 31\) in characters is out of range.*Tom Hanks"),
-        ({"start": -3, "end": 2}, "out of range"),
-        ({"start": 3, "end": 4}, "covers only white space"),
-        ({"start": True, "end": 4}, "head: start must be an integer, got True"),
-        ({"start": 0, "end": 4.0}, "head: end must be an integer, got 4.0"),
-        ({"start": 0}, "head: end must be an integer, got None"),
-        (
-            {"start": 0, "end": 9, "name": "Tom"},
-            r"head span \[0, 9\) in characters reads 'Tom Hanks', but its name is 'Tom'",
-        ),
-        ({"start": 0, "end": 9, "type": " "}, "head: type is blank"),
-        ({"start": 0, "end": 9, "type": 3}, "head: type must be a string, got int"),
-        ({"start": 0, "end": 9, "pos": [0, 2]}, r"head has unknown keys \['pos'\]"),
-        ({"start": None, "end": None, "kind": "object", "box": [0, 0, 1, 1]}, "head is an object of the picture"),
-        ({"start": 0, "end": 9, "kind": "entity"}, "kind must be 'text' or None"),
-        ({"start": 0, "end": 9, "box": [0, 0, 1, 1]}, "has no box"),
-        ([0, 9], "head must be a dict"),
-        (TAIL, "example 7: head and tail are the same span, 'Los Angeles'"),
-        ({"start": 18, "end": 30}, "same span"),
-    ],
-)
-def test_wrong_mentions_are_refused(head, message):
-    with pytest.raises(ValueError, match=message):
-        read_example(TEXT, head, TAIL, "example 7")
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "text is blank"),
-        (" \n", "text is blank"),
-        ([], "text is blank"),
-        (["Tom", 3], "must be a string or a list of strings"),
-        (None, "must be a string or a list of strings"),
-        ("Tom \ud800 lives in Los Angeles!", "example 7: text is not valid Unicode"),
-        (["Tom", ""], r"head span \[0, 9\) in tokens is out of range; the text has 2 tokens"),
-    ],
-)
-def test_wrong_texts_are_refused(text, message):
-    with pytest.raises(ValueError, match=message):
-        read_example(text, HEAD, TAIL, "example 7")
 
 
 @pytest.mark.parametrize(
@@ -115,7 +47,7 @@ def test_leading_white_space_goes_with_the_first_mention():
 
 
 def test_assemble_by_hand():
-    pieces = lay_out("New York City", Mention(0, 8, "place"), Mention(4, 8, None))
+    pieces = lay_out("New York City", {"head": Mention(0, 8, "place"), "tail": Mention(4, 8, None)})
     segments = iter([[5, 6], [7], [8], [9, 10], [99]])
     ids, places = assemble(pieces, segments, {"head": (1, 2), "tail": (3, 4)}, 10)
     assert ids == [1, 5, 6, 7, 3, 8, 4, 2, 9, 10]
@@ -124,7 +56,7 @@ def test_assemble_by_hand():
 
 
 def test_assemble_windows():
-    pieces = lay_out("a b c d e f g", Mention(4, 5, None), Mention(8, 9, None))  # c and e
+    pieces = lay_out("a b c d e f g", {"head": Mention(4, 5, None), "tail": Mention(8, 9, None)})  # c and e
     segments = [[10, 11], [12], [13], [14], [15, 16]]
     full = [10, 11, 1, 12, 2, 13, 3, 14, 4, 15, 16]
     ids = {"head": (1, 2), "tail": (3, 4)}
@@ -143,7 +75,7 @@ def test_assemble_windows():
 
 @pytest.mark.parametrize("vanished", ["head", "tail"])
 def test_a_mention_that_vanishes_is_refused(vanished):
-    pieces = lay_out("a b", Mention(0, 1, "x"), Mention(2, 3, "x"))
+    pieces = lay_out("a b", {"head": Mention(0, 1, "x"), "tail": Mention(2, 3, "x")})
     segments = [[5], [] if vanished == "head" else [6], [5], [] if vanished == "tail" else [6]]
     with pytest.raises(ValueError, match=f"^{vanished}: the tokenizer leaves nothing"):
         assemble(pieces, iter(segments), {"head": (1, 2), "tail": (3, 4)}, 100)
@@ -188,10 +120,11 @@ def test_layout_keeps_the_text_and_marks_the_mentions(example):
     head, tail = ({"start": start, "end": end} for start, end in spans)
     if len({(text[a:b].strip(), a + len(text[a:b]) - len(text[a:b].lstrip())) for a, b in spans}) == 1:
         with pytest.raises(ValueError, match="same span"):
-            read_example(text, head, tail, "x")
+            read_example(text, head, tail, None, None, "x")
         return
-    text, *mentions = read_example(text, head, tail, "x")
-    pieces = lay_out(text, *mentions)
+    text, pair, _ = read_example(text, head, tail, None, None, "x")
+    mentions = pair.values()
+    pieces = lay_out(text, pair)
     assert "".join(content for kind, content in pieces if kind == "text") == text
     assert all(content for kind, content in pieces if kind == "text")
     for role, mention, (start, end) in zip(MARKERS, mentions, spans, strict=True):

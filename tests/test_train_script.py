@@ -157,6 +157,7 @@ def trained(place):
 
 def test_a_run_leaves_metrics_predictions_and_tables(place, trained):
     out, output = trained
+    assert "9 of 9 relations have descriptions that no person has reviewed" in output
     everything = read_json(out / "all_results.json")
     for split in ("eval", "test"):
         results = read_json(out / f"{split}_results.json")
