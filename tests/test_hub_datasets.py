@@ -12,6 +12,7 @@ import yaml
 from datasets import load_dataset
 from hub_server import OTHER, READER, WRITER
 from PIL import Image
+from raw_trees import write_more, write_umre
 from test_mnre import NAMES, RAW_MNRE, TEST, TRAIN, line, write_raw
 from transformers import AutoTokenizer, BertConfig, BertModel, ViTConfig, ViTImageProcessorPil, ViTModel
 
@@ -108,6 +109,17 @@ def test_a_converted_set_is_pushed_and_loaded_by_its_name(hub, call, tmp_path):
     assert loaded["sizes"] == {"train": 3, "validation": 1, "test": 1}
     assert loaded["relation"] == NAMES and loaded["picture"] == [8, 6]
     assert loaded["descriptions"] == json.loads(local["relation_descriptions.json"])
+
+
+def test_every_converter_pushes(call, tmp_path):
+    raws = {"more": write_more(tmp_path / "more"), "umre": write_umre(tmp_path / "umre")}
+    for name, raw in raws.items():
+        command = ["-m", f"data_scripts.{name}", "--raw_dir", raw, "--output_dir", tmp_path / f"{name}-out"]
+        succeed(call(*command, "--push_to_hub", f"org/{name}"))
+    for name, found in zip(raws, load(call, *(f"org/{name},,{WRITER}" for name in raws)), strict=True):
+        report = json.loads((tmp_path / f"{name}-out" / "report.json").read_text())
+        assert found["sizes"] == {split: counts["rows_written"] for split, counts in report["splits"].items()}
+        assert list(found["descriptions"]["relations"]) == found["relation"]
 
 
 def test_the_cards_features_and_sizes_are_those_of_the_rows(converted, tmp_path):
