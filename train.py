@@ -28,6 +28,10 @@ from data_scripts.demo import build_demo_tokenizer, demo_backbone_configs, demo_
 from data_scripts.descriptions import count_unreviewed
 from data_scripts.loading import DEMO, has_objects, load_relation_dataset, relation_texts
 from hub.errors import HubError
+from hub.model_card import TrainingRun, build_model_card
+from hub.model_files import ServingFilesCallback, write_card
+from hub.push import prepare_push, push_run
+from metrics.example_page import save_example_page
 from metrics.groups import GROUP_COLUMNS, group_metrics, score_groups
 from metrics.relation_f1.relation_f1 import compute_relation_f1
 from metrics.report import format_example, report_split
@@ -275,6 +279,8 @@ def main():
         if resume is None:
             logger.warning("%s holds no complete checkpoint to go on with: training starts anew", args.output_dir)
 
+    if args.push_to_hub:
+        prepare_push(args)
     with args.main_process_first(desc="loading the data set"):
         splits, descriptions = load_relation_dataset(
             data_args.dataset_name, data_args.dataset_config_name, data_args.dataset_revision, data_args.relations_file
@@ -299,7 +305,7 @@ def main():
             pictures = PictureTable(processor, list(splits.values()), num_proc=num_proc)
         prepared = prepare_splits(splits, processor, pictures, num_proc)
 
-    callbacks = []
+    callbacks = [ServingFilesCallback]
     if data_args.early_stopping_patience is not None:
         callbacks.append(EarlyStoppingCallback(data_args.early_stopping_patience))
     trainer = RocTrainer(
@@ -312,12 +318,14 @@ def main():
         compute_metrics=make_compute_metrics(model.config),
         callbacks=callbacks,
     )
+    metrics, tables = {}, {}
     if args.do_train:
         result = trainer.train(resume_from_checkpoint=resume)
         trainer.save_model()
         trainer.save_state()
         trainer.log_metrics("train", result.metrics)
         trainer.save_metrics("train", result.metrics)
+        metrics["train"] = result.metrics
     for name, split in (("eval", "validation"), ("test", "test")):
         if wanted[split]:
             output = trainer.predict(prepared[split], metric_key_prefix=name)
@@ -327,10 +335,20 @@ def main():
             output.metrics.update(group_metrics(groups, name))
             trainer.log_metrics(name, output.metrics)
             trainer.save_metrics(name, output.metrics)
+            metrics[name] = output.metrics
             if trainer.is_world_process_zero():
-                report_split(name, splits[split]["id"], output, groups, labels, negative, Path(args.output_dir))
+                arguments = (output, groups, labels, negative, Path(args.output_dir))
+                tables[split] = report_split(name, splits[split]["id"], *arguments)
                 if name == "test":
+                    path, answers = Path(args.output_dir) / "test_examples.png", output.predictions.argmax(axis=-1)
+                    save_example_page(path, splits[split], answers, labels)
                     print(format_example(splits[split][0], output.predictions[0], labels, descriptions))
+    if args.do_train and trainer.is_world_process_zero():
+        model_id = args.hub_model_id if args.push_to_hub else args.output_dir
+        run = TrainingRun(model_id, model, model_args, data_args, args, splits, descriptions, metrics, tables)
+        write_card(build_model_card(run), args.output_dir)
+    if args.push_to_hub:
+        push_run(trainer)
 
 
 if __name__ == "__main__":

@@ -57,6 +57,18 @@ def load_relation_dataset(
         raise DescriptionError(f"data set {name!r}: {error}") from error
 
 
+def has_objects(splits: DatasetDict) -> bool:
+    """Whether any row has an object of the picture, as head, tail or candidate."""
+    for split in splits.values():
+        for batch in split.select_columns(["head", "tail", "objects"]).with_format("arrow").iter(batch_size=10_000):
+            kinds = [batch[role].combine_chunks().field("kind") for role in ("head", "tail")]
+            if batch["objects"].combine_chunks().flatten() or any(
+                "object" in kind.unique().to_pylist() for kind in kinds
+            ):
+                return True
+    return False
+
+
 def download_descriptions(repo_id: str, revision: str | None) -> str:
     """Path of the descriptions file that a data set on the Hub brings.
 
@@ -71,18 +83,6 @@ def download_descriptions(repo_id: str, revision: str | None) -> str:
                 f"The dataset {repo_id} on the Hub has no {DESCRIPTIONS_FILE}: name a file of descriptions"
                 " (relations_file)."
             ) from error
-
-
-def has_objects(splits: DatasetDict) -> bool:
-    """Whether any row has an object of the picture, as head, tail or candidate."""
-    for split in splits.values():
-        for batch in split.select_columns(["head", "tail", "objects"]).with_format("arrow").iter(batch_size=10_000):
-            kinds = [batch[role].combine_chunks().field("kind") for role in ("head", "tail")]
-            if batch["objects"].combine_chunks().flatten() or any(
-                "object" in kind.unique().to_pylist() for kind in kinds
-            ):
-                return True
-    return False
 
 
 def relation_texts(descriptions: dict, kind: str) -> dict[str, list[str]]:

@@ -84,7 +84,7 @@ def save_confusion_matrix(
     for text, count in zip(display.text_.flat, counts.flat, strict=True):
         text.set(text=str(count) if count else "", fontsize=8)
     display.ax_.set(xlabel="predicted", ylabel="gold")
-    with _replacing(Path(path)) as temporary:
+    with replacing(Path(path)) as temporary:
         figure.savefig(temporary, dpi=120)
 
 
@@ -118,7 +118,7 @@ def write_predictions(
     known = range(len(label_names))
     if scores.shape != (len(ids), len(label_names)):
         raise ValueError(f"scores have the shape {scores.shape}, not {(len(ids), len(label_names))}.")
-    with _replacing(Path(path)) as temporary, temporary.open("w", encoding="utf-8") as file:
+    with replacing(Path(path)) as temporary, temporary.open("w", encoding="utf-8") as file:
         for example, row, predicted, gold in zip(ids, scores, predictions, references, strict=True):
             if not np.isfinite(row).all():
                 raise ValueError(f"Example {example!r} has a score that is not finite: {row}.")
@@ -143,7 +143,7 @@ def report_split(
     label_names: Sequence[str],
     negative_label: str | None,
     output_dir: Path,
-):
+) -> list[dict] | None:
     """Writes and prints what a run leaves of one split.
 
     `<name>_predictions.jsonl`; of what is labelled, `<name>_per_relation.json`, `<name>_confusion_matrix.png`, and
@@ -156,6 +156,9 @@ def report_split(
         groups: scores by kind of pair and by size of post, as of `score_groups`.
         label_names, negative_label: as for `per_relation_table` and `format_table`.
         output_dir: an existing folder.
+
+    Returns:
+        The scores by relation, as `per_relation_table` has them; None if nothing is labelled.
     """
     predictions, references = output.predictions.argmax(axis=-1), output.label_ids
     path = output_dir / f"{name}_predictions.jsonl"
@@ -163,17 +166,18 @@ def report_split(
     labelled = references != -100
     if not labelled.any():
         print(f"\n{name}: nothing is labelled, so there are predictions and no scores")
-        return
+        return None
     predictions, references = predictions[labelled], references[labelled]
     table = per_relation_table(predictions, references, label_names)
-    with _replacing(output_dir / f"{name}_per_relation.json") as temporary:
+    with replacing(output_dir / f"{name}_per_relation.json") as temporary:
         temporary.write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
     save_confusion_matrix(output_dir / f"{name}_confusion_matrix.png", predictions, references, label_names)
     print(f"\n{name}, by relation\n{format_table(table, negative_label)}")
     if groups:
-        with _replacing(output_dir / f"{name}_by_kind.json") as temporary:
+        with replacing(output_dir / f"{name}_by_kind.json") as temporary:
             temporary.write_text(json.dumps(groups, indent=2) + "\n", encoding="utf-8")
         print(f"{name}, by kind\n{format_groups(groups)}")
+    return table
 
 
 def format_example(
@@ -201,7 +205,7 @@ def format_example(
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path) -> Iterator[Path]:
     """Gives a temporary path beside `path`, of the same ending, that takes its place if no error occurs."""
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:

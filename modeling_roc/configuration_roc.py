@@ -104,6 +104,17 @@ class RocConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs):
         self.relation_descriptions = self.relation_descriptions or {}
+        # `pipeline` looks here for the class that serves the task; the processor's folder holds its file.
+        kwargs.setdefault(
+            "custom_pipelines",
+            {
+                "relation-extraction": {
+                    "impl": "pipeline_roc.RelationExtractionPipeline",
+                    "pt": ["AutoModel"],
+                    "type": "multimodal",
+                }
+            },
+        )
         self.text_config, kwargs = self.sub_configs_defaults["text_config"].create_subconfig(
             "text_config", self.text_config, **kwargs
         )

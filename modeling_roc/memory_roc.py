@@ -22,6 +22,39 @@ def _count_optimizer_step(*_):
 register_optimizer_step_post_hook(_count_optimizer_step)
 
 
+def check_relations(relations) -> dict[str, list[str]]:
+    """
+    Label → list of descriptions, of what a user gave.
+
+    Raises:
+        ValueError: naming the label, if a label or a description is empty or no string, or if a text stands twice.
+    """
+    if not isinstance(relations, dict) or not relations:
+        raise ValueError(f"relations must be {{label: description}} with at least one relation, got {relations!r}")
+    checked, seen = {}, {}
+    for label, texts in relations.items():
+        if not isinstance(label, str) or not label.strip():
+            raise ValueError(f"a relation's label must be a string that is not empty, got {label!r}")
+        texts = [texts] if isinstance(texts, str) else texts
+        if (
+            not isinstance(texts, (list, tuple))
+            or not texts
+            or not all(isinstance(t, str) and t.strip() for t in texts)
+        ):
+            raise ValueError(f"relation {label!r} needs at least one description that is not empty, got {texts!r}")
+        for text in texts:
+            if text in seen:
+                raise ValueError(f"relations {seen[text]!r} and {label!r} have the same description: {text!r}")
+            seen[text] = label
+        checked[label] = list(texts)
+    return checked
+
+
+def token_rows(input_ids: torch.Tensor) -> list[tuple[int, ...]]:
+    """Token ids of each description without padding: what a description is to the encoder."""
+    return [tuple(token for token in row if token >= 0) for row in input_ids.tolist()]
+
+
 def described_relations(config) -> dict[str, list[str]]:
     """The relations that are retrieved by their descriptions: all but a negative one with a learned threshold."""
     learned = config.negative_relation if config.learn_negative_threshold else None

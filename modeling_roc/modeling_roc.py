@@ -178,6 +178,7 @@ class RocModel(PairEncoderMixin, RelationSetMixin, RocPreTrainedModel):
         labels: torch.Tensor | None = None,
         num_items_in_batch: torch.Tensor | int | None = None,
         update_relations: bool = True,
+        relation_memory: RelationMemory | None = None,
         **kwargs,
     ) -> RocOutput:
         r"""
@@ -197,6 +198,7 @@ class RocModel(PairEncoderMixin, RelationSetMixin, RocPreTrainedModel):
             num_items_in_batch: labelled pairs of the whole optimizer step; see [`info_nce`].
             update_relations: in training, whether to encode the descriptions with gradient now, or to use what the
                 last such step gave (their projection is trained in every step).
+            relation_memory: other relations to compare with in this call, from [`RocModel.make_relation_memory`].
 
         Returns:
             [`RocOutput`].
@@ -232,10 +234,12 @@ class RocModel(PairEncoderMixin, RelationSetMixin, RocPreTrainedModel):
         )
         pair_embeds = None
         if self.config.objective == "classification":
+            if relation_memory is not None:
+                raise ValueError('a model with objective="classification" takes no relation_memory')
             with full_precision(features):
                 logits = self.classifier(features.to(self.classifier.weight.dtype)).float()
         else:
-            logits, pair_embeds = self.retrieve(features, update_relations)
+            logits, pair_embeds = self.retrieve(features, update_relations, relation_memory)
         loss = None if labels is None else info_nce(logits, labels, num_items_in_batch)
         return RocOutput(loss=loss, logits=logits, pair_embeds=pair_embeds)
 

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from .losses_roc import relation_logits
-from .memory_roc import RelationMemory, described_relations
+from .memory_roc import RelationMemory, check_relations, described_relations, token_rows
 
 
 class RelationSetMixin:
@@ -65,32 +65,38 @@ class RelationSetMixin:
         with torch.inference_mode(False), torch.no_grad():
             return self._project_relations(features)
 
-    def refresh_memory(self):
+    def refresh_memory(self, memory: RelationMemory | None = None):
         """
         Encodes the descriptions anew if, and only if, the memory is not what the weights give. Every answer and every
         saved checkpoint goes through here. What it cannot see is a write through `.data` between two answers in eval
         mode; `model.eval()` makes it look again.
 
+        Args:
+            memory: one from `make_relation_memory`. Default: the model's own.
+
         Raises:
             RuntimeError: if the descriptions in the config are not those that the memory's token ids were made from.
         """
+        memory = self.memory if memory is None else memory
+        if memory.embeds.device != self.device:
+            memory.to(self.device)
         weights = self._relation_weights()
-        if self.training or not self.memory.is_current(weights):
-            self.memory.check_texts()
-            if not self.memory.matches(weights):
-                self.memory.store(self.encode_relations(self.memory.input_ids), weights)
-            self.memory.trust(weights)
+        if self.training or not memory.is_current(weights):
+            memory.check_texts()
+            if not memory.matches(weights):
+                memory.store(self.encode_relations(memory.input_ids), weights)
+            memory.trust(weights)
 
     def train(self, mode: bool = True):
         if self.config.objective == "retrieval":
             self.memory.distrust()
         return super().train(mode)
 
-    def _memory_matrix(self, update_relations: bool) -> torch.Tensor:
-        """(num_descriptions, projection_dim) of float32: unit vectors; in training with gradient."""
-        if not (self.training and torch.is_grad_enabled()):
-            self.refresh_memory()
-            return self.memory.embeds
+    def _memory_matrix(self, memory: RelationMemory, update_relations: bool) -> torch.Tensor:
+        """(num_descriptions, projection_dim) of float32: unit vectors; the model's own in training with gradient."""
+        if memory is not self.memory or not (self.training and torch.is_grad_enabled()):
+            self.refresh_memory(memory)
+            return memory.embeds
         if not update_relations and self.memory.features is not None:
             return self._project_relations(self.memory.features)
         self.memory.check_texts()
@@ -101,30 +107,72 @@ class RelationSetMixin:
         self.memory.features = features.detach()
         return self._project_relations(features)
 
-    def retrieve(self, pair_features: torch.Tensor, update_relations: bool = True):
+    def retrieve(
+        self,
+        pair_features: torch.Tensor,
+        update_relations: bool = True,
+        relation_memory: RelationMemory | None = None,
+    ):
         """
         Compares pairs with the relation memory.
 
         Args:
             pair_features: (batch, hidden_size), from [`RocModel.get_pair_features`].
-            update_relations: as for [`RocModel.forward`].
+            update_relations, relation_memory: as for [`RocModel.forward`].
 
         Returns:
             logits (batch, num_relations): cosine / temperature; with `config.learn_negative_threshold`, the negative
             relation's is the pair's own threshold. pair_embeds (batch, projection_dim): unit vectors. Both float32,
             under autocast too.
         """
-        matrix = self._memory_matrix(update_relations)
+        memory = self.memory if relation_memory is None else relation_memory
+        matrix = self._memory_matrix(memory, update_relations)
         with full_precision(pair_features):
             pair_features = pair_features.to(self.pair_projection.weight.dtype)
             pair_embeds = F.normalize(self.pair_projection(pair_features).float(), dim=-1)
             scores = pair_embeds @ matrix.T / self.memory.log_temperature.exp()
-            logits = relation_logits(scores, self.memory.entries, self.config.relation_aggregation)
-            if self.config.learn_negative_threshold and self.config.negative_relation is not None:
-                threshold = self.negative_threshold(pair_features).float()
-                place = self.config.label2id[self.config.negative_relation]
-                logits = torch.cat([logits[:, :place], threshold, logits[:, place:]], dim=1)
+            logits = relation_logits(scores, memory.entries, self.config.relation_aggregation)
+            if self.config.learn_negative_threshold and memory.config.negative_relation is not None:
+                logits = _insert_negative(logits, self.negative_threshold(pair_features).float(), memory.config)
         return logits, pair_embeds
+
+    def nearest_descriptions(
+        self, pair_embeds: torch.Tensor, relation_memory: RelationMemory | None = None
+    ) -> torch.Tensor:
+        """
+        Which of each relation's descriptions fits a pair best, to show with the answer.
+
+        Args:
+            pair_embeds: (batch, projection_dim), from [`RocOutput`].
+            relation_memory: as for [`RocModel.forward`].
+
+        Returns:
+            (batch, num_relations) of int64: index into the relation's list of descriptions; 0 for a negative relation
+            that is scored by a learned threshold.
+        """
+        memory = self.memory if relation_memory is None else relation_memory
+        with full_precision(pair_embeds):
+            scores = (pair_embeds @ memory.embeds.T)[:, memory.entries.clamp(min=0)]
+        nearest = scores.masked_fill(memory.entries < 0, float("-inf")).argmax(dim=-1)
+        if self.config.learn_negative_threshold and memory.config.negative_relation is not None:
+            nearest = _insert_negative(nearest, nearest.new_zeros(len(nearest), 1), memory.config)
+        return nearest
+
+    def make_relation_memory(
+        self, relations: dict[str, str | list[str]], processor, negative_relation: str | None = None
+    ) -> RelationMemory:
+        """
+        A memory of another relation set, to be given to [`RocModel.forward`]: its answers are those that the model
+        would give after [`RocModel.set_relations`], and the model stays as it is. Descriptions that are in the model's
+        own memory already are not encoded again.
+
+        Args, Raises: as for `set_relations`; ValueError also for a model that has no relations of its own yet.
+        """
+        if self.config.objective == "retrieval" and not self.config.id2label:
+            raise ValueError("the model has no relations of its own yet: call model.set_relations first")
+        memory = self._tokenize_relations(relations, processor, negative_relation)
+        self._fill_memory(memory)
+        return memory
 
     def set_relations(self, relations: dict[str, str | list[str]], processor, negative_relation: str | None = None):
         """
@@ -143,6 +191,17 @@ class RelationSetMixin:
                 tell them apart), a `negative_relation` that is not in the set, or a model with
                 `objective="classification"`.
         """
+        memory = self._tokenize_relations(relations, processor, negative_relation)
+        self._fill_memory(memory, decide_center=True)
+        # Nothing has been replaced so far: what was refused above leaves the model as it was.
+        for name in ("relation_descriptions", "id2label", "label2id", "negative_relation", "relation_length"):
+            setattr(self.config, name, getattr(memory.config, name))
+        memory.config = self.config
+        memory.log_temperature = self.memory.log_temperature
+        self.memory = memory
+
+    def _tokenize_relations(self, relations, processor, negative_relation: str | None) -> RelationMemory:
+        """A memory with the texts of a checked relation set, and without their vectors."""
         if self.config.objective != "retrieval":
             raise ValueError('a model with objective="classification" has a fixed set of relations')
         relations = check_relations(relations)
@@ -157,34 +216,32 @@ class RelationSetMixin:
         config.label2id = {label: index for index, label in enumerate(relations)}
         texts = [text for texts in described_relations(config).values() for text in texts]
         if not texts:
-            raise ValueError("set_relations needs at least one relation besides the negative one")
+            raise ValueError("a relation set needs at least one relation besides the negative one")
         encoded = processor(relations=texts, return_tensors="pt")
         ids = encoded["relation_input_ids"].masked_fill(encoded["relation_attention_mask"] == 0, -1)
         config.relation_length = ids.shape[1]
+        with torch.inference_mode(False), torch.no_grad():
+            return RelationMemory(config, ids).to(self.device)
 
+    def _fill_memory(self, memory: RelationMemory, decide_center: bool = False):
+        """Puts the descriptions' vectors into `memory`; encodes those that the model's own memory does not hold."""
         known = {}
         if len(self.memory.embeds) and self.memory.has_texts():
             self.refresh_memory()
-            known = dict(zip(_rows(self.memory.input_ids), self.memory.embeds, strict=True))
-        rows = _rows(ids)
+            known = dict(zip(token_rows(self.memory.input_ids), self.memory.embeds, strict=True))
+        rows = token_rows(memory.input_ids)
         new = [index for index, row in enumerate(rows) if row not in known]
         with torch.inference_mode(False), torch.no_grad():
-            embeds = torch.zeros(len(texts), config.projection_dim, device=self.device)
+            embeds = torch.zeros(len(rows), self.config.projection_dim, device=self.device)
             if new:
-                features = self._encode_in_batches(ids[new])
-                if len(new) > 1 and not self.relation_center.any():
+                features = self._encode_in_batches(memory.input_ids[new])
+                if decide_center and len(new) > 1 and not self.relation_center.any():
                     self.relation_center = features.mean(dim=0).to(self.relation_center)
                 embeds[new] = self._project_relations(features)
             for index, row in enumerate(rows):
                 if row in known:
                     embeds[index] = known[row]
-            # Nothing has been replaced so far: what was refused above leaves the model as it was.
-            for name in ("relation_descriptions", "id2label", "label2id", "negative_relation", "relation_length"):
-                setattr(self.config, name, getattr(config, name))
-            memory = RelationMemory(self.config, ids)
-            memory.log_temperature = self.memory.log_temperature
-            self.memory = memory.to(self.device)
-            self.memory.store(embeds, self._relation_weights())
+            memory.store(embeds, self._relation_weights())
 
     def add_relation(self, label: str, descriptions: str | list[str], processor, negative: bool = False):
         """
@@ -228,37 +285,10 @@ class RelationSetMixin:
         return super().save_pretrained(save_directory, *args, state_dict=state_dict, **kwargs)
 
 
-def check_relations(relations) -> dict[str, list[str]]:
-    """
-    Label → list of descriptions, of what a user gave.
-
-    Raises:
-        ValueError: naming the label, if a label or a description is empty or no string, or if a text stands twice.
-    """
-    if not isinstance(relations, dict) or not relations:
-        raise ValueError(f"set_relations needs at least one relation as {{label: description}}, got {relations!r}")
-    checked, seen = {}, {}
-    for label, texts in relations.items():
-        if not isinstance(label, str) or not label.strip():
-            raise ValueError(f"a relation's label must be a string that is not empty, got {label!r}")
-        texts = [texts] if isinstance(texts, str) else texts
-        if (
-            not isinstance(texts, (list, tuple))
-            or not texts
-            or not all(isinstance(t, str) and t.strip() for t in texts)
-        ):
-            raise ValueError(f"relation {label!r} needs at least one description that is not empty, got {texts!r}")
-        for text in texts:
-            if text in seen:
-                raise ValueError(f"relations {seen[text]!r} and {label!r} have the same description: {text!r}")
-            seen[text] = label
-        checked[label] = list(texts)
-    return checked
-
-
-def _rows(input_ids: torch.Tensor) -> list[tuple[int, ...]]:
-    """Token ids of each description without padding: what a description is to the encoder."""
-    return [tuple(token for token in row if token >= 0) for row in input_ids.tolist()]
+def _insert_negative(columns: torch.Tensor, column: torch.Tensor, config) -> torch.Tensor:
+    """Puts the negative relation's `column` (batch, 1) between those of the described relations, (batch, any)."""
+    place = config.label2id[config.negative_relation]
+    return torch.cat([columns[:, :place], column, columns[:, place:]], dim=1)
 
 
 def full_precision(tensor: torch.Tensor):

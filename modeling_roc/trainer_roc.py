@@ -135,6 +135,13 @@ class RocTrainer(Trainer):
         saved = type(self.model).from_pretrained(checkpoint, dtype=self.model.dtype)
         self.model.load_state_dict(saved.state_dict())
 
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False):
+        """Saves and does not push: `push_to_hub` is for the end, when there are scores, and may fail without harm."""
+        super().save_model(output_dir, _internal_call=True)
+
+    def create_model_card(self, *args, **kwargs):
+        """Nothing: the Trainer's card would overwrite the project's, which `hub.model_card` makes of a run."""
+
     def _save_checkpoint(self, model, trial):
         super()._save_checkpoint(model, trial)
         # A resumed run starts by encoding the descriptions; so does an unbroken one after each checkpoint.

@@ -10,6 +10,9 @@ from transformers import BatchFeature, ProcessorMixin
 from .boxes_roc import Box, follow, shown_part
 from .entities_roc import Example, Region, read_example
 from .pictures_roc import distinct_pictures, open_picture, rescale_and_normalize, resize_pictures
+
+# Not used here: what this file imports is saved with the processor, and a checkpoint is to bring its pipeline along.
+from .pipeline_roc import RelationExtractionPipeline  # noqa: F401
 from .spans_roc import MARKERS, assemble, check_string, excerpt, lay_out
 
 PAIR_PLACES = ("head_index", "tail_index", "head_span", "tail_span")

@@ -7,7 +7,7 @@ import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassClassValidationError
 
-from modeling_roc import RocModel
+from modeling_roc import RocConfig, RocModel
 
 
 def count_encodings(model) -> list[int]:
@@ -259,3 +259,29 @@ def test_nonsense_is_refused_and_changes_nothing(make_model, batch, processor):
 def test_config_errors(make_model, settings, message):
     with pytest.raises(StrictDataclassClassValidationError, match=message):
         make_model(**settings)
+
+
+def test_a_memory_of_other_relations(make_model, processor, batch):
+    model = make_model()
+    with pytest.raises(ValueError, match="negative_relation 'x' is not among the relations"):
+        model.make_relation_memory({"a": "Text."}, processor, negative_relation="x")
+    other = {"none": "Nothing ties head and tail.", "fan": ["The head admires the tail.", "The head likes it."]}
+    memory = model.make_relation_memory(other, processor)
+    with torch.no_grad():
+        outputs = model(**{**batch, "labels": None}, relation_memory=memory)
+        nearest = model.nearest_descriptions(outputs.pair_embeds, memory)
+        model.set_relations(other, processor)
+        expected = model(**{**batch, "labels": None})
+    assert torch.allclose(outputs.logits, expected.logits, atol=1e-5)
+    fan = (outputs.pair_embeds @ memory.embeds[1:].T).argmax(dim=-1)
+    assert torch.equal(nearest, torch.stack([torch.zeros_like(fan), fan], dim=1))
+
+
+def test_a_model_without_relations_or_without_a_memory_takes_no_others(make_model, processor, batch):
+    memory = make_model().make_relation_memory({"a": "Text."}, processor)
+    with pytest.raises(ValueError, match="takes no relation_memory"):
+        make_model(objective="classification")(**batch, relation_memory=memory)
+    config = make_model().config
+    empty = RocModel(RocConfig(text_config=config.text_config, vision_config=config.vision_config))
+    with pytest.raises(ValueError, match="no relations of its own yet"):
+        empty.make_relation_memory({"a": "Text."}, processor)

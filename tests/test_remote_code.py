@@ -16,7 +16,7 @@ from processing_roc import RocProcessor
 MODEL_FILES = {
     f"{name}_roc.py" for name in ("configuration", "modeling", "losses", "memory", "pairs", "regions", "relations")
 }
-PROCESSOR_FILES = {f"{name}_roc.py" for name in ("processing", "boxes", "entities", "pictures", "spans")}
+PROCESSOR_FILES = {f"{name}_roc.py" for name in ("processing", "boxes", "entities", "pictures", "pipeline", "spans")}
 EXAMPLE = {
     "text": "Maya met Noah and the Rovers",
     "head": {"start": 0, "end": 4, "type": "person"},
@@ -25,18 +25,19 @@ EXAMPLE = {
 NEW_RELATION = "/per/misc/awarded"
 
 # The reader's side. The editable install of this project is taken away first.
-READER = """
+WITHOUT_PROJECT = """
 import importlib.util, json, sys
 
-PACKAGES = ("modeling_roc", "processing_roc", "data_scripts", "metrics", "train")
+PACKAGES = ("modeling_roc", "processing_roc", "data_scripts", "hub", "metrics", "train")
 sys.meta_path[:] = [finder for finder in sys.meta_path if not str(finder).startswith("<class '__editable__")]
 sys.path_hooks[:] = [hook for hook in sys.path_hooks if "__editable__" not in repr(hook)]
 sys.path[:] = [entry for entry in sys.path if "__editable__" not in entry]
 sys.path_importer_cache.clear()
 assert all(importlib.util.find_spec(name) is None for name in PACKAGES)
-
+"""
+READER = """
 import torch
-from transformers import AutoConfig, AutoModel, AutoProcessor
+from transformers import AutoConfig, AutoModel, AutoProcessor, pipeline
 
 folder, again = sys.argv[1:]
 example = json.load(open(folder + "/example.json"))
@@ -50,7 +51,14 @@ def answer():
     with torch.no_grad():
         return model(**processor(**example, return_tensors="pt")).logits
 
-report = {"info": {name: sorted(map(str, keys)) for name, keys in info.items()}, "logits": answer().tolist()}
+given = {{"images": "image"}.get(name, name): value for name, value in example.items()}
+extractor = pipeline("relation-extraction", model=folder, trust_remote_code=True)
+loaded = pipeline("relation-extraction", model=model, processor=processor)
+extractor.save_pretrained(folder + "/pipeline")
+saved = pipeline(model=folder + "/pipeline", trust_remote_code=True)
+assert extractor(given) == loaded(given) == saved(given)
+report = {"pipeline": extractor(given, top_k=None)}
+report |= {"info": {name: sorted(map(str, keys)) for name, keys in info.items()}, "logits": answer().tolist()}
 if config.objective == "retrieval":
     model.add_relation("/per/misc/awarded", "The head won the tail.", processor)
     report["new_logits"] = answer().tolist()
@@ -78,7 +86,7 @@ def read_elsewhere(folder, tmp_path) -> dict:
         "HF_HUB_OFFLINE": "1",
     }
     process = subprocess.run(
-        [sys.executable, "-c", READER, str(folder), str(tmp_path / "again")],
+        [sys.executable, "-c", WITHOUT_PROJECT + READER, str(folder), str(tmp_path / "again")],
         cwd=elsewhere,
         env=environment,
         stdin=subprocess.DEVNULL,
@@ -119,6 +127,9 @@ def test_a_saved_folder_works_without_the_project(make_model, processor, tmp_pat
     report = read_elsewhere(folder, tmp_path)
     assert not any(report["info"].values()), report["info"]
     assert torch.allclose(torch.tensor(report["logits"]), answer(), atol=1e-6)
+    probabilities = dict(zip(model.config.id2label.values(), answer().softmax(dim=-1)[0].tolist(), strict=True))
+    assert {found["label"]: found["score"] for found in report["pipeline"]} == pytest.approx(probabilities, abs=1e-6)
+    assert {path.name for path in (folder / "pipeline").glob("*.py")} == MODEL_FILES | PROCESSOR_FILES
     if "objective" not in settings:
         model.add_relation(NEW_RELATION, "The head won the tail.", processor)
         assert report["labels_again"] == list(model.config.id2label.values())

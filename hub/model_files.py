@@ -1,0 +1,37 @@
+# Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
+"""What makes a folder with model and processor a complete repository: handler, requirements, and the card."""
+
+from pathlib import Path
+
+from huggingface_hub import ModelCard
+from transformers import TrainerCallback
+
+from metrics.report import replacing
+
+SERVING_FILES = ("handler.py", "requirements.txt")
+
+
+def write_serving_files(folder: str | Path) -> None:
+    """Puts `handler.py` and `requirements.txt` into `folder`, each whole or not at all."""
+    for name in SERVING_FILES:
+        with replacing(Path(folder) / name) as temporary:
+            temporary.write_bytes(Path(__file__).with_name(name).read_bytes())
+
+
+def write_card(card: ModelCard, folder: str | Path) -> None:
+    """Writes `card` as the `README.md` of `folder`, whole or not at all."""
+    with replacing(Path(folder) / "README.md") as temporary:
+        card.save(temporary)
+
+
+class ServingFilesCallback(TrainerCallback):
+    """A run's folder and its checkpoints can be served as they are, and so can what is pushed during training."""
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        if state.is_world_process_zero:
+            Path(args.output_dir).mkdir(parents=True, exist_ok=True)
+            write_serving_files(args.output_dir)
+
+    def on_save(self, args, state, control, **kwargs):
+        if state.is_world_process_zero:
+            write_serving_files(Path(args.output_dir) / f"checkpoint-{state.global_step}")

@@ -1,0 +1,341 @@
+# Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
+"""RelationExtractionPipeline: from a text, a picture and two or more entities to ranked relations, in one call."""
+
+import base64
+import binascii
+import itertools
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence, Sized
+from numbers import Integral, Real
+from typing import Any
+
+from huggingface_hub import get_session
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+from transformers import AutoModel, Pipeline
+from transformers.pipelines import PIPELINE_REGISTRY
+from transformers.pipelines.pt_utils import PipelineDataset, PipelineIterator
+
+from .pictures_roc import open_picture
+
+TASK = "relation-extraction"
+FIELDS = ("text", "head", "tail", "entities", "objects", "image")
+NUM_KEPT_RELATION_SETS = 8
+
+
+class RelationExtractionPipeline(Pipeline):
+    """
+    Retrieves the relation between two entities of a text and its picture. Works with any model of the ROC family:
+
+    ```python
+    >>> from transformers import pipeline
+
+    >>> extractor = pipeline("relation-extraction", model="org/roc-mnre", trust_remote_code=True)
+    >>> extractor(
+    ...     {
+    ...         "text": "Maya and Ken on the pier",
+    ...         "head": {"start": 0, "end": 4, "type": "person"},
+    ...         "tail": {"start": 9, "end": 12, "type": "person"},
+    ...         "image": "https://example.org/pier.jpg",
+    ...     },
+    ...     top_k=1,
+    ... )
+    [{'label': '/per/per/couple', 'score': 0.93, 'description': 'The head and the tail are two persons in love.'}]
+    ```
+
+    The model's answers are over its own relations, or over any others that are described in the call
+    (`relations={label: description}`).
+
+    Args:
+        top_k (`int`, *optional*, defaults to 5): how many relations to return, best first; `None` returns all.
+        threshold (`float`, *optional*): relations with a lower score, 0 to 1, are left out.
+        relations (`dict`, *optional*): label → description or list of descriptions, to be scored in place of the
+            model's own relations. The model keeps its own. The label that means "no relation" to the model keeps that
+            meaning if it is among them.
+        timeout (`float`, *optional*): seconds to wait for a picture from the web; `None` waits for ever.
+
+    They may be given to `pipeline(...)`, for all calls, and to a call.
+    """
+
+    _load_processor = True
+    _load_image_processor = False
+    _load_video_processor = False
+    _load_feature_extractor = False
+    _load_tokenizer = False
+
+    def __init__(self, *args, **kwargs):
+        self._relation_memories = {}
+        super().__init__(*args, **kwargs)
+        # A model that comes from training would answer with dropout.
+        self.model.eval()
+
+    def __call__(self, inputs: Any, **kwargs) -> Any:
+        """
+        Args:
+            inputs (`dict`, or a list, generator or dataset of `dict`): with
+
+                - `text`: a string (entities' positions count characters) or a list of tokens (they count tokens);
+                - `head` and `tail`: the two entities, as [`RocProcessor`] takes them: a mention in the text as
+                  `start` and `end`, or an object of the picture by its box; optionally with `type`;
+                - or instead `entities`: a list of two or more such entities. Every ordered pair of them is scored,
+                  and the picture is encoded once for all;
+                - `image` (*optional*): a PIL picture, a path, an http(s) URL, base64 (bare or as a data URL) or the
+                  bytes of a picture file;
+                - `objects` (*optional*): the picture's objects, as [`RocProcessor`] takes them.
+            kwargs: `top_k`, `threshold`, `relations` and `timeout` (see the class), and `batch_size` and
+                `num_workers`. Within a batch, equal pictures are encoded once.
+
+        Returns:
+            For an input with head and tail a list of relations, best first, each a `dict` with
+
+            - `label` (`str`);
+            - `score` (`float`): its probability over all the relations that were scored, 0 to 1;
+            - `description` (`str`, `None` in a classification model): the one that fits the pair best.
+
+            For an input with `entities` a list with a `dict` for each ordered pair: `head`, `tail` (the entities as
+            they were given) and `relations`, a list as above. For several inputs a list of these; an iterator for a
+            generator or a dataset.
+
+        Raises:
+            ValueError: for an input that is not as above. The message names the field, and among several inputs the
+                number of the input, from 0. Also for a parameter out of its range, and for `relations` given to a
+                model with `objective="classification"`.
+            TypeError: for an unknown parameter.
+        """
+        if isinstance(inputs, (list, tuple)) and not inputs:
+            return []
+        return super().__call__(list(inputs) if isinstance(inputs, tuple) else inputs, **kwargs)
+
+    def _sanitize_parameters(self, **parameters):
+        parameters.pop("local_files_only", None)  # `pipeline` hands on what was meant for loading
+        if unknown := parameters.keys() - {"top_k", "threshold", "relations", "timeout"}:
+            raise TypeError(f"{type(self).__name__} takes no {', '.join(sorted(unknown))}")
+        preprocess = {name: parameters[name] for name in ("timeout",) if name in parameters}
+        postprocess = {name: parameters[name] for name in ("top_k", "threshold") if name in parameters}
+        top_k, threshold = (postprocess.get(name) for name in ("top_k", "threshold"))
+        if top_k is not None and (not isinstance(top_k, Integral) or isinstance(top_k, bool) or top_k < 1):
+            raise ValueError(f"top_k must be a positive integer, or None for all relations, got {top_k!r}")
+        if threshold is not None and (
+            not isinstance(threshold, Real) or isinstance(threshold, bool) or not 0 <= threshold <= 1
+        ):
+            raise ValueError(f"threshold must be a probability, 0 to 1, got {threshold!r}")
+        forward = {}
+        if "relations" in parameters:
+            relations = parameters["relations"]
+            forward["relation_memory"] = None if relations is None else self._relation_memory(relations)
+        return preprocess, forward, {**postprocess, **forward}
+
+    def _relation_memory(self, relations):
+        """The caller's descriptions, encoded; the sets that were used last are kept."""
+        try:
+            key = json.dumps(relations)
+        except (TypeError, ValueError):
+            key = None  # nothing that could be encoded: the model says what is wrong
+        memory = self._relation_memories.get(key)
+        if memory is None:
+            try:
+                memory = self.model.make_relation_memory(relations, self.processor)
+            except ValueError as error:
+                raise ValueError(f"relations: {error}") from error
+        # A new dictionary, not a change to the one that another thread may be reading.
+        kept = [item for item in self._relation_memories.items() if item[0] != key]
+        self._relation_memories = dict([*kept[1 - NUM_KEPT_RELATION_SETS :], (key, memory)])
+        return memory
+
+    def preprocess(self, inputs: Mapping, **parameters) -> dict[str, Any]:
+        return self._collate([self._read(inputs, **parameters)])
+
+    def _read(self, inputs: Mapping, where: str = "", timeout: float | None = None) -> dict[str, Any]:
+        """Checks an input's fields and opens its picture; what the fields hold is the processor's to check."""
+        if not isinstance(inputs, Mapping):
+            raise ValueError(
+                f"{where}an input must be a dict with {', '.join(FIELDS)}, got {type(inputs).__name__}; rows of a "
+                "data set go in as a generator of such dicts or as a KeyDataset"
+            )
+        if unknown := inputs.keys() - set(FIELDS):
+            raise ValueError(f"{where}unknown fields {sorted(map(str, unknown))}; known are {', '.join(FIELDS)}")
+        text, head, tail, entities, objects, image = (inputs.get(field) for field in FIELDS)
+        if text is None:
+            raise ValueError(f"{where}text is missing")
+        if entities is None:
+            for name, entity in (("head", head), ("tail", tail)):
+                if entity is None:
+                    raise ValueError(f"{where}{name} is missing: give head and tail, or entities")
+                if not isinstance(entity, Mapping):
+                    raise ValueError(f"{where}{name} must be a dict, got {type(entity).__name__}")
+            chosen, pairs = [head, tail], [(0, 1)]
+        else:
+            if head is not None or tail is not None:
+                raise ValueError(f"{where}give either entities or head and tail, not both")
+            if not isinstance(entities, (list, tuple)) or len(entities) < 2:
+                raise ValueError(f"{where}entities must be a list of at least two, got {entities!r:.200}")
+            for i, entity in enumerate(entities):
+                if not isinstance(entity, Mapping):
+                    raise ValueError(f"{where}entities[{i}] must be a dict, got {type(entity).__name__}")
+            chosen, pairs = list(entities), list(itertools.permutations(range(len(entities)), 2))
+        return {
+            "where": where,
+            "text": text,
+            "entities": chosen,
+            "pairs": pairs,
+            "is_one_pair": entities is None,
+            "objects": objects,
+            "image": None if image is None else load_picture(image, f"{where}image", timeout),
+        }
+
+    def _collate(self, examples: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """Inputs as `_read` returns them → one batch for the model, a row for each pair and every picture once."""
+        pairs = [(example, i, j) for example in examples for i, j in example["pairs"]]
+        pictures: dict[Any, Image.Image] = {}
+        for example in examples:
+            if (image := example["image"]) is not None:
+                # The processor knows equal pictures by identity; a data set gives a new object for every row.
+                example["image"] = pictures.setdefault((image.size, image.tobytes()), image)
+        given = {
+            "text": [example["text"] for example, _, _ in pairs],
+            "head": [example["entities"][i] for example, i, _ in pairs],
+            "tail": [example["entities"][j] for example, _, j in pairs],
+            "images": [example["image"] for example, _, _ in pairs],
+        }
+        if any(example["objects"] is not None for example in examples):
+            given["objects"] = [example["objects"] for example, _, _ in pairs]
+        try:
+            tensors = dict(self.processor(**given, return_tensors="pt"))
+        except ValueError as error:
+            numbered = re.match(r"example (\d+): ", str(error))
+            if numbered is None:
+                raise
+            example, i, j = pairs[int(numbered[1])]
+            pair = "" if example["is_one_pair"] else f"entities[{i}] as head with entities[{j}] as tail: "
+            raise ValueError(f"{example['where']}{pair}{str(error)[numbered.end() :]}") from error
+        if "pixel_values" in tensors:
+            tensors["pixel_values"] = tensors["pixel_values"].to(self.dtype)
+        return {"tensors": tensors, "examples": [{**example, "image": None} for example in examples]}
+
+    def _forward(self, model_inputs: dict[str, Any], relation_memory=None) -> dict[str, list]:
+        outputs = self.model(**model_inputs["tensors"], relation_memory=relation_memory)
+        scores = outputs.logits.softmax(dim=-1)
+        nearest = None
+        if outputs.pair_embeds is not None:
+            nearest = self.model.nearest_descriptions(outputs.pair_embeds, relation_memory)
+        answers, start = [], 0
+        for example in model_inputs["examples"]:
+            rows = slice(start, start := start + len(example["pairs"]))
+            found = None if nearest is None else nearest[rows]
+            answers.append({"example": example, "scores": scores[rows], "nearest": found})
+        return {"answers": answers}
+
+    def postprocess(
+        self,
+        model_outputs: dict[str, Any],
+        top_k: int | None = 5,
+        threshold: float | None = None,
+        relation_memory=None,
+    ) -> list[dict[str, Any]]:
+        answer = model_outputs["answers"]
+        if isinstance(answer, list):  # a batch of one comes whole, of a larger one its single answers
+            (answer,) = answer
+        config = self.model.config if relation_memory is None else relation_memory.config
+        nearest = itertools.repeat(None) if answer["nearest"] is None else answer["nearest"].tolist()
+        ranked = []
+        for scores, places in zip(answer["scores"], nearest, strict=False):
+            relations = []
+            for index in scores.argsort(descending=True, stable=True).tolist()[:top_k]:
+                score, label = float(scores[index]), config.id2label[index]
+                if threshold is None or score >= threshold:
+                    description = None if places is None else config.relation_descriptions[label][places[index]]
+                    relations.append({"label": label, "score": score, "description": description})
+            ranked.append(relations)
+        example = answer["example"]
+        if example["is_one_pair"]:
+            return ranked[0]
+        entities = example["entities"]
+        return [
+            {"head": entities[i], "tail": entities[j], "relations": relations}
+            for (i, j), relations in zip(example["pairs"], ranked, strict=True)
+        ]
+
+    def get_iterator(self, inputs, num_workers, batch_size, preprocess_params, forward_params, postprocess_params):
+        # The base class collates by padding tensors; here the processor makes the batch, as it does for training.
+        if isinstance(inputs, Sized):
+            dataset = PipelineDataset(_Numbered(inputs), self._read_numbered, preprocess_params)
+        else:
+            num_workers = min(num_workers, 1)  # several workers would each go through the whole generator
+            dataset = PipelineIterator(enumerate(inputs), self._read_numbered, preprocess_params)
+        if num_workers > 0:
+            os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+        loader = DataLoader(dataset, num_workers=num_workers, batch_size=batch_size, collate_fn=self._collate)
+        answers = PipelineIterator(loader, self.forward, forward_params, loader_batch_size=batch_size)
+        return PipelineIterator(answers, self.postprocess, postprocess_params)
+
+    def _read_numbered(self, numbered: tuple[int, Mapping], **parameters) -> dict[str, Any]:
+        number, inputs = numbered
+        return self._read(inputs, f"input {number}: ", **parameters)
+
+    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any):
+        """Saves the model and its processor, and with them the code, this file too."""
+        self.model.save_pretrained(save_directory, **kwargs)
+        self.processor.save_pretrained(save_directory, **kwargs)
+
+
+class _Numbered(Dataset):
+    """The items of a list or data set with their numbers, for error messages."""
+
+    def __init__(self, inputs: Iterable):
+        self.inputs = inputs
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def __getitem__(self, number: int) -> tuple[int, Any]:
+        return number, self.inputs[number]
+
+
+def load_picture(image: Any, where: str = "image", timeout: float | None = None) -> Image.Image:
+    """
+    Opens a picture as [`open_picture`] does, RGB and upright, from wherever it is.
+
+    Args:
+        image: a PIL picture, a path, an http(s) URL, base64 (bare or as a data URL) or the bytes of a picture file.
+        where: what the picture is, for error messages.
+        timeout: seconds to wait for a server; `None`: for ever.
+
+    Raises:
+        ValueError: it is none of these, cannot be fetched, or is no picture.
+    """
+    if isinstance(image, str):
+        if image.startswith(("http://", "https://")):
+            try:
+                response = get_session().get(image, timeout=timeout, follow_redirects=True)
+                response.raise_for_status()
+            except Exception as error:  # the client raises many types; what they lack is whose picture it was
+                raise ValueError(f"{where}: cannot fetch {image}: {error}") from error
+            return open_picture(response.content, f"{where} {image}")
+        if not os.path.isfile(image):
+            image = _decode_base64(image, where)
+    try:
+        return open_picture(image, where)
+    except TypeError as error:
+        raise ValueError(f"{error}, a URL or base64") from error
+
+
+def _decode_base64(image: str, where: str) -> bytes:
+    # Clients break base64 into lines, and a data URL may come with or without its parameters.
+    content = re.sub(r"\s+", "", image.partition(",")[2] if image.startswith("data:") else image)
+    try:
+        if not content:
+            raise ValueError("it is empty")
+        return base64.b64decode(content, validate=True)
+    except (binascii.Error, ValueError) as error:
+        shown = repr(image if len(image) <= 100 else image[:100] + "…")
+        raise ValueError(f"{where}: {shown} is no file that exists, no http(s) URL and no base64: {error}") from error
+
+
+# `pipeline` finds the task by name where it is given a model and a processor that are loaded already. Code of another
+# checkpoint that was here first stays: a checkpoint's own file is found through its config.
+if TASK not in PIPELINE_REGISTRY.get_supported_tasks():
+    PIPELINE_REGISTRY.register_pipeline(
+        TASK, pipeline_class=RelationExtractionPipeline, pt_model=AutoModel, type="multimodal"
+    )

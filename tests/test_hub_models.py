@@ -1,0 +1,264 @@
+# Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
+"""Trained models go to the Hub over real HTTP and come back where nothing of this project is installed."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hub_server import OTHER, READER, WRITER, HubServer
+from test_remote_code import MODEL_FILES, PROCESSOR_FILES, WITHOUT_PROJECT
+from test_train_script import place  # noqa: F401
+
+from modeling_roc import RocModel
+from processing_roc import RocProcessor
+
+ROOT = Path(__file__).parents[1]
+EXAMPLE = {
+    "text": "Maya met Noah and the Rovers",
+    "head": {"start": 0, "end": 4, "type": "person"},
+    "tail": {"start": 18, "end": 28, "type": "organization"},
+}
+# A user who has only the name of a repository: prints what it answers, and how it is refused.
+USER = """
+import os
+import torch
+from huggingface_hub import ModelCard, snapshot_download
+from transformers import AutoConfig, AutoModel, AutoProcessor, pipeline
+from transformers.dynamic_module_utils import get_class_from_dynamic_module
+
+example = json.loads(sys.argv[1])
+for case in sys.argv[2:]:
+    name, revision, token = case.split(",")
+    os.environ.pop("HF_TOKEN", None)
+    given = {"revision": revision or None, "token": token or None}
+    code = {"trust_remote_code": True, **given}
+    try:
+        config = AutoConfig.from_pretrained(name, **code)
+        model, info = AutoModel.from_pretrained(name, output_loading_info=True, **code)
+        processor = AutoProcessor.from_pretrained(name, **code)
+        extractor = pipeline("relation-extraction", model=name, **code)
+        folder = snapshot_download(name, **given)
+    except OSError as error:
+        print(json.dumps({"error": str(error)}))
+        continue
+    handler = get_class_from_dynamic_module("handler.EndpointHandler", folder)(folder)
+    with torch.no_grad():
+        logits = model.eval()(**processor(**example, return_tensors="pt")).logits
+    ModelCard.load(folder + "/README.md").validate()
+    answers = [extractor(example, top_k=None), handler({"inputs": example, "parameters": {"top_k": 100}})]
+    missing = {name: sorted(map(str, keys)) for name, keys in info.items() if keys}
+    print(json.dumps({"logits": logits.tolist(), "answers": answers, "missing": missing, "type": config.model_type}))
+assert not any(name in sys.modules for name in PACKAGES)
+"""
+# Pushes a folder again and again, as different people.
+PUSHER = """
+import json, os, sys
+from pathlib import Path
+from hub.errors import HubError
+from hub.push import push_model
+
+folder = Path(sys.argv[1])
+for case in sys.argv[2:]:
+    name, token, private, revision = case.split(",")
+    os.environ.pop("HF_TOKEN", None)
+    if token:
+        os.environ["HF_TOKEN"] = token
+    try:
+        print(json.dumps({"url": push_model(folder, name, private == "private", revision or None)}))
+    except HubError as error:
+        print(json.dumps({"error": str(error)}))
+"""
+
+
+@pytest.fixture(scope="module")
+def server():
+    server = HubServer()
+    yield server
+    server.stop()
+
+
+def call(server, home, *arguments, token=WRITER, cwd=ROOT, **kwargs):
+    environment = server.environment(home, token)
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        cwd=cwd,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        **kwargs,
+    )
+
+
+def lines(process) -> list[dict]:
+    assert process.returncode == 0, process.stderr[-5000:]
+    return [json.loads(line) for line in process.stdout.splitlines() if line.startswith("{")]
+
+
+def train(server, settings_folder, home, folder, *arguments, **kwargs):
+    launcher = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "1", "--num_machines", "1"]
+    launcher += ["--mixed_precision", "no", "--dynamo_backend", "no", ROOT / "train.py"]
+    launcher.append(settings_folder / "config.yaml")
+    settings = ["--max_steps", "2", "--eval_strategy", "steps", "--eval_steps", "2", "--save_strategy", "steps"]
+    settings += ["--save_steps", "2", "--output_dir", folder, "--push_to_hub", *arguments]
+    return call(server, home, *launcher, *settings, **kwargs)
+
+
+@pytest.fixture(scope="module")
+def trained(server, place, tmp_path_factory):  # noqa: F811
+    """The folder of a run that pushed to org/roc-mnre, and what it printed."""
+    folder = tmp_path_factory.mktemp("run") / "roc-mnre"
+    process = train(server, place, folder.parent / "home", folder, "--hub_model_id", "org/roc-mnre")
+    assert process.returncode == 0, process.stderr[-5000:]
+    return folder, process.stdout + process.stderr
+
+
+def local_logits(folder) -> torch.Tensor:
+    model, processor = RocModel.from_pretrained(folder).eval(), RocProcessor.from_pretrained(folder)
+    with torch.no_grad():
+        return model(**processor(**EXAMPLE, return_tensors="pt")).logits
+
+
+def test_a_run_leaves_a_complete_repository(server, trained):
+    folder, _ = trained
+    files = server.repo("model", "org/roc-mnre").files()
+    code = MODEL_FILES | PROCESSOR_FILES | {"handler.py"}
+    assert {name for name in files if name.endswith(".py")} == code
+    others = {"README.md", "requirements.txt", "config.json", "model.safetensors", "processor_config.json"}
+    assert others | {"tokenizer.json", "tokenizer_config.json", "test_confusion_matrix.png"} <= files.keys()
+    assert not any(name.startswith("checkpoint-") for name in files)
+    for name in others | code:
+        assert files[name] == (folder / name).read_bytes(), name
+    config = json.loads(files["config.json"])
+    assert config["auto_map"].keys() == {"AutoConfig", "AutoModel"}
+    assert config["custom_pipelines"]["relation-extraction"]["impl"] == "pipeline_roc.RelationExtractionPipeline"
+    assert 'model_id = "org/roc-mnre"' in files["README.md"].decode()
+    assert all(WRITER.encode() not in blob for blob in files.values())
+
+
+def test_a_checkpoint_can_be_served_too(trained):
+    folder, _ = trained
+    names = {path.name for path in (folder / "checkpoint-2").iterdir()}
+    assert MODEL_FILES | PROCESSOR_FILES | {"handler.py", "requirements.txt", "model.safetensors"} <= names
+
+
+def test_it_comes_back_by_name_for_those_who_may_read_it(server, trained, tmp_path):
+    folder, _ = trained
+    pushed = ["org/secret,hf_writer,private,", "org/roc-mnre,hf_writer,,trial"]
+    assert all("url" in answer for answer in lines(call(server, tmp_path / "home", "-c", PUSHER, folder, *pushed)))
+    assert server.repo("model", "org/secret").private
+    cases = ["org/roc-mnre,,", f"org/secret,,{READER}", "org/roc-mnre,trial,", "org/secret,,", f"org/secret,,{OTHER}"]
+    cases += ["org/roc-mnre,nowhere,", "org/absent,,"]
+    reader = call(
+        server,
+        tmp_path / "elsewhere",
+        "-c",
+        WITHOUT_PROJECT + USER,
+        json.dumps(EXAMPLE),
+        *cases,
+        token=None,
+        cwd=tmp_path,
+    )
+    found = lines(reader)
+    expected = local_logits(folder)
+    probabilities = expected.softmax(dim=-1)[0].tolist()
+    for answer in found[:3]:
+        assert answer["type"] == "roc" and not answer["missing"]
+        assert torch.allclose(torch.tensor(answer["logits"]), expected, atol=1e-6)
+        for relations in answer["answers"]:
+            assert [one["score"] for one in relations] == pytest.approx(sorted(probabilities, reverse=True), abs=1e-6)
+    assert [sorted(answer) for answer in found[3:]] == [["error"]] * 4
+    assert "nowhere" in found[5]["error"]
+
+
+def test_a_token_that_may_not_push_is_told_so_at_once(server, trained, tmp_path):
+    folder, _ = trained
+    before = {path: path.read_bytes() for path in folder.glob("*") if path.is_file()}
+    cases = [
+        "org/new,,,",
+        f"org/new,{READER},,",
+        "org/new,hf_wrong,,",
+        f"ann/new,{OTHER},,",
+        f"org/roc-mnre,{OTHER},,",
+        f"org/roc-mnre,{WRITER},private,",
+        f"a/b/c,{WRITER},,",
+    ]
+    messages = [
+        "No token for the Hub: run `hf auth login`",
+        "The token may only read",
+        "does not know this token",
+        "'bob' may not write to 'ann'",
+        "'bob' may not write to 'org'",
+        "is on the Hub already, and public",
+        "cannot be the name of a repository",
+    ]
+    answers = lines(call(server, tmp_path / "home", "-c", PUSHER, folder, *cases))
+    for answer, message in zip(answers, messages, strict=True):
+        assert message in answer["error"]
+        assert f"The model is whole in {folder}. To push it: python -m hub.push --folder {folder}" in answer["error"]
+    assert before == {path: path.read_bytes() for path in folder.glob("*") if path.is_file()}
+
+
+def test_a_run_that_cannot_push_stops_before_it_trains(server, place, tmp_path):  # noqa: F811
+    folder = tmp_path / "run"
+    process = train(server, place, tmp_path / "home", folder, "--hub_model_id", "ann/other", token=OTHER)
+    assert process.returncode != 0
+    assert "'bob' may not write to 'ann'" in process.stderr and "Traceback" not in process.stderr.split("error:")[0]
+    assert not folder.exists() or not any(folder.iterdir())
+
+
+def test_a_push_that_breaks_off_loses_nothing_and_is_finished_later(server, place, tmp_path):  # noqa: F811
+    folder = tmp_path / "run"
+    server.upload_status = 507
+    try:
+        process = train(
+            server, place, tmp_path / "home", folder, "--hub_model_id", "org/late", "--hub_token", WRITER, token=None
+        )
+    finally:
+        server.upload_status = None
+    assert process.returncode != 0
+    assert "The Hub has no room for these files" in process.stderr
+    command = f"python -m hub.push --folder {folder} --hub_model_id org/late"
+    assert f"The model is whole in {folder}. To push it: {command}" in process.stderr
+    assert "test_micro_f1" in process.stdout  # the run went on to its scores
+    assert WRITER.encode() not in (folder / "training_args.bin").read_bytes()
+    expected = local_logits(folder)
+    assert "README.md" not in server.repo("model", "org/late").files()
+    finished = call(server, tmp_path / "home", *command.split()[1:])
+    assert finished.returncode == 0 and "/org/late/commit/" in finished.stdout, finished.stderr
+    files = server.repo("model", "org/late").files()
+    assert files["model.safetensors"] == (folder / "model.safetensors").read_bytes()
+    assert 'model_id = "org/late"' in files["README.md"].decode()
+    assert torch.equal(local_logits(folder), expected)
+
+
+@pytest.mark.slow  # the client tries again five times
+def test_a_server_that_dies_amid_an_upload(server, trained, tmp_path):
+    folder, _ = trained
+    copy = tmp_path / "copy"
+    model, processor = RocModel.from_pretrained(folder), RocProcessor.from_pretrained(folder)
+    model.add_relation("/per/misc/host_of", "The head is the host of the tail.", processor)
+    model.save_pretrained(copy)
+    processor.save_pretrained(copy)
+    server.die_after = 1000
+    command = ["-m", "hub.push", "--folder", copy, "--hub_model_id", "org/again"]
+    try:
+        process = call(server, tmp_path / "home", *command)
+    finally:
+        server.start()
+    assert process.returncode != 0
+    assert "cannot be reached, or stopped answering" in process.stderr
+    assert "model.safetensors" not in server.repo("model", "org/again").files()
+    assert call(server, tmp_path / "home", *command).returncode == 0
+    assert server.repo("model", "org/again").files()["model.safetensors"] == (copy / "model.safetensors").read_bytes()
+
+
+def test_nothing_to_push(server, place, tmp_path):  # noqa: F811
+    process = call(server, tmp_path / "home", "-m", "hub.push", "--folder", tmp_path, "--hub_model_id", "org/x")
+    assert process.returncode == 1
+    assert f"error: {tmp_path} holds no trained model" in process.stderr
+    process = train(server, place, tmp_path / "home", tmp_path / "run", "--do_train", "false")
+    assert process.returncode != 0 and "python -m hub.push --folder FOLDER" in process.stderr

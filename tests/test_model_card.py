@@ -1,0 +1,225 @@
+# Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
+"""A run's card tells what the run was and printed; the Hub's library reads its metadata back; its snippets run."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+from datasets import Dataset, DatasetDict
+from huggingface_hub import ModelCard, constants, metadata_eval_result
+from test_remote_code import WITHOUT_PROJECT
+from test_train_script import place, run  # noqa: F401
+from transformers import TrainingArguments
+
+import train
+from data_scripts.demo import load_demo_descriptions
+from hub.model_card import TrainingRun, build_model_card, readdress
+from hub.model_files import write_card
+from hub.push import prepare_push
+from modeling_roc import RocTrainer, RocTrainingArguments
+
+ROOT = Path(__file__).parents[1]
+DESCRIPTIONS = load_demo_descriptions()
+
+
+@pytest.fixture
+def make_run(make_model, tmp_path):
+    """Builds the account of a run that never was, of a tiny model; keyword arguments change it."""
+
+    def make(model=None, model_args=(), data_args=(), args=(), **changes):
+        splits = DatasetDict({name: Dataset.from_dict({"id": ["a"] * 3}) for name in ("train", "test")})
+        account = TrainingRun(
+            model_id="org/roc-tiny",
+            model=model or make_model(),
+            model_args=train.ModelArguments(**dict(model_args)),
+            data_args=train.DataArguments(**dict(data_args)),
+            args=RocTrainingArguments(output_dir=str(tmp_path / "out"), do_train=True, **dict(args)),
+            splits=splits,
+            descriptions=DESCRIPTIONS,
+            metrics={"train": {"train_loss": 1.23456789, "train_runtime": 12.5, "epoch": 2.0}},
+        )
+        return replace(account, **changes)
+
+    return make
+
+
+TEST_METRICS = {
+    "test": {
+        "test_micro_f1": 0.51239,
+        "test_macro_f1": 0.4,
+        "test_micro_precision": 0.5,
+        "test_micro_recall": 0.6,
+        "test_accuracy": 0.7,
+        "test_loss": 1.0,
+        "test_runtime": 3.0,
+    }
+}
+
+
+def snippets(card: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", card, flags=re.DOTALL)
+
+
+def test_the_card_of_a_run(run, place):  # noqa: F811
+    settings = yaml.safe_load((place / "config.yaml").read_text())
+    folder = run("--max_steps", "2", "--eval_strategy", "steps", "--eval_steps", "1", "--save_strategy", "steps",
+                 "--save_steps", "1", "--seed", "7", "--train_fraction", "0.5") / "out"  # fmt: skip
+    card = ModelCard.load(folder / "README.md")
+    results = json.loads((folder / "all_results.json").read_text())
+    found = {(one.metric_type, one.metric_name): one.metric_value for one in card.data.eval_results}
+    assert found == {
+        ("f1", "Micro-F1"): round(results["test_micro_f1"], 4),
+        ("f1", "Macro-F1"): round(results["test_macro_f1"], 4),
+        ("precision", "Micro-precision"): round(results["test_micro_precision"], 4),
+        ("recall", "Micro-recall"): round(results["test_micro_recall"], 4),
+        ("accuracy", "Accuracy"): round(results["test_accuracy"], 4),
+    }
+    one = card.data.eval_results[0]
+    assert (one.task_type, one.dataset_type, one.dataset_split) == ("relation-extraction", "dataset", "test")
+    assert card.data.library_name == "transformers" and card.data.license == "apache-2.0"
+    assert card.data.base_model is None and card.data.datasets is None  # folders, and no repositories
+    assert "relation-extraction" in card.data.tags and card.data.widget[0]["text"]
+    # No figure that the run did not print: every fraction in the body is in its result files or its settings.
+    body = card.text
+    known = {f"{round(value, places)}" for value in results.values() for places in (3, 4)}
+    for name in ("eval", "test"):
+        for row in json.loads((folder / f"{name}_per_relation.json").read_text()):
+            known |= {f"{row[key]:.3f}" for key in ("precision", "recall", "f1")}
+    section = body[body.index("## Results") : body.index("## Relations")]
+    assert set(re.findall(r"\b\d+\.\d+\b", section)) <= known
+    assert f"took {round(results['train_runtime'], 4)} seconds" in body and "Seed 7, 1 process on cpu" in body
+    assert "24 train, 18 validation, 18 test" in body
+    assert "![Gold against predicted relations on the test split](test_confusion_matrix.png)" in body
+    assert (folder / "test_confusion_matrix.png").exists()
+    descriptions = json.loads((place / "dataset" / "relation_descriptions.json").read_text())
+    for label, relation in descriptions["relations"].items():
+        assert f"- `{label}` ({relation['source']}; not reviewed)" in body
+        assert all(f"  - {text}\n" in body for text in relation["descriptions"])
+    # The settings are a file that repeats the run.
+    again = yaml.safe_load(re.search(r"```yaml\n(.*?)```", body, flags=re.DOTALL)[1])
+    assert (again["seed"], again["train_fraction"], again["max_steps"]) == (7, 0.5, 2)
+    assert again["text_model_name_or_path"] == "text"  # of a path on someone's disk, the last part
+    (folder / "run.yaml").write_text(yaml.safe_dump(again | {"output_dir": "x"}))
+    assert train.parse_arguments([str(folder / "run.yaml")])[2].learning_rate == float(settings["learning_rate"])
+    # The snippets run where nothing of this project is installed.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment |= {"HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": str(folder / "modules"), "OMP_NUM_THREADS": "1"}
+    process = subprocess.run(
+        [sys.executable, "-c", "\n".join([WITHOUT_PROJECT, *snippets(body)])],
+        cwd=folder.parent,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    assert process.returncode == 0, process.stderr[-3000:]
+    assert "friends" in process.stdout
+
+
+def test_metadata_comes_back_as_it_was(make_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    made = make_run(
+        model_args={"text_model_name_or_path": "org/text", "vision_model_name_or_path": "org/vision"},
+        data_args={"dataset_name": "org/mnre", "dataset_revision": "v2"},
+        metrics=TEST_METRICS,
+    )
+    card = build_model_card(made)
+    write_card(card, tmp_path)
+    again = ModelCard.load(tmp_path / "README.md")
+    assert again.data.to_dict() == card.data.to_dict()
+    assert str(again) == str(card)
+    assert again.data.base_model == ["org/text", "org/vision"] and again.data.datasets == ["org/mnre"]
+    index = again.data.to_dict()["model-index"]
+    assert [result["dataset"] for result in index[0]["results"]] == [
+        {"type": "org/mnre", "name": "mnre", "revision": "v2", "split": "test"}
+    ]
+    one = again.data.eval_results[0]
+    expected = metadata_eval_result(
+        model_pretty_name="roc-tiny",
+        task_pretty_name=one.task_name,
+        task_id=one.task_type,
+        metrics_pretty_name="Micro-F1",
+        metrics_id="f1",
+        metrics_value=0.5124,
+        dataset_pretty_name="mnre",
+        dataset_id="org/mnre",
+        dataset_split="test",
+        dataset_revision="v2",
+    )["model-index"][0]
+    assert index[0]["name"] == expected["name"]
+    assert index[0]["results"][0]["metrics"][0] | {"verified": False} == expected["results"][0]["metrics"][0]
+
+
+def test_the_data_sets_own_card_names_it_and_its_language(make_run, tmp_path):
+    (tmp_path / "README.md").write_text("---\nlanguage: [en, de]\npretty_name: Posts and pictures\n---\n\n# Posts\n")
+    card = build_model_card(make_run(data_args={"dataset_name": str(tmp_path)}, metrics=TEST_METRICS))
+    assert card.data.language == ["en", "de"] and card.data.datasets is None
+    assert card.data.eval_results[0].dataset_name == "Posts and pictures" and "Posts and pictures" in card.text
+
+
+def test_a_run_that_evaluated_nothing(make_run):
+    card = build_model_card(make_run())
+    assert card.data.eval_results is None and "model-index" not in card.data.to_dict()
+    assert "This run evaluated nothing." in card.text and "confusion" not in card.text
+    assert "took 12.5 seconds, with a mean loss of 1.2346" in card.text
+    assert "the demo set" in card.text and card.data.language == "en"
+
+
+@pytest.mark.parametrize(
+    ("settings", "with_vision", "there", "absent"),
+    [
+        ({}, True, ["PIL", "own_relations", "Read `none` as"], ["It takes no pictures", "fixed set"]),
+        ({}, False, ["It takes no pictures"], ["PIL", "image"]),
+        ({"objective": "classification"}, True, ["fixed set of relations"], ["own_relations", "retrieves"]),
+        ({"learn_negative_threshold": True}, True, ["scored by a learned threshold"], []),
+        ({"object_features": "roi"}, True, ["objects of the picture"], []),
+    ],
+)
+def test_the_card_says_what_the_model_is(make_run, make_model, settings, with_vision, there, absent):
+    card = build_model_card(make_run(model=make_model(with_vision=with_vision, **settings), metrics=TEST_METRICS))
+    for words in there:
+        assert words in " ".join(card.text.split()), words
+    for words in absent:
+        assert words not in card.text, words
+    assert "{{" not in card.text and "{%" not in card.text
+    assert not re.search(r"\n{4,}", card.text)
+    for code in snippets(card.text):
+        compile(code, "snippet", "exec")
+
+
+def test_secrets_and_paths_stay_at_home(make_run, tmp_path):
+    (tmp_path / "encoder").mkdir()
+    made = make_run(
+        model_args={"text_model_name_or_path": str(tmp_path / "encoder")},
+        data_args={"dataset_name": str(tmp_path / "mine")},
+        args={"hub_token": "hf_secret", "push_to_hub": True, "hub_model_id": "org/x"},
+    )
+    card = str(build_model_card(made))
+    assert "hf_secret" not in card and str(tmp_path) not in card
+
+
+def test_the_trainers_card_does_not_overwrite_it(make_model, tmp_path):
+    trainer = RocTrainer(model=make_model(), args=RocTrainingArguments(output_dir=str(tmp_path), report_to="none"))
+    (tmp_path / "README.md").write_text("the project's")
+    trainer.create_model_card(model_name="x", tags=["y"])
+    assert (tmp_path / "README.md").read_text() == "the project's"
+
+
+def test_a_card_is_readdressed(make_run):
+    card = str(build_model_card(make_run(model_id="outputs/run")))
+    again = readdress(card, "org/new")
+    assert snippets(again)[0].count('model_id = "org/new"') == 1 and "outputs/run" not in again
+    assert len(again.splitlines()) == len(card.splitlines())
+
+
+def test_a_push_needs_a_run_that_trains(tmp_path):
+    args = RocTrainingArguments(output_dir=str(tmp_path), push_to_hub=True, hub_model_id="org/x")
+    assert isinstance(args, TrainingArguments)
+    with pytest.raises(ValueError, match="python -m hub.push --folder FOLDER"):
+        prepare_push(args)
