@@ -111,6 +111,7 @@ def test_a_converted_set_is_pushed_and_loaded_by_its_name(hub, call, tmp_path):
     assert loaded["descriptions"] == json.loads(local["relation_descriptions.json"])
 
 
+@pytest.mark.slow
 def test_every_converter_pushes(call, tmp_path):
     raws = {"more": write_more(tmp_path / "more"), "umre": write_umre(tmp_path / "umre")}
     for name, raw in raws.items():
@@ -195,6 +196,7 @@ def test_training_by_name(hub, call, converted, train_config, tmp_path):
     assert said.startswith("There is no dataset 'org/mnre' on the Hub") and "or it is private" in said
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not RAW_MNRE.is_dir(), reason=f"no raw MNRE at {RAW_MNRE} (set ROC_MNRE_RAW)")
 def test_the_real_sample_goes_up_comes_back_and_is_trained_on(hub, call, train_config, tmp_path):
     out = tmp_path / "mnre"
