@@ -31,6 +31,7 @@ from hub.errors import HubError
 from hub.model_card import TrainingRun, build_model_card
 from hub.model_files import ServingFilesCallback, write_card
 from hub.push import prepare_push, push_run
+from metrics.example_page import save_example_page
 from metrics.groups import GROUP_COLUMNS, group_metrics, score_groups
 from metrics.relation_f1.relation_f1 import compute_relation_f1
 from metrics.report import format_example, report_split
@@ -339,6 +340,8 @@ def main():
                 arguments = (output, groups, labels, negative, Path(args.output_dir))
                 tables[split] = report_split(name, splits[split]["id"], *arguments)
                 if name == "test":
+                    path, answers = Path(args.output_dir) / "test_examples.png", output.predictions.argmax(axis=-1)
+                    save_example_page(path, splits[split], answers, labels)
                     print(format_example(splits[split][0], output.predictions[0], labels, descriptions))
     if args.do_train and trainer.is_world_process_zero():
         model_id = args.hub_model_id if args.push_to_hub else args.output_dir

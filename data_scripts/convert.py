@@ -103,6 +103,9 @@ def run_converter(
     options = vars(parser.parse_args(arguments))
     read = functools.partial(read, **{name: options.pop(name) for name in reader_flags or {}})
     repo_id, private, revision = (options.pop(name) for name in ("push_to_hub", "private", "revision"))
+    read = functools.partial(read, **{name: options.pop(name) for name in reader_flags or {}})
+    if repo_id is None and (private or revision is not None):
+        parser.error("--private and --revision say how to push: name a data set by --push_to_hub")
     folder = options["output_dir"]
     try:
         if repo_id is not None:

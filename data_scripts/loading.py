@@ -5,7 +5,7 @@ from pathlib import Path
 
 from datasets import ClassLabel, DatasetDict, load_dataset
 from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import EntryNotFoundError
+from huggingface_hub.errors import RemoteEntryNotFoundError
 
 from data_scripts.demo import load_demo, load_demo_descriptions
 from data_scripts.descriptions import DescriptionError, load_descriptions, select_relations
@@ -78,7 +78,7 @@ def download_descriptions(repo_id: str, revision: str | None) -> str:
     with explain_hub_errors(repo_id, "dataset", revision):
         try:
             return hf_hub_download(repo_id, DESCRIPTIONS_FILE, repo_type="dataset", revision=revision)
-        except EntryNotFoundError as error:
+        except RemoteEntryNotFoundError as error:
             raise HubError(
                 f"The dataset {repo_id} on the Hub has no {DESCRIPTIONS_FILE}: name a file of descriptions"
                 " (relations_file)."

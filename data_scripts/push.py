@@ -59,7 +59,8 @@ def push_dataset(folder: Path, repo_id: str, private: bool = False, revision: st
     except HubError as error:
         command = ["python", "-m", "data_scripts.push", "--folder", str(folder), "--push_to_hub", repo_id]
         command += ["--private"] * private + (["--revision", revision] if revision else [])
-        raise HubError(f"{error}\nThe data set is whole in {folder}. To push it: {shlex.join(command)}") from error
+        whole = f"The data set is whole in {folder}, and files that the Hub has are not sent again."
+        raise HubError(f"{error}\n{whole} To push it: {shlex.join(command)}") from error
     return commit.commit_url
 
 

@@ -22,7 +22,7 @@ import torch
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from data_scripts.descriptions import DescriptionError, load_descriptions
-from metrics.report import _replacing
+from metrics.report import replacing
 from metrics.separability import (
     confusable_pairs,
     format_separability,
@@ -93,7 +93,7 @@ def main() -> None:
     if options.output_dir is not None:
         options.output_dir.mkdir(parents=True, exist_ok=True)
         content = {"model": options.model_name_or_path, "relations": table, "confusable_pairs": pairs}
-        with _replacing(options.output_dir / "relation_quality.json") as temporary:
+        with replacing(options.output_dir / "relation_quality.json") as temporary:
             temporary.write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
         save_heat_map(options.output_dir / "relation_quality.png", similarities, names)
 

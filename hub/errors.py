@@ -68,17 +68,19 @@ def explain(error: Exception, repo_id: str, repo_type: str, revision: str | None
     if find(RevisionNotFoundError):
         return f"The {repo_type} {repo_id} on the Hub has no branch, tag or commit {revision!r}."
     missing = find(RepositoryNotFoundError, DatasetNotFoundError)
-    if find(GatedRepoError) or "gated" in str(missing):
+    if find(GatedRepoError) or "is a gated dataset" in str(missing):
         return f"The {repo_type} {repo_id} is gated: log in as your token's account, and ask for access on its page."
     if missing:
         return explain_missing_repository(repo_id, repo_type)
     if answer := find(HfHubHTTPError):
         return explain_answer(answer, repo_id, repo_type)
+    if constants.is_offline_mode() and find(*UNREACHABLE):
+        return f"HF_HUB_OFFLINE is set, and the {repo_type} {repo_id} is not wholly in the cache: unset it."
     # When the connection breaks, the upload's other threads find their client closed: a RuntimeError like any other.
     if find(*UNREACHABLE) or any(str(link).startswith("Error while uploading") for link in links):
         return (
             f"The Hub at {constants.ENDPOINT} cannot be reached, or stopped answering ({links[-1]}). Check the"
-            " connection and run this again; files that arrived whole are not sent twice."
+            " connection, and run this again."
         )
     return None
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from metrics.report import _replacing
+from metrics.report import replacing
 
 
 def read_per_relation(path: str | Path) -> list[dict]:
@@ -100,7 +100,7 @@ def save_change(path: str | Path, rows: Sequence[dict]) -> None:
                 )
     left.set_yticks(range(len(rows)), [f"{row['relation']} ({row['support']})" for row in rows])
     figure.suptitle("F1 by relation (examples)")
-    with _replacing(Path(path)) as temporary:
+    with replacing(Path(path)) as temporary:
         figure.savefig(temporary, dpi=120)
 
 
@@ -119,7 +119,7 @@ def main() -> None:
     print(format_change(rows), end="")
     if options.output_dir is not None:
         options.output_dir.mkdir(parents=True, exist_ok=True)
-        with _replacing(options.output_dir / "f1_change.json") as temporary:
+        with replacing(options.output_dir / "f1_change.json") as temporary:
             temporary.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
         save_change(options.output_dir / "f1_change.png", rows)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from metrics.report import _replacing
+from metrics.report import replacing
 
 
 def relation_similarities(embeds: np.ndarray, owners: Sequence[int], num_relations: int) -> np.ndarray:
@@ -132,5 +132,5 @@ def save_heat_map(path: str | Path, similarities: np.ndarray, label_names: Seque
         for (i, j), value in np.ndenumerate(similarities):
             color = "black" if value > middle else "white"
             axes.text(j, i, f"{value:.2f}".replace("0.", ".", 1), ha="center", va="center", fontsize=6, color=color)
-    with _replacing(Path(path)) as temporary:
+    with replacing(Path(path)) as temporary:
         figure.savefig(temporary, dpi=120)

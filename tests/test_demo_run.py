@@ -8,6 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from PIL import Image
+
+from data_scripts.demo import load_demo
+from data_scripts.schema import pair_kind
+from metrics.relation_f1.relation_f1 import compute_relation_f1
+from modeling_roc import RocModel
+from processing_roc import RocProcessor
 
 ROOT = Path(__file__).parent.parent
 # The project is installed in .venv for development; a user of a checkpoint has only packages.
@@ -34,14 +42,52 @@ def demo_run(tmp_path_factory):
     return folder, train(folder)
 
 
+KINDS = ("text_text", "text_object", "object_object")
+
+
 def test_the_demo_is_learnt(demo_run):
-    _, results = demo_run
+    folder, results = demo_run
     assert results["test_micro_f1"] >= 0.95
+    for kind in KINDS:
+        assert results[f"test_{kind}_micro_f1"] >= 0.95, kind
+    assert Image.open(folder / "test_examples.png").width > 1000
 
 
 def test_the_text_alone_does_not_decide(tmp_path):
     results = train(tmp_path / "text", "--use_images", "false")
     assert results["test_micro_f1"] <= 0.60
+    assert results["test_text_object_micro_f1"] < 0.5
+
+
+def text_object_f1(folder: Path, rows, shift: int) -> float:
+    """Micro-F1 of pairs of a mention and an object, each tail exchanged with the `shift`-th next object."""
+    model, processor = RocModel.from_pretrained(folder).eval(), RocProcessor.from_pretrained(folder)
+    rows = rows.filter(lambda row: pair_kind(row) == "text_object")
+    predictions = []
+    for batch in rows.iter(batch_size=64):
+        for tail, objects in zip(batch["tail"], batch["objects"], strict=True):
+            place = [one["name"] for one in objects].index(tail["name"])
+            tail.update({name: objects[(place + shift) % len(objects)][name] for name in ("name", "box")})
+        inputs = processor(
+            text=batch["tokens"],
+            head=batch["head"],
+            tail=batch["tail"],
+            objects=batch["objects"],
+            images=batch["image"],
+            return_tensors="pt",
+        )
+        with torch.no_grad():
+            predictions += model(**inputs).logits.argmax(dim=-1).tolist()
+    scores = compute_relation_f1(predictions, rows["relation"][:], num_labels=9, negative_label=0)
+    return scores["micro_f1"]
+
+
+def test_the_box_decides(demo_run):
+    folder, results = demo_run
+    rows = load_demo(num_train=1, num_validation=1)["test"]
+    assert text_object_f1(folder, rows, shift=0) == pytest.approx(results["test_text_object_micro_f1"])
+    for shift in (1, 2, 3):
+        assert text_object_f1(folder, rows, shift) < 0.5
 
 
 def test_the_readmes_snippets_run(demo_run):

@@ -12,6 +12,7 @@ import yaml
 from datasets import load_dataset
 from hub_server import OTHER, READER, WRITER
 from PIL import Image
+from raw_trees import write_more, write_umre
 from test_mnre import NAMES, RAW_MNRE, TEST, TRAIN, line, write_raw
 from transformers import AutoTokenizer, BertConfig, BertModel, ViTConfig, ViTImageProcessorPil, ViTModel
 
@@ -108,6 +109,17 @@ def test_a_converted_set_is_pushed_and_loaded_by_its_name(hub, call, tmp_path):
     assert loaded["sizes"] == {"train": 3, "validation": 1, "test": 1}
     assert loaded["relation"] == NAMES and loaded["picture"] == [8, 6]
     assert loaded["descriptions"] == json.loads(local["relation_descriptions.json"])
+
+
+def test_every_converter_pushes(call, tmp_path):
+    raws = {"more": write_more(tmp_path / "more"), "umre": write_umre(tmp_path / "umre")}
+    for name, raw in raws.items():
+        command = ["-m", f"data_scripts.{name}", "--raw_dir", raw, "--output_dir", tmp_path / f"{name}-out"]
+        succeed(call(*command, "--push_to_hub", f"org/{name}"))
+    for name, found in zip(raws, load(call, *(f"org/{name},,{WRITER}" for name in raws)), strict=True):
+        report = json.loads((tmp_path / f"{name}-out" / "report.json").read_text())
+        assert found["sizes"] == {split: counts["rows_written"] for split, counts in report["splits"].items()}
+        assert list(found["descriptions"]["relations"]) == found["relation"]
 
 
 def test_the_cards_features_and_sizes_are_those_of_the_rows(converted, tmp_path):
@@ -215,7 +227,7 @@ def test_a_push_that_may_not_be(hub, call, converted, token, name, more, expecte
     hub.create("dataset", "org/secret", private=True)
     said = fail(call(*push(converted, name, *more), token=token))
     assert said.startswith(expected)
-    assert f"The data set is whole in {converted}. To push it: python -m data_scripts.push" in said
+    assert f"The data set is whole in {converted}" in said and "To push it: python -m data_scripts.push" in said
     assert all(list(repo.files()) == [".gitattributes"] for repo in hub.repos.values())
 
 
@@ -223,6 +235,12 @@ def test_a_refused_push_is_known_before_the_conversion(hub, call, tmp_path):
     command = ["-m", "data_scripts.mnre", "--raw_dir", write_raw(tmp_path / "raw"), "--output_dir", tmp_path / "out"]
     assert "may not write to 'org'" in fail(call(*command, "--push_to_hub", "org/mnre", token=OTHER))
     assert not (tmp_path / "out").exists()
+
+
+def test_how_to_push_without_where_to_is_refused(call, tmp_path):
+    command = ["-m", "data_scripts.mnre", "--raw_dir", tmp_path, "--output_dir", tmp_path / "out", "--private"]
+    result = call(*command)
+    assert result.returncode == 2 and "name a data set by --push_to_hub" in result.stderr
 
 
 def test_only_a_converted_folder_is_pushed(hub, call, tmp_path):
@@ -250,6 +268,11 @@ def test_a_data_set_that_cannot_be_loaded(hub, call, converted):
     }
     for words, found in zip(expected.values(), load(call, *expected), strict=True):
         assert words in found["error"]
+
+
+def test_offline(call):
+    (found,) = load(call, f"org/mnre,,{WRITER}", HF_HUB_OFFLINE="1")
+    assert found["error"] == "HF_HUB_OFFLINE is set, and the dataset org/mnre is not wholly in the cache: unset it."
 
 
 @pytest.mark.slow
