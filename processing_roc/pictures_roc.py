@@ -1,12 +1,16 @@
 # Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
-"""Opening pictures of any mode as RGB, and the two halves of an image processor: resizing and normalizing."""
+"""Opening pictures of any mode and from anywhere as RGB, and the image processor in two halves: resize, normalize."""
 
+import base64
+import binascii
 import io
 import os
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from huggingface_hub import get_session
 from PIL import Image, ImageOps
 
 SIXTEEN_BIT = 65535
@@ -44,6 +48,46 @@ def open_picture(picture: Image.Image | str | os.PathLike | bytes, where: str = 
             return _to_rgb(opened)
     except Exception as error:  # decoders raise nearly every type there is; what they lack is the picture's name
         raise ValueError(f"{where}: cannot read picture {name}: {error}") from error
+
+
+def load_picture(image: Any, where: str = "image", timeout: float | None = None) -> Image.Image:
+    """
+    Opens a picture as [`open_picture`] does, RGB and upright, from wherever it is.
+
+    Args:
+        image: a PIL picture, a path, an http(s) URL, base64 (bare or as a data URL) or the bytes of a picture file.
+        where: what the picture is, for error messages.
+        timeout: seconds to wait for a server; `None`: for ever.
+
+    Raises:
+        ValueError: it is none of these, cannot be fetched, or is no picture.
+    """
+    if isinstance(image, str):
+        if image.startswith(("http://", "https://")):
+            try:
+                response = get_session().get(image, timeout=timeout, follow_redirects=True)
+                response.raise_for_status()
+            except Exception as error:  # the client raises many types; what they lack is whose picture it was
+                raise ValueError(f"{where}: cannot fetch {image}: {error}") from error
+            return open_picture(response.content, f"{where} {image}")
+        if not os.path.isfile(image):
+            image = _decode_base64(image, where)
+    try:
+        return open_picture(image, where)
+    except TypeError as error:
+        raise ValueError(f"{error}, a URL or base64") from error
+
+
+def _decode_base64(image: str, where: str) -> bytes:
+    # Clients break base64 into lines, and a data URL may come with or without its parameters.
+    content = re.sub(r"\s+", "", image.partition(",")[2] if image.startswith("data:") else image)
+    try:
+        if not content:
+            raise ValueError("it is empty")
+        return base64.b64decode(content, validate=True)
+    except (binascii.Error, ValueError) as error:
+        shown = repr(image if len(image) <= 100 else image[:100] + "…")
+        raise ValueError(f"{where}: {shown} is no file that exists, no http(s) URL and no base64: {error}") from error
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

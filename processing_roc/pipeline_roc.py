@@ -1,8 +1,6 @@
 # Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
 """RelationExtractionPipeline: from a text, a picture and two or more entities to ranked relations, in one call."""
 
-import base64
-import binascii
 import itertools
 import json
 import os
@@ -11,14 +9,13 @@ from collections.abc import Iterable, Mapping, Sequence, Sized
 from numbers import Integral, Real
 from typing import Any
 
-from huggingface_hub import get_session
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from transformers import AutoModel, Pipeline
 from transformers.pipelines import PIPELINE_REGISTRY
 from transformers.pipelines.pt_utils import PipelineDataset, PipelineIterator
 
-from .pictures_roc import open_picture
+from .pictures_roc import load_picture
 
 TASK = "relation-extraction"
 FIELDS = ("text", "head", "tail", "entities", "objects", "image")
@@ -291,46 +288,6 @@ class _Numbered(Dataset):
 
     def __getitem__(self, number: int) -> tuple[int, Any]:
         return number, self.inputs[number]
-
-
-def load_picture(image: Any, where: str = "image", timeout: float | None = None) -> Image.Image:
-    """
-    Opens a picture as [`open_picture`] does, RGB and upright, from wherever it is.
-
-    Args:
-        image: a PIL picture, a path, an http(s) URL, base64 (bare or as a data URL) or the bytes of a picture file.
-        where: what the picture is, for error messages.
-        timeout: seconds to wait for a server; `None`: for ever.
-
-    Raises:
-        ValueError: it is none of these, cannot be fetched, or is no picture.
-    """
-    if isinstance(image, str):
-        if image.startswith(("http://", "https://")):
-            try:
-                response = get_session().get(image, timeout=timeout, follow_redirects=True)
-                response.raise_for_status()
-            except Exception as error:  # the client raises many types; what they lack is whose picture it was
-                raise ValueError(f"{where}: cannot fetch {image}: {error}") from error
-            return open_picture(response.content, f"{where} {image}")
-        if not os.path.isfile(image):
-            image = _decode_base64(image, where)
-    try:
-        return open_picture(image, where)
-    except TypeError as error:
-        raise ValueError(f"{error}, a URL or base64") from error
-
-
-def _decode_base64(image: str, where: str) -> bytes:
-    # Clients break base64 into lines, and a data URL may come with or without its parameters.
-    content = re.sub(r"\s+", "", image.partition(",")[2] if image.startswith("data:") else image)
-    try:
-        if not content:
-            raise ValueError("it is empty")
-        return base64.b64decode(content, validate=True)
-    except (binascii.Error, ValueError) as error:
-        shown = repr(image if len(image) <= 100 else image[:100] + "…")
-        raise ValueError(f"{where}: {shown} is no file that exists, no http(s) URL and no base64: {error}") from error
 
 
 # `pipeline` finds the task by name where it is given a model and a processor that are loaded already. Code of another

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from test_remote_code import MODEL_FILES, PROCESSOR_FILES
 from transformers import pipeline
 
 from hub.model_files import write_serving_files
@@ -142,9 +143,8 @@ def test_the_requirements_are_the_projects():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     wanted = (ROOT / "hub" / "requirements.txt").read_text().split()
     assert set(wanted) <= set(project)
-    code = [path for name in ("modeling_roc", "processing_roc") for path in (ROOT / name).glob("*_roc.py")]
-    for_training = ("trainer_roc", "collator_roc", "rows_roc", "sampler_roc")
-    served = [path.read_text() for path in code if path.stem not in for_training]
+    folders = [(ROOT / "modeling_roc", MODEL_FILES), (ROOT / "processing_roc", PROCESSOR_FILES)]
+    served = [(folder / name).read_text() for folder, names in folders for name in names]
     imported = set(re.findall(r"^(?:from|import) (\w+)", "\n".join(served), flags=re.MULTILINE))
     needed = {{"PIL": "pillow"}.get(name, name) for name in imported - sys.stdlib_module_names}
     assert needed <= {re.split("[<>=]", line)[0] for line in wanted}

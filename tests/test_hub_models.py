@@ -12,6 +12,7 @@ from hub_server import OTHER, READER, WRITER, HubServer
 from test_remote_code import MODEL_FILES, PROCESSOR_FILES, WITHOUT_PROJECT
 from test_train_script import place  # noqa: F401
 
+from hub.push import push_model
 from modeling_roc import RocModel
 from processing_roc import RocProcessor
 
@@ -98,20 +99,21 @@ def lines(process) -> list[dict]:
     return [json.loads(line) for line in process.stdout.splitlines() if line.startswith("{")]
 
 
-def train(server, settings_folder, home, folder, *arguments, **kwargs):
-    launcher = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "1", "--num_machines", "1"]
-    launcher += ["--mixed_precision", "no", "--dynamo_backend", "no", ROOT / "train.py"]
-    launcher.append(settings_folder / "config.yaml")
+def train(server, settings_folder, home, folder, *arguments, launcher=(), **kwargs):
     settings = ["--max_steps", "2", "--eval_strategy", "steps", "--eval_steps", "2", "--save_strategy", "steps"]
     settings += ["--save_steps", "2", "--output_dir", folder, "--push_to_hub", *arguments]
-    return call(server, home, *launcher, *settings, **kwargs)
+    script = [ROOT / "train.py", settings_folder / "config.yaml"]
+    return call(server, home, *launcher, *script, *settings, **kwargs)
 
 
 @pytest.fixture(scope="module")
 def trained(server, place, tmp_path_factory):  # noqa: F811
     """The folder of a run that pushed to org/roc-mnre, and what it printed."""
     folder = tmp_path_factory.mktemp("run") / "roc-mnre"
-    process = train(server, place, folder.parent / "home", folder, "--hub_model_id", "org/roc-mnre")
+    launcher = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "1", "--num_machines", "1"]
+    launcher += ["--mixed_precision", "no", "--dynamo_backend", "no"]
+    arguments = ["--hub_model_id", "org/roc-mnre"]
+    process = train(server, place, folder.parent / "home", folder, *arguments, launcher=launcher)
     assert process.returncode == 0, process.stderr[-5000:]
     return folder, process.stdout + process.stderr
 
@@ -256,9 +258,6 @@ def test_a_server_that_dies_amid_an_upload(server, trained, tmp_path):
     assert server.repo("model", "org/again").files()["model.safetensors"] == (copy / "model.safetensors").read_bytes()
 
 
-def test_nothing_to_push(server, place, tmp_path):  # noqa: F811
-    process = call(server, tmp_path / "home", "-m", "hub.push", "--folder", tmp_path, "--hub_model_id", "org/x")
-    assert process.returncode == 1
-    assert f"error: {tmp_path} holds no trained model" in process.stderr
-    process = train(server, place, tmp_path / "home", tmp_path / "run", "--do_train", "false")
-    assert process.returncode != 0 and "python -m hub.push --folder FOLDER" in process.stderr
+def test_nothing_to_push(tmp_path):
+    with pytest.raises(ValueError, match="holds no trained model"):
+        push_model(tmp_path, "org/x")
