@@ -30,7 +30,7 @@ from data_scripts.loading import DEMO, has_objects, load_relation_dataset, relat
 from hub.errors import HubError
 from hub.model_card import TrainingRun, build_model_card
 from hub.model_files import ServingFilesCallback, write_card
-from hub.push import prepare_push, push_run
+from hub.push import check_base, prepare_push, push_run
 from metrics.example_page import save_example_page
 from metrics.groups import GROUP_COLUMNS, group_metrics, score_groups
 from metrics.relation_f1.relation_f1 import compute_relation_f1
@@ -267,7 +267,7 @@ def main():
     wanted = {"train": args.do_train, "validation": args.do_eval, "test": args.do_predict}
     if not any(wanted.values()):
         raise ValueError("nothing to do: ask for --do_train true, --do_eval true or --do_predict true")
-    check_lora(model_args, model_args.model_name_or_path, args)
+    check_lora(model_args, model_args.model_name_or_path, args.do_train)
     last_checkpoint = get_last_complete_checkpoint(args.output_dir)
     resume = args.resume_from_checkpoint
     earlier = last_checkpoint or next(Path(args.output_dir).glob("*model*.safetensors"), None)
@@ -282,6 +282,8 @@ def main():
             logger.warning("%s holds no complete checkpoint to go on with: training starts anew", args.output_dir)
 
     if args.push_to_hub:
+        if model_args.use_lora:
+            check_base(model_args.model_name_or_path)
         prepare_push(args)
     with args.main_process_first(desc="loading the data set"):
         splits, descriptions = load_relation_dataset(

@@ -4,8 +4,8 @@
 import copy
 
 import torch
-from safetensors.torch import load_file
 from torch import nn
+from transformers.modeling_utils import load_state_dict
 from transformers.utils import cached_file
 
 from .memory_roc import RelationMemory
@@ -45,7 +45,7 @@ class AdaptedRelationsMixin:
             path = cached_file(
                 peft_model_id, "adapter_model.safetensors", _raise_exceptions_for_missing_entries=False, **settings
             )
-            weights = {} if path is None else load_file(path)
+            weights = {} if path is None else load_state_dict(path)
         names = {name.removeprefix("base_model.model."): name for name in weights}
         memory = {name[7:]: weights[names[name]] for name in names if name.startswith("memory.")}
         if not memory:

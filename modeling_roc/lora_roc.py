@@ -2,7 +2,6 @@
 """Training of adapters, with peft, in place of the whole model. No part of a checkpoint's code."""
 
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 
 from torch import nn
 from transformers.utils import is_peft_available
@@ -33,14 +32,11 @@ class LoraArguments:
     )
 
 
-def check_lora(lora_args: LoraArguments, model_name_or_path: str | None, args):
+def check_lora(lora_args: LoraArguments, model_name_or_path: str | None, do_train: bool):
     """
-    Args:
-        args ([`RocTrainingArguments`]): of the run.
-
     Raises:
-        ValueError: if there is no saved model that the adapter can belong to, if the adapter is to go to the Hub and
-            the model is not there, if nothing is trained, or if settings of adapters are given without `use_lora`.
+        ValueError: if there is no saved model that the adapter can belong to, if nothing is trained, or if settings
+            of adapters are given without `use_lora`.
         ImportError: if peft is not installed.
     """
     if not lora_args.use_lora:
@@ -48,18 +44,13 @@ def check_lora(lora_args: LoraArguments, model_name_or_path: str | None, args):
         if given:
             raise ValueError(f"--{given[0]} has no effect without --use_lora true")
         return
-    if not args.do_train:
+    if not do_train:
         raise ValueError("--use_lora trains; to evaluate an adapter, name it by --model_name_or_path alone")
     if model_name_or_path is None:
         raise ValueError(
             "--use_lora trains an adapter to a saved ROC model: name it by --model_name_or_path. To make an untrained "
             "one of plain encoders, run this command without --use_lora, with --num_train_epochs 0 and an "
             "--output_dir of its own"
-        )
-    if args.push_to_hub and Path(model_name_or_path).is_dir():
-        raise ValueError(
-            f"nobody else has {model_name_or_path}, which the adapter would belong to. Push it first, by `python -m "
-            f"hub.push --folder {model_name_or_path} --hub_model_id NAME`, and train with --model_name_or_path NAME"
         )
     if not is_peft_available():
         raise ImportError("--use_lora needs peft: pip install 'roc-relation-extraction[lora]'")

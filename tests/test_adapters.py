@@ -233,3 +233,14 @@ def test_what_is_trained_whole_can_be_chosen(make_adapted, processor, tmp_path):
         add_lora(open_base(tmp_path), processor, LoraArguments(use_lora=True, lora_modules_to_save=["text_encoder"]))
     with pytest.raises(ValueError, match="no_such_layer"):
         add_lora(open_base(tmp_path), processor, LoraArguments(use_lora=True, lora_target_modules=["no_such_layer"]))
+
+
+def test_a_base_without_relations_is_refused(make_model, processor, tmp_path):
+    base = make_model()
+    base.config.relation_descriptions, base.config.id2label, base.config.label2id = {}, {}, {}
+    base.config.negative_relation = None
+    type(base)(base.config).save_pretrained(tmp_path / "base")
+    opened = open_base(tmp_path)
+    opened.set_relations(OTHERS, processor)
+    with pytest.raises(ValueError, match="has no relations yet"):
+        add_lora(opened, processor, LoraArguments(use_lora=True))
