@@ -65,6 +65,7 @@ class RelationSetMixin:
         with torch.inference_mode(False), torch.no_grad():
             return self._project_relations(features)
 
+    @torch.compiler.disable  # looks at where tensors lie and at what is in them
     def refresh_memory(self, memory: RelationMemory | None = None):
         """
         Encodes the descriptions anew if, and only if, the memory is not what the weights give. Every answer and every
