@@ -10,7 +10,7 @@ export MALLOC_TRIM_THRESHOLD_ = 1073741824
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --constraint constraints.txt torch
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev,ner]"
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev,lora,ner]"
 	touch $@
 
 demo: .venv/.installed

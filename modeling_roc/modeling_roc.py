@@ -11,6 +11,7 @@ from transformers.models.bert.modeling_bert import BertEncoder, BertLayer, BertS
 from transformers.utils import ModelOutput
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
+from .adapted_roc import AdaptedRelationsMixin
 from .configuration_roc import RocConfig
 from .losses_roc import info_nce
 from .memory_roc import RelationMemory
@@ -50,6 +51,9 @@ class RocPreTrainedModel(PreTrainedModel):
     _supports_sdpa = True
     _supports_flash_attn = True
     _keep_in_fp32_modules_strict = ["memory.embeds", "memory.log_temperature"]
+    # The config has them.
+    _keys_to_ignore_on_save = ["memory.relations"]
+    _keys_to_ignore_on_load_missing = ["memory.relations"]
     _can_record_outputs = {
         "hidden_states": OutputRecorder(BertLayer, layer_name="fusion"),
         "attentions": OutputRecorder(BertSelfAttention, index=1, layer_name="fusion"),
@@ -64,7 +68,7 @@ class RocPreTrainedModel(PreTrainedModel):
             init.zeros_(module.relation_center)
 
 
-class RocModel(PairEncoderMixin, RelationSetMixin, RocPreTrainedModel):
+class RocModel(PairEncoderMixin, RelationSetMixin, AdaptedRelationsMixin, RocPreTrainedModel):
     """
     Retrieval over Classification (EMNLP 2025, arXiv 2509.21151).
 
@@ -112,6 +116,7 @@ class RocModel(PairEncoderMixin, RelationSetMixin, RocPreTrainedModel):
             if config.learn_negative_threshold:
                 self.negative_threshold = nn.Linear(hidden_size, 1)
             self.memory = RelationMemory(config)
+            self.register_load_state_dict_post_hook(_follow_adapter)
         self.post_init()
 
     @classmethod
@@ -242,6 +247,10 @@ class RocModel(PairEncoderMixin, RelationSetMixin, RocPreTrainedModel):
             logits, pair_embeds = self.retrieve(features, update_relations, relation_memory)
         loss = None if labels is None else info_nce(logits, labels, num_items_in_batch)
         return RocOutput(loss=loss, logits=logits, pair_embeds=pair_embeds)
+
+
+def _follow_adapter(model: RocModel, _):
+    model.follow_adapter()
 
 
 def _without_pooler(encoder: nn.Module) -> nn.Module:

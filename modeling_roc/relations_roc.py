@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from .adapted_roc import RELATION_FIELDS, copy_in_force, replace_copy_in_force, weights_in_force
 from .losses_roc import relation_logits
 from .memory_roc import RelationMemory, check_relations, described_relations, token_rows
 
@@ -19,11 +20,10 @@ class RelationSetMixin:
     def _description_encoder(self):
         return self.text_encoder if self.relation_encoder is None else self.relation_encoder
 
-    def _relation_weights(self) -> list[torch.Tensor]:
+    def _relation_weights(self) -> list[torch.Tensor | str]:
         """Everything that a description's vector depends on, besides its text."""
         modules = (self._description_encoder, self.relation_projection)
-        weights = [tensor for module in modules for tensor in (*module.parameters(), *module.buffers())]
-        return [*weights, self.relation_center]
+        return [*(weight for module in modules for weight in weights_in_force(module)), self.relation_center]
 
     def get_relation_features(self, input_ids: torch.Tensor) -> torch.Tensor:
         """Mean token vector of each description: (num, length), padded with -1 → (num, hidden_size)."""
@@ -65,6 +65,7 @@ class RelationSetMixin:
         with torch.inference_mode(False), torch.no_grad():
             return self._project_relations(features)
 
+    @torch.compiler.disable  # looks at where tensors lie and at what is in them
     def refresh_memory(self, memory: RelationMemory | None = None):
         """
         Encodes the descriptions anew if, and only if, the memory is not what the weights give. Every answer and every
@@ -77,6 +78,7 @@ class RelationSetMixin:
         Raises:
             RuntimeError: if the descriptions in the config are not those that the memory's token ids were made from.
         """
+        self.follow_adapter()
         memory = self.memory if memory is None else memory
         if memory.embeds.device != self.device:
             memory.to(self.device)
@@ -89,7 +91,9 @@ class RelationSetMixin:
 
     def train(self, mode: bool = True):
         if self.config.objective == "retrieval":
-            self.memory.distrust()
+            for module in self.memory.modules():
+                if isinstance(module, RelationMemory):
+                    module.distrust()
         return super().train(mode)
 
     def _memory_matrix(self, memory: RelationMemory, update_relations: bool) -> torch.Tensor:
@@ -104,7 +108,7 @@ class RelationSetMixin:
             features = self.get_relation_features(self.memory.input_ids)
         else:
             features = self._encode_in_batches(self.memory.input_ids)
-        self.memory.features = features.detach()
+        copy_in_force(self.memory).features = features.detach()
         return self._project_relations(features)
 
     def retrieve(
@@ -194,16 +198,17 @@ class RelationSetMixin:
         memory = self._tokenize_relations(relations, processor, negative_relation)
         self._fill_memory(memory, decide_center=True)
         # Nothing has been replaced so far: what was refused above leaves the model as it was.
-        for name in ("relation_descriptions", "id2label", "label2id", "negative_relation", "relation_length"):
+        for name in RELATION_FIELDS:
             setattr(self.config, name, getattr(memory.config, name))
         memory.config = self.config
         memory.log_temperature = self.memory.log_temperature
-        self.memory = memory
+        replace_copy_in_force(self, "memory", memory)
 
     def _tokenize_relations(self, relations, processor, negative_relation: str | None) -> RelationMemory:
         """A memory with the texts of a checked relation set, and without their vectors."""
         if self.config.objective != "retrieval":
             raise ValueError('a model with objective="classification" has a fixed set of relations')
+        self.follow_adapter()
         relations = check_relations(relations)
         if negative_relation not in (None, *relations):
             raise ValueError(f"negative_relation {negative_relation!r} is not among the relations")
@@ -253,6 +258,7 @@ class RelationSetMixin:
         Raises:
             ValueError: if the label is there already.
         """
+        self.follow_adapter()
         if label in self.config.relation_descriptions:
             raise ValueError(f"relation {label!r} is there already; remove it first")
         relations = {**self.config.relation_descriptions, label: descriptions}
@@ -265,6 +271,7 @@ class RelationSetMixin:
         Raises:
             ValueError: if there is no such relation.
         """
+        self.follow_adapter()
         if label not in self.config.relation_descriptions:
             raise ValueError(f"no relation {label!r}; there are {', '.join(self.config.relation_descriptions)}")
         rest = {name: texts for name, texts in self.config.relation_descriptions.items() if name != label}

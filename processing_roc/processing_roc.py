@@ -80,6 +80,11 @@ class RocProcessor(ProcessorMixin):
         self._prefix, self._suffix = wrapped[:place], wrapped[place + 1 :]
 
     @property
+    def marker_ids(self) -> list[int]:
+        """Token ids of the four markers."""
+        return [token for pair in self._marker_ids.values() for token in pair]
+
+    @property
     def model_input_names(self) -> list[str]:
         """Names of the model's inputs that this processor makes for examples."""
         names = ["input_ids", "attention_mask", *PAIR_PLACES, "object_boxes", "object_mask"]

@@ -29,10 +29,11 @@ assert importlib.util.find_spec("modeling_roc") is None
 pytestmark = pytest.mark.slow
 
 
-def train(folder: Path, *arguments: str) -> dict:
+def train(folder: Path, *arguments: str, cwd: Path | None = None) -> dict:
+    cwd = cwd or folder.parent
     command = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "1", str(ROOT / "train.py")]
-    subprocess.run([*command, "--output_dir", str(folder), *arguments], check=True, cwd=folder.parent)
-    return json.loads((folder / "all_results.json").read_text())
+    subprocess.run([*command, "--output_dir", str(folder), *arguments], check=True, cwd=cwd)
+    return json.loads((cwd / folder / "all_results.json").read_text())
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +93,8 @@ def test_the_box_decides(demo_run):
 
 def test_the_readmes_snippets_run(demo_run):
     folder, _ = demo_run
+    settings = ("--use_lora", "--model_name_or_path", "outputs/demo", "--num_train_epochs", "2")
+    train(Path("outputs/demo-adapter"), *settings, cwd=folder.parent.parent)
     snippets = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
     code = "\n".join([WITHOUT_PROJECT, *snippets])
     command = [sys.executable, "-c", code, str(ROOT)]
