@@ -195,6 +195,7 @@ class RelationSetMixin:
         Replaces the relation set: `id2label`, `label2id`, config and memory follow, nothing is trained. Descriptions
         that are in the memory already are not encoded again. The first set of two or more descriptions that a model
         is given also decides `relation_center`, the mean that is taken off every description's vector from then on.
+        `config.abstention_threshold` was chosen for the relations that were there, and is forgotten with them.
 
         Args:
             relations: label → its description or descriptions.
@@ -210,7 +211,8 @@ class RelationSetMixin:
         memory = self._tokenize_relations(relations, processor, negative_relation)
         self._fill_memory(memory, decide_center=True)
         # Nothing has been replaced so far: what was refused above leaves the model as it was.
-        for name in ("relation_descriptions", "id2label", "label2id", "negative_relation", "relation_length"):
+        names = ("relation_descriptions", "id2label", "label2id", "negative_relation", "relation_length")
+        for name in (*names, "abstention_threshold"):
             setattr(self.config, name, getattr(memory.config, name))
         memory.config = self.config
         memory.log_temperature = self.memory.log_temperature
@@ -227,6 +229,8 @@ class RelationSetMixin:
         config.negative_relation = negative_relation or self.config.negative_relation
         if config.negative_relation not in relations:
             config.negative_relation = None
+        if relations != self.config.relation_descriptions:
+            config.abstention_threshold = None  # chosen for other competitors
         config.relation_descriptions = relations
         config.id2label = dict(enumerate(relations))
         config.label2id = {label: index for index, label in enumerate(relations)}

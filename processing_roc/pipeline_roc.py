@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence, Sized
 from numbers import Integral, Real
 from typing import Any
 
+import torch
 from huggingface_hub import get_session
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
@@ -18,8 +19,9 @@ from transformers import AutoModel, Pipeline
 from transformers.pipelines import PIPELINE_REGISTRY
 from transformers.pipelines.pt_utils import PipelineDataset, PipelineIterator
 
+from .answers_roc import kept_relations, write_answer
 from .boxes_roc import shown_part
-from .explanation_roc import blank_words, rank_descriptions, saliency_of_pair
+from .explanation_roc import blank_words, saliency_of_pair
 from .pictures_roc import open_picture
 
 TASK = "relation-extraction"
@@ -52,7 +54,11 @@ class RelationExtractionPipeline(Pipeline):
 
     Args:
         top_k (`int`, *optional*, defaults to 5): how many relations to return, best first; `None` returns all.
-        threshold (`float`, *optional*): relations with a lower score, 0 to 1, are left out.
+        threshold (`float` or `"auto"`, *optional*): relations with a lower score, 0 to 1, are left out. `"auto"` is
+            the model's own threshold (`config.abstention_threshold`, chosen on validation), and decides whether a
+            relation is known at all: those that reach it are returned, whatever the score of the relation that means
+            "no relation". That one comes behind them, so that it stands first, and alone, where none does. A model
+            that has no such relation then returns an empty list.
         relations (`dict`, *optional*): label → description or list of descriptions, to be scored in place of the
             model's own relations. The model keeps its own. The label that means "no relation" to the model keeps that
             meaning if it is among them.
@@ -95,7 +101,8 @@ class RelationExtractionPipeline(Pipeline):
             For an input with head and tail a list of relations, best first, each a `dict` with
 
             - `label` (`str`);
-            - `score` (`float`): its probability over all the relations that were scored, 0 to 1;
+            - `score` (`float`): its probability over all the relations that were scored, 0 to 1, calibrated on
+              validation if the model was (`config.calibration_temperature`);
             - `description` (`str`, `None` in a classification model): the one that fits the pair best;
             - `explanation` (with `explain=True`): what speaks for the relation, a `dict` for JSON with
                 - `descriptions`: all of the relation, best first, each with its cosine to the pair as `score` (`None`
@@ -122,8 +129,9 @@ class RelationExtractionPipeline(Pipeline):
 
         Raises:
             ValueError: for an input that is not as above. The message names the field, and among several inputs the
-                number of the input, from 0. Also for a parameter out of its range, and for `relations` given to a
-                model with `objective="classification"`.
+                number of the input, from 0. Also for a parameter out of its range, for `threshold="auto"` where no
+                threshold has been chosen for the relations (as for those of the call), and for `relations` given to
+                a model with `objective="classification"`.
             TypeError: for an unknown parameter.
         """
         if isinstance(inputs, (list, tuple)) and not inputs:
@@ -141,11 +149,11 @@ class RelationExtractionPipeline(Pipeline):
         top_k, threshold = (postprocess.get(name) for name in ("top_k", "threshold"))
         if top_k is not None and (not isinstance(top_k, Integral) or isinstance(top_k, bool) or top_k < 1):
             raise ValueError(f"top_k must be a positive integer, or None for all relations, got {top_k!r}")
-        if threshold is not None and (
+        if threshold not in (None, "auto") and (
             not isinstance(threshold, Real) or isinstance(threshold, bool) or not 0 <= threshold <= 1
         ):
-            raise ValueError(f"threshold must be a probability, 0 to 1, got {threshold!r}")
-        forward = {}
+            raise ValueError(f'threshold must be a probability, 0 to 1, or "auto", got {threshold!r}')
+        forward = {name: parameters[name] for name in ("threshold",) if name in parameters}
         if "relations" in parameters:
             relations = parameters["relations"]
             forward["relation_memory"] = None if relations is None else self._relation_memory(relations)
@@ -248,15 +256,17 @@ class RelationExtractionPipeline(Pipeline):
             batch["shown"] = [None if image is None else shown_part(processor, image.size) for image in images]
         return {**batch, "examples": [{**example, "image": None} for example in examples]}
 
-    def _forward(self, model_inputs: dict[str, Any], relation_memory=None) -> dict[str, list]:
+    def _forward(self, model_inputs: dict[str, Any], threshold=None, relation_memory=None) -> dict[str, list]:
         outputs = self.model(**model_inputs["tensors"], relation_memory=relation_memory)
-        scores = outputs.logits.softmax(dim=-1)
+        scores = (outputs.logits / self.model.config.calibration_temperature).softmax(dim=-1)
         nearest = cosines = saliency = None
         if outputs.pair_embeds is not None:
             nearest = self.model.nearest_descriptions(outputs.pair_embeds, relation_memory)
         if model_inputs["words"] is not None:
-            best = scores.argsort(dim=-1, descending=True, stable=True)[:, 0]
-            saliency = self._saliency(model_inputs, best, relation_memory)
+            config = self.model.config if relation_memory is None else relation_memory.config
+            # What a threshold leaves nothing of is not shown; its best relation takes the place.
+            first = [(kept_relations(row, config, threshold) or [row.argmax()])[0] for row in scores]
+            saliency = self._saliency(model_inputs, scores.new_tensor(first, dtype=torch.long), relation_memory)
             if outputs.pair_embeds is not None:
                 cosines = self.model.description_cosines(outputs.pair_embeds, relation_memory)
         answers, start = [], 0
@@ -283,35 +293,15 @@ class RelationExtractionPipeline(Pipeline):
         self,
         model_outputs: dict[str, Any],
         top_k: int | None = 5,
-        threshold: float | None = None,
+        threshold: float | str | None = None,
         relation_memory=None,
     ) -> list[dict[str, Any]]:
         answer = model_outputs["answers"]
         if isinstance(answer, list):  # a batch of one comes whole, of a larger one its single answers
             (answer,) = answer
         config = self.model.config if relation_memory is None else relation_memory.config
-        ranked = []
-        for pair, scores in enumerate(answer["scores"]):
-            relations = []
-            for rank, index in enumerate(scores.argsort(descending=True, stable=True).tolist()[:top_k]):
-                score, label = float(scores[index]), config.id2label[index]
-                if threshold is not None and score < threshold:
-                    continue
-                description, texts, cosines = None, [], []
-                if answer["nearest"] is not None:
-                    texts = config.relation_descriptions[label]
-                    description = texts[int(answer["nearest"][pair, index])]
-                relation = {"label": label, "score": score, "description": description}
-                if answer["saliency"] is not None:
-                    if answer["cosines"] is not None:
-                        cosines = answer["cosines"][pair, index].tolist()
-                    saliency = answer["saliency"][pair]
-                    relation["explanation"] = {
-                        "descriptions": rank_descriptions(texts, cosines),
-                        **(saliency if rank == 0 else dict.fromkeys(saliency)),
-                    }
-                relations.append(relation)
-            ranked.append(relations)
+        pairs = range(len(answer["scores"]))
+        ranked = [write_answer(answer, row, config, top_k, threshold) for row in pairs]
         example = answer["example"]
         if example["is_one_pair"]:
             return ranked[0]

@@ -19,7 +19,7 @@ MODEL_FILES = {
 }
 PROCESSOR_FILES = {
     f"{name}_roc.py"
-    for name in ("processing", "boxes", "entities", "explanation", "pictures", "pipeline", "spans", "words")
+    for name in ("processing", "answers", "boxes", "entities", "explanation", "pictures", "pipeline", "spans", "words")
 }
 EXAMPLE = {
     "text": "Maya met Noah and the Rovers",
