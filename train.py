@@ -31,6 +31,7 @@ from hub.errors import HubError
 from hub.model_card import TrainingRun, build_model_card
 from hub.model_files import ServingFilesCallback, write_card
 from hub.push import check_base, prepare_push, push_run
+from metrics.calibration import report_calibration
 from metrics.example_page import save_example_page
 from metrics.groups import GROUP_COLUMNS, group_metrics, score_groups
 from metrics.relation_f1.relation_f1 import compute_relation_f1
@@ -328,6 +329,7 @@ def main():
     )
     metrics, tables = {}, {}
     if args.do_train:
+        model.config.calibration_temperature, model.config.abstention_threshold = 1.0, None  # of other weights
         result = trainer.train(resume_from_checkpoint=resume)
         trainer.save_model()
         trainer.save_state()
@@ -341,6 +343,8 @@ def main():
             rows = splits[split].select_columns(list(GROUP_COLUMNS))
             groups = score_groups(rows, output.predictions.argmax(axis=-1), output.label_ids, labels, negative)
             output.metrics.update(group_metrics(groups, name))
+            folder = Path(args.output_dir) if trainer.is_world_process_zero() else None
+            output.metrics.update(report_calibration(name, output, model.config, folder))
             trainer.log_metrics(name, output.metrics)
             trainer.save_metrics(name, output.metrics)
             metrics[name] = output.metrics
@@ -352,6 +356,7 @@ def main():
                     save_example_page(path, splits[split], answers, labels)
                     print(format_example(splits[split][0], output.predictions[0], labels, descriptions))
     if args.do_train and trainer.is_world_process_zero():
+        model.config.save_pretrained(args.output_dir)  # calibrated since the model was saved
         model_id = args.hub_model_id if args.push_to_hub else args.output_dir
         run = TrainingRun(model_id, model, model_args, data_args, args, splits, descriptions, metrics, tables)
         write_card(build_model_card(run), args.output_dir)

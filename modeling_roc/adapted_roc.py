@@ -10,7 +10,9 @@ from transformers.utils import cached_file
 
 from .memory_roc import RelationMemory
 
-RELATION_FIELDS = ("relation_descriptions", "id2label", "label2id", "negative_relation", "relation_length")
+RELATION_FIELDS = (
+    "relation_descriptions", "id2label", "label2id", "negative_relation", "relation_length", "abstention_threshold",
+)  # fmt: skip
 DOWNLOAD_SETTINGS = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token")
 
 # peft's names, read from its modules: it need not be installed. A layer with an adapter (`BaseTunerLayer`) keeps the

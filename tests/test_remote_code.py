@@ -15,9 +15,14 @@ from processing_roc import RocProcessor
 
 MODEL_FILES = {
     f"{name}_roc.py"
-    for name in ("configuration", "modeling", "adapted", "losses", "memory", "pairs", "regions", "relations")
+    for name in (
+        "configuration", "modeling", "adapted", "losses", "memory", "pairs", "regions", "relations", "saliency",
+    )
+}  # fmt: skip
+PROCESSOR_FILES = {
+    f"{name}_roc.py"
+    for name in ("processing", "answers", "boxes", "entities", "explanation", "pictures", "pipeline", "spans", "words")
 }
-PROCESSOR_FILES = {f"{name}_roc.py" for name in ("processing", "boxes", "entities", "pictures", "pipeline", "spans")}
 EXAMPLE = {
     "text": "Maya met Noah and the Rovers",
     "head": {"start": 0, "end": 4, "type": "person"},
