@@ -356,7 +356,8 @@ def main():
                     save_example_page(path, splits[split], answers, labels)
                     print(format_example(splits[split][0], output.predictions[0], labels, descriptions))
     if args.do_train and trainer.is_world_process_zero():
-        model.config.save_pretrained(args.output_dir)  # calibrated since the model was saved
+        # Calibrated since the model was saved; an adapter has no config but in its weights.
+        trainer.save_model() if model_args.use_lora else model.config.save_pretrained(args.output_dir)
         model_id = args.hub_model_id if args.push_to_hub else args.output_dir
         run = TrainingRun(model_id, model, model_args, data_args, args, splits, descriptions, metrics, tables)
         write_card(build_model_card(run), args.output_dir)

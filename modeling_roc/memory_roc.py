@@ -72,9 +72,13 @@ def relation_entries(config) -> torch.Tensor:
     return nn.utils.rnn.pad_sequence(table, batch_first=True, padding_value=-1)
 
 
+PACKED = ("negative_relation", "calibration_temperature", "abstention_threshold")
+
+
 def pack_relations(config) -> torch.Tensor:
-    """The relations with their descriptions, in the logits' order, as bytes: (length,) of uint8."""
-    content = {"relations": config.relation_descriptions, "negative_relation": config.negative_relation}
+    """The relations with their descriptions, in the logits' order, and what was measured with them, as bytes:
+    (length,) of uint8."""
+    content = {"relations": config.relation_descriptions, **{name: getattr(config, name) for name in PACKED}}
     return torch.tensor(list(json.dumps(content, ensure_ascii=False).encode()), dtype=torch.uint8)
 
 
@@ -84,7 +88,8 @@ def unpack_relations(packed: torch.Tensor, config):
     config.relation_descriptions = content["relations"]
     config.id2label = dict(enumerate(content["relations"]))
     config.label2id = {label: index for index, label in config.id2label.items()}
-    config.negative_relation = content["negative_relation"]
+    for name in PACKED:
+        setattr(config, name, content[name])
 
 
 def fingerprint(*parts: torch.Tensor | str) -> torch.Tensor:
@@ -159,6 +164,10 @@ class RelationMemory(nn.Module):
         init.copy_(self.relations, pack_relations(self.config))
         init.copy_(self.entries, relation_entries(self.config))
         init.constant_(self.log_temperature, math.log(self.config.temperature))
+
+    def pack(self):
+        """Brings `relations` up to the config: an adapter is saved with what was measured after its training."""
+        self.relations = pack_relations(self.config).to(self.relations.device)
 
     def text_fingerprint(self) -> torch.Tensor:
         """Of the descriptions' texts and of the token ids that stand for them."""

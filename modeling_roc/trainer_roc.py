@@ -8,6 +8,7 @@ from pathlib import Path
 
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
+from .adapted_roc import copy_in_force
 from .sampler_roc import PictureGroupedSampler
 
 ENCODERS = ("text_encoder", "vision_encoder", "relation_encoder")
@@ -153,6 +154,7 @@ class RocTrainer(Trainer):
     def _save(self, output_dir: str | None = None, state_dict=None):
         if self._trains_adapter and self.model.config.objective == "retrieval":
             self.model.refresh_memory()  # as `RocModel.save_pretrained` does
+            copy_in_force(self.model.memory).pack()
         super()._save(output_dir, state_dict)
 
     def create_model_card(self, *args, **kwargs):

@@ -126,11 +126,17 @@ def test_a_run_leaves_an_adapter_and_nothing_of_its_base(run, trained, renamed):
     # The best checkpoint by validation score is what was loaded at the end, saved and evaluated.
     state = read_json(out / "trainer_state.json")
     best = out / f"checkpoint-{state['best_global_step']}"
-    assert_same_weights(out / "adapter_model.safetensors", best / "adapter_model.safetensors")
+    saved, chosen = (load_file(folder / "adapter_model.safetensors") for folder in (out, best))
+    assert saved.keys() == chosen.keys()
+    different = [name for name in saved if not torch.equal(saved[name], chosen[name])]
+    assert [name.rpartition(".")[2] for name in different] == ["relations"], "it was calibrated since"
     loaded = PeftModel.from_pretrained(RocModel.from_pretrained(trained[0]), out)
     written = read_json(renamed / "relation_descriptions.json")
     assert list(loaded.config.id2label.values()) == list(written["relations"])
     assert loaded.config.negative_relation == written["negative_relation"]
+    results = read_json(out / "all_results.json")
+    for name in ("calibration_temperature", "abstention_threshold"):
+        assert getattr(loaded.config, name) == results[f"eval_{name}"]
     again = run("--model_name_or_path", out, "--output_dir", "again", "--dataset_name", renamed, "--do_train", "false")
     for one, other in zip(read_predictions(out), read_predictions(again / "again"), strict=True):
         assert one["predicted"] == other["predicted"] and one["score"] == pytest.approx(other["score"], abs=1e-4)
@@ -259,7 +265,9 @@ def test_an_adapter_goes_to_the_hub_and_comes_back(server, place, renamed, pushe
         assert torch.allclose(torch.tensor(report[case]["logits"]), logits, atol=1e-4), case
         labels = own_labels if case in ("base", "disabled") else list(adapted.config.id2label.values())
         assert report[case]["labels"] == labels, case
-    probabilities = sorted(expected["adapter"].softmax(dim=-1)[0].tolist(), reverse=True)
+    calibrated = expected["adapter"] / adapted.config.calibration_temperature
+    assert adapted.config.calibration_temperature != 1.0
+    probabilities = sorted(calibrated.softmax(dim=-1)[0].tolist(), reverse=True)
     for answers in report["answers"]:
         assert [one["score"] for one in answers] == pytest.approx(probabilities, abs=1e-5)
         assert all(one["label"].startswith("new ") for one in answers)
