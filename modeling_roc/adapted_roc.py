@@ -49,8 +49,8 @@ class AdaptedRelationsMixin:
                 peft_model_id, "adapter_model.safetensors", _raise_exceptions_for_missing_entries=False, **settings
             )
             weights = {} if path is None else load_state_dict(path)
-        names = {name.removeprefix("base_model.model."): name for name in weights}
-        memory = {name[7:]: weights[names[name]] for name in names if name.startswith("memory.")}
+        weights = {name.removeprefix("base_model.model."): tensor for name, tensor in weights.items()}
+        memory = {name.removeprefix("memory."): weights[name] for name in weights if name.startswith("memory.")}
         if not memory:
             return super().load_adapter(peft_model_id, adapter_name, **kwargs)
         # transformers loads no tensor into one of another size: what peft copies has the adapter's sizes.
@@ -108,7 +108,7 @@ def _active_adapters(module: nn.Module) -> list[str]:
 
 def _collect(module: nn.Module, parameters: list, buffers: list):
     module = copy_in_force(module)
-    if "base_layer" in module._modules:
+    if "base_layer" in module._modules and hasattr(module, "merged_adapters"):
         _collect(module.base_layer, parameters, buffers)
         if module.merged_adapters:
             # Merging writes past a tensor's version.

@@ -88,8 +88,8 @@ def add_lora(model, processor, lora_args: LoraArguments, with_relation_encoder: 
     for end in lora_args.lora_target_modules or []:
         if not any(name == end or name.endswith(f".{end}") for name in names):
             raise ValueError(f"--lora_target_modules: no layer's name ends with {end!r}")
-    encoders = ENCODERS if with_relation_encoder else ENCODERS[:2]
-    layers = {name for name, part in model.named_modules() if isinstance(part, nn.Linear)}
+    encoders = [name for name in ENCODERS if with_relation_encoder or name != "relation_encoder"]
+    layers = [name for name, part in model.named_modules() if isinstance(part, nn.Linear)]
     targets = [name for name in layers if name.split(".")[0] in encoders]
     words = next(name for name, part in model.named_modules() if part is model.get_input_embeddings())
     adapted = get_peft_model(

@@ -6,7 +6,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from test_memory import answers, count_encodings
 from torch.nn import functional as F
-from transformers import AutoModel
+from transformers import AutoModel, pipeline
 
 from modeling_roc import RocModel
 from modeling_roc.lora_roc import LoraArguments, add_lora
@@ -244,3 +244,32 @@ def test_a_base_without_relations_is_refused(make_model, processor, tmp_path):
     opened.set_relations(OTHERS, processor)
     with pytest.raises(ValueError, match="has no relations yet"):
         add_lora(opened, processor, LoraArguments(use_lora=True))
+
+
+def test_in_sixteen_bits_and_in_a_pipeline(make_adapted, batch, processor, tmp_path):
+    model = make_adapted(OTHERS)
+    expected = answers(model, batch)
+    model.save_pretrained(tmp_path / "adapter")
+    half = {**batch, "pixel_values": batch["pixel_values"].bfloat16()}
+    for loaded in (
+        AutoModel.from_pretrained(tmp_path / "adapter", dtype=torch.bfloat16),
+        PeftModel.from_pretrained(open_base(tmp_path).to(torch.bfloat16), tmp_path / "adapter"),
+    ):
+        assert loaded.dtype == torch.bfloat16
+        assert loaded.memory.embeds.dtype == loaded.memory.log_temperature.dtype == torch.float32
+        assert (answers(loaded, half) - expected).abs().max() < 0.5
+    extractor = pipeline("relation-extraction", model=model, processor=processor)
+    pair = {"text": "Maya met Noah", "head": {"start": 0, "end": 4}, "tail": {"start": 9, "end": 13}}
+    assert {one["label"] for one in extractor(pair, top_k=None)} == OTHERS.keys()
+    own = {"likes": "The head likes the tail.", "other": "Nothing."}
+    assert {one["label"] for one in extractor(pair, relations=own)} <= own.keys()
+
+
+@pytest.mark.slow
+def test_compiled(make_adapted, batch):
+    model = make_adapted(OTHERS)
+    torch._dynamo.reset()
+    compiled = torch.compile(model, backend="eager")
+    assert torch.allclose(answers(compiled, batch), answers(model, batch), atol=1e-5)
+    with model.disable_adapter():
+        assert torch.allclose(answers(compiled, batch), answers(model, batch), atol=1e-5)
