@@ -1,0 +1,223 @@
+# Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
+"""The Space: mark two entities of a post and read how they are related. `ROC_MODEL` names the model.
+
+Nothing that a visitor gives is kept: an uploaded file is deleted as soon as it is read, the session lives in memory
+and ends with the visit, downloads are made in the page itself, and no event is logged, flagged or reported.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from answer_view import answer_html, headline_html, message_html
+from extraction import answer_request, ask, ask_all, load_extractor
+from pair_graph import pairs_html
+from post_marker import PostMarker
+from posts import MAX_BYTES, MAX_CHARACTERS, Refusal, check_pair, check_text, make_preview, names_of, read_picture
+from posts import read_post as read
+from relation_panel import build_relation_panel
+from relation_set import RelationSet
+
+FOLDER = Path(__file__).parent
+EXAMPLES = json.loads((FOLDER / "examples" / "examples.json").read_text(encoding="utf-8"))
+SESSION_SECONDS = 3600  # for how long a session that nobody uses is kept in memory
+QUEUE = 32  # visitors waiting; the next one is asked to come back
+MODEL = {"concurrency_id": "model", "concurrency_limit": 1}  # one question at a time
+INNER = {"api_visibility": "private"}
+
+extractor = load_extractor()
+takes_pictures = extractor.processor.image_processor is not None
+
+
+def picture_of(session: dict[str, Any]):
+    return None if session["picture"] is None else read_picture(session["picture"])
+
+
+def example(number: int) -> tuple[dict[str, Any], bytes | None, str]:
+    """An example's post, its picture's bytes and what the page shows of it; no boxes where there is no picture."""
+    post = {key: EXAMPLES[number][key] for key in ("text", "entities", "head", "tail")}
+    if takes_pictures:
+        content = (FOLDER / "examples" / EXAMPLES[number]["picture"]).read_bytes()
+        return post, content, make_preview(read_picture(content))
+    kept = [entity for entity in post["entities"] if entity["kind"] == "text"]
+    return {**post, "entities": kept, "head": 0, "tail": 1}, None, ""
+
+
+def examples_html() -> str:
+    buttons = []
+    for number, shown in enumerate(EXAMPLES):
+        preview = example(number)[2]
+        picture = f'<img alt="" src="{preview}">' if preview else ""
+        buttons.append(f'<button type="button" data-number="{number}">{picture}<span>{shown["title"]}</span></button>')
+    return f'<div class="roc-examples" role="group" aria-label="Examples">{"".join(buttons)}</div>'
+
+
+def pick_example(session, event: gr.EventData):
+    post, content, preview = example(event.number)
+    session = {**session, "picture": content, "preview": preview}
+    return session, PostMarker(value=post, picture=preview), post["text"], ""
+
+
+def use_text(text, post, session):
+    """A new text takes the old one's mentions away; boxes stay."""
+    post = read(post)
+    text = check_text(text)
+    boxes = [entity for entity in post["entities"] if entity["kind"] == "object"]
+    kept = {
+        role: boxes.index(post["entities"][post[role]])
+        if post[role] is not None and post["entities"][post[role]]["kind"] == "object"
+        else None
+        for role in ("head", "tail")
+    }
+    return {"text": text, "entities": boxes, **kept}
+
+
+def set_picture(content: bytes | None, post, session):
+    """A new picture, or none, takes the old one's boxes away; mentions stay."""
+    preview = "" if content is None else make_preview(read_picture(content))
+    post = read(post)
+    places = [place for place, entity in enumerate(post["entities"]) if entity["kind"] == "text"]
+    post = {
+        "text": post["text"],
+        "entities": [post["entities"][place] for place in places],
+        **{role: places.index(post[role]) if post[role] in places else None for role in ("head", "tail")},
+    }
+    return {**session, "picture": content, "preview": preview}, PostMarker(value=post, picture=preview)
+
+
+def upload_picture(file, post, session):
+    path = Path(file)
+    try:
+        return *set_picture(path.read_bytes(), post, session), ""
+    except Refusal as refusal:
+        return session, gr.skip(), message_html(str(refusal))
+    finally:
+        path.unlink(missing_ok=True)
+        path.parent.rmdir()
+
+
+def submit_text(text, post, session):
+    try:
+        return use_text(text, post, session), ""
+    except Refusal as refusal:
+        return gr.skip(), message_html(str(refusal))
+
+
+def answer(post, session):
+    """Headline and bars for the pair that is marked, or a sentence that says what is missing."""
+    try:
+        post = read(post)
+        picture = picture_of(session)
+        check_pair(post, picture)
+        relations = ask(extractor, post, picture, session["relations"].for_pipeline())
+    except Refusal as refusal:
+        return message_html(str(refusal)), "", ""
+    names, negative = names_of(post), session["relations"].negative
+    return headline_html(post, names, relations, negative), answer_html(post, names, relations, session["preview"]), ""
+
+
+def find_pairs(post, session, progress=gr.Progress()):  # noqa: B008: how gradio finds it
+    try:
+        post = read(post)
+        if len(post["entities"]) < 2:
+            raise Refusal("Mark at least two entities first.")
+        number = len(post["entities"]) * (len(post["entities"]) - 1)
+        found = ask_all(extractor, post, picture_of(session), session["relations"].for_pipeline())
+        pairs = list(progress.tqdm(found, total=number, desc="Pairs", unit="pairs"))
+    except Refusal as refusal:
+        return message_html(str(refusal))
+    return pairs_html(post, names_of(post), pairs, session["relations"].negative)
+
+
+def extract(inputs: dict, parameters: dict | None = None) -> list:
+    """The relations of a text and a picture, as an Inference Endpoint of the model answers: inputs holds text, head and
+    tail (or entities), image (base64) and objects; parameters top_k, threshold, relations and explain."""
+    try:
+        return answer_request(extractor, inputs, parameters)
+    except Refusal as refusal:
+        raise gr.Error(str(refusal), print_exception=False) from refusal
+
+
+FIRST, FIRST_PICTURE, FIRST_PREVIEW = example(0)
+
+with gr.Blocks(title="ROC: what connects two entities?", analytics_enabled=False, delete_cache=(60, 600)) as demo:
+    first = {"picture": FIRST_PICTURE, "preview": FIRST_PREVIEW, "relations": RelationSet(extractor.model.config)}
+    session = gr.State(first, time_to_live=SESSION_SECONDS)
+    gr.HTML(
+        '<header class="roc-head"><h1>What connects two things in a post?</h1><p>Mark a <mark class="head">head</mark> '
+        'and a <mark class="tail">tail</mark>: words of the text, or things in the picture. The model finds the '
+        "relation whose description fits best. Start with an example, or bring your own post.</p></header>"
+    )
+    with gr.Row(equal_height=False, elem_classes="roc-columns"):
+        with gr.Column(min_width=340):
+            examples = gr.HTML(
+                examples_html(),
+                apply_default_css=False,
+                js_on_load="""element.addEventListener("click", (event) => {
+                    const button = event.target.closest("button");
+                    if (button) trigger("click", { number: Number(button.dataset.number) });
+                });""",
+            )
+            marker = PostMarker(value=FIRST, picture=FIRST_PREVIEW, elem_id="roc-marker")
+            with gr.Accordion("Your own text and picture", open=False, elem_id="roc-own"):
+                text = gr.Textbox(
+                    FIRST["text"],
+                    label="Text",
+                    lines=2,
+                    max_lines=6,
+                    max_length=4 * MAX_CHARACTERS,
+                    info=f"Up to {MAX_CHARACTERS:,} characters",
+                    elem_id="roc-text",
+                )
+                with gr.Row(elem_classes="roc-buttons"):
+                    submit = gr.Button("Use this text", variant="primary", size="sm")
+                    if takes_pictures:
+                        upload = gr.UploadButton(
+                            "Choose a picture", file_types=["image"], size="sm", elem_id="roc-upload"
+                        )
+                        remove = gr.Button("No picture", size="sm")
+                gr.HTML(
+                    '<p class="roc-note">Nothing is kept: a picture is read and deleted at once, and all else is '
+                    "forgotten when you leave.</p>"
+                )
+            problem = gr.HTML(elem_id="roc-problem")
+        with gr.Column(min_width=340):
+            headline = gr.HTML(elem_id="roc-headline")
+            with gr.Tabs():
+                with gr.Tab("This pair"):
+                    bars = gr.HTML(elem_id="roc-bars")
+                with gr.Tab("All pairs"):
+                    gr.HTML('<p class="roc-note">Every marked entity as head with every other as tail.</p>')
+                    find = gr.Button("Find the relations of all pairs", variant="primary", size="sm")
+                    pairs = gr.HTML(elem_id="roc-pairs", min_height=60)
+                with gr.Tab("Relations"):
+                    relation_events = build_relation_panel(extractor, session)
+
+    answering = {"fn": answer, "inputs": [marker, session], "outputs": [headline, bars, pairs], **MODEL, **INNER}
+    demo.load(**answering)
+    marker.input(**answering, trigger_mode="always_last", show_progress_on=[headline])
+    examples.click(pick_example, session, [session, marker, text, problem], **INNER).then(**answering)
+    for event in (submit.click, text.submit):
+        event(submit_text, [text, marker, session], [marker, problem], **INNER).then(**answering)
+    if takes_pictures:
+        given = {"outputs": [session, marker, problem], **INNER}
+        upload.upload(upload_picture, [upload, marker, session], **given).then(**answering)
+        remove.click(lambda *now: (*set_picture(None, *now), ""), [marker, session], **given).then(**answering)
+    for event in relation_events:
+        event.then(**answering)
+    find.click(find_pairs, [marker, session], pairs, **MODEL, **INNER)
+    gr.api(extract, api_name="extract", **MODEL)
+
+demo.queue(max_size=QUEUE)
+
+if __name__ == "__main__":
+    fonts = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
+    demo.launch(
+        theme=gr.themes.Default(primary_hue="indigo", neutral_hue="slate", **fonts),
+        css_paths=FOLDER / "style.css",
+        max_file_size=MAX_BYTES,
+        run_history=False,
+        enable_monitoring=False,
+        footer_links=["api"],
+    )
