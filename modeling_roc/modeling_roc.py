@@ -17,6 +17,7 @@ from .memory_roc import RelationMemory
 from .pairs_roc import PairEncoderMixin
 from .regions_roc import ObjectEmbedding
 from .relations_roc import RelationSetMixin, full_precision
+from .saliency_roc import SaliencyMixin
 
 
 @dataclass
@@ -64,7 +65,7 @@ class RocPreTrainedModel(PreTrainedModel):
             init.zeros_(module.relation_center)
 
 
-class RocModel(PairEncoderMixin, RelationSetMixin, RocPreTrainedModel):
+class RocModel(PairEncoderMixin, RelationSetMixin, SaliencyMixin, RocPreTrainedModel):
     """
     Retrieval over Classification (EMNLP 2025, arXiv 2509.21151).
 
@@ -232,16 +233,18 @@ class RocModel(PairEncoderMixin, RelationSetMixin, RocPreTrainedModel):
             object_boxes,
             object_mask,
         )
-        pair_embeds = None
-        if self.config.objective == "classification":
-            if relation_memory is not None:
-                raise ValueError('a model with objective="classification" takes no relation_memory')
-            with full_precision(features):
-                logits = self.classifier(features.to(self.classifier.weight.dtype)).float()
-        else:
-            logits, pair_embeds = self.retrieve(features, update_relations, relation_memory)
+        logits, pair_embeds = self._answer(features, update_relations, relation_memory)
         loss = None if labels is None else info_nce(logits, labels, num_items_in_batch)
         return RocOutput(loss=loss, logits=logits, pair_embeds=pair_embeds)
+
+    def _answer(self, features: torch.Tensor, update_relations: bool, relation_memory: RelationMemory | None):
+        """Pair features → logits (batch, num_relations) and, in retrieval, pair_embeds (batch, projection_dim)."""
+        if self.config.objective == "retrieval":
+            return self.retrieve(features, update_relations, relation_memory)
+        if relation_memory is not None:
+            raise ValueError('a model with objective="classification" takes no relation_memory')
+        with full_precision(features):
+            return self.classifier(features.to(self.classifier.weight.dtype)).float(), None
 
 
 def _without_pooler(encoder: nn.Module) -> nn.Module:

@@ -150,13 +150,29 @@ class RelationSetMixin:
             (batch, num_relations) of int64: index into the relation's list of descriptions; 0 for a negative relation
             that is scored by a learned threshold.
         """
+        cosines = self.description_cosines(pair_embeds, relation_memory)
+        return cosines.nan_to_num(float("-inf")).argmax(dim=-1)
+
+    def description_cosines(
+        self, pair_embeds: torch.Tensor, relation_memory: RelationMemory | None = None
+    ) -> torch.Tensor:
+        """
+        How well each description of each relation fits a pair.
+
+        Args: as for `nearest_descriptions`.
+
+        Returns:
+            (batch, num_relations, max_descriptions) of float32: cosines in the order of the relation's list of
+            descriptions; nan behind its end, and for a negative relation that is scored by a learned threshold.
+        """
         memory = self.memory if relation_memory is None else relation_memory
         with full_precision(pair_embeds):
-            scores = (pair_embeds @ memory.embeds.T)[:, memory.entries.clamp(min=0)]
-        nearest = scores.masked_fill(memory.entries < 0, float("-inf")).argmax(dim=-1)
+            cosines = (pair_embeds @ memory.embeds.T)[:, memory.entries.clamp(min=0)]
+        cosines = cosines.masked_fill(memory.entries < 0, float("nan"))
         if self.config.learn_negative_threshold and memory.config.negative_relation is not None:
-            nearest = _insert_negative(nearest, nearest.new_zeros(len(nearest), 1), memory.config)
-        return nearest
+            unscored = torch.full_like(cosines[:, :1], float("nan"))
+            cosines = _insert_negative(cosines, unscored, memory.config)
+        return cosines
 
     def make_relation_memory(
         self, relations: dict[str, str | list[str]], processor, negative_relation: str | None = None

@@ -14,9 +14,13 @@ from PIL import Image
 from processing_roc import RocProcessor
 
 MODEL_FILES = {
-    f"{name}_roc.py" for name in ("configuration", "modeling", "losses", "memory", "pairs", "regions", "relations")
+    f"{name}_roc.py"
+    for name in ("configuration", "modeling", "losses", "memory", "pairs", "regions", "relations", "saliency")
 }
-PROCESSOR_FILES = {f"{name}_roc.py" for name in ("processing", "boxes", "entities", "pictures", "pipeline", "spans")}
+PROCESSOR_FILES = {
+    f"{name}_roc.py"
+    for name in ("processing", "boxes", "entities", "explanation", "pictures", "pipeline", "spans", "words")
+}
 EXAMPLE = {
     "text": "Maya met Noah and the Rovers",
     "head": {"start": 0, "end": 4, "type": "person"},
