@@ -1,5 +1,5 @@
 # Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
-"""The answer as a person reads it: a sentence, bars with scores and descriptions, and what each was read from."""
+"""The answer as a person reads it: a sentence, bars with scores and descriptions, and what the best was read from."""
 
 import base64
 import io
@@ -49,49 +49,44 @@ def headline_html(
     return f'<section class="roc-headline" aria-live="polite">{sentence}<p class="told">{told}</p></section>'
 
 
-def answer_html(post: dict[str, Any], names: list[str], relations: list[dict[str, Any]], preview: str) -> str:
-    """The ranked relations as bars; each opens on what it was read from.
+def answer_html(relations: list[dict[str, Any]]) -> str:
+    """The ranked relations as bars, with scores and descriptions."""
+    rows = []
+    for relation in relations:
+        label, score, words = relation["label"], relation["score"], relation["description"]
+        described = f'<span class="description">{escape(words)}</span>' if words else ""
+        rows.append(
+            f'<li data-label="{escape(label)}"><span class="name" title="{escape(label)}">'
+            f'{escape(short_name(label))}</span><span class="track" aria-hidden="true">'
+            f'<span style="width: {100 * score:.2f}%"></span></span>'
+            f'<span class="score" data-score="{score!r}">{100 * score:.1f}%</span>{described}</li>'
+        )
+    return f'<ol class="roc-relations" aria-label="Relations, best first">{"".join(rows)}</ol>'
+
+
+def explanation_html(post: dict[str, Any], relation: dict[str, Any], preview: str) -> str:
+    """What the best relation was read from: shades over the words, heat over the picture, each of its descriptions.
 
     Args:
-        post, names: as for `headline_html`.
-        relations: what the pipeline answered, best first, with `explanation`.
+        post: see `posts`.
+        relation: the first that the pipeline answered, with `explanation`.
         preview: the picture's data URL; "" without a picture.
     """
-    rows = "".join(
-        _relation_html(post, names, relation, bool(preview), is_open=number == 0)
-        for number, relation in enumerate(relations)
-    )
-    style = f' style="--picture: url({preview})"' if preview else ""
-    return f'<ol class="roc-relations" aria-label="Relations, best first"{style}>{rows}</ol>'
-
-
-def _relation_html(post, names, relation, has_picture: bool, is_open: bool) -> str:
-    label, score, words = relation["label"], relation["score"], relation["description"]
-    described = f'<span class="description">{escape(words)}</span>' if words else ""
-    opened = " open" if is_open else ""
-    return (
-        f'<li data-label="{escape(label)}"><details{opened}><summary>'
-        f'<span class="name" title="{escape(label)}">{escape(short_name(label))}</span>'
-        f'<span class="track" aria-hidden="true"><span style="width: {100 * score:.2f}%"></span></span>'
-        f'<span class="score" data-score="{score!r}">{100 * score:.1f}%</span>{described}</summary>'
-        f"{_explanation_html(post, names, relation['explanation'], has_picture)}</details></li>"
-    )
-
-
-def _explanation_html(post: dict[str, Any], names: list[str], explanation: dict[str, Any], has_picture: bool) -> str:
+    explanation = relation["explanation"]
     parts = []
     if explanation["words"]:
-        parts.append(f'<p class="roc-words" aria-label="{_name_words(post, explanation["words"])}">')
-        parts.append(_words_html(post["text"], explanation["words"]) + "</p>")
-    if has_picture and explanation["patches"]:
-        parts.append(_picture_html(post, names, explanation))
-    if len(explanation["descriptions"] or ()) > 1:
-        lines = "".join(
-            f"<li><span>{100 * one['score']:.0f}%</span> {escape(one['description'])}</li>"
-            for one in explanation["descriptions"]
-        )
-        parts.append(f'<ul class="roc-descriptions" aria-label="How well each description fits">{lines}</ul>')
-    return f'<div class="roc-why"><p class="title">What this was read from</p>{"".join(parts)}</div>'
+        told = _strongest_words(post["text"], explanation["words"])
+        parts.append(f'<p class="sr-only">{told}</p>')
+        parts.append(f'<p class="roc-words" aria-hidden="true">{_words_html(post["text"], explanation["words"])}</p>')
+    if preview and explanation["patches"]:
+        parts.append(_picture_html(post, explanation["patches"], preview))
+    scored = [one for one in explanation["descriptions"] if one["score"] is not None]
+    if scored:
+        lines = "".join(f"<li><span>{one['score']:.2f}</span> {escape(one['description'])}</li>" for one in scored)
+        parts.append('<p class="title">How near its descriptions are to the pair (cosine)</p>')
+        parts.append(f'<ul class="roc-descriptions">{lines}</ul>')
+    told = f"What speaks for “{escape(short_name(relation['label']))}”"
+    return f'<section class="roc-why" aria-label="{told}"><p class="title">{told}</p>{"".join(parts)}</section>'
 
 
 def _strengths(scores: list[float]) -> list[float]:
@@ -111,32 +106,30 @@ def _words_html(text: str, words: list[dict[str, Any]]) -> str:
     return "".join(pieces) + escape(text[end:])
 
 
-def _name_words(post: dict[str, Any], words: list[dict[str, Any]]) -> str:
+def _strongest_words(text: str, words: list[dict[str, Any]]) -> str:
     strongest = sorted(words, key=lambda word: -word["score"])[:3]
-    told = ", ".join(post["text"][word["start"] : word["end"]] for word in strongest)
-    return escape(f"Words that count most: {told}")
+    return escape("Words that count most: " + ", ".join(text[word["start"] : word["end"]] for word in strongest))
 
 
-def _picture_html(post: dict[str, Any], names: list[str], explanation: dict[str, Any]) -> str:
-    patches = explanation["patches"]
-    grid = np.asarray(patches["scores"], dtype=np.float64).reshape(patches["rows"], patches["columns"])
+def _picture_html(post: dict[str, Any], patches: dict[str, Any], preview: str) -> str:
+    grid = np.asarray(patches["scores"], dtype=np.float64)
     strengths = np.asarray(_strengths(grid.ravel().tolist())).reshape(grid.shape)
     row, column = np.unravel_index(strengths.argmax(), strengths.shape)
-    across = ("left", "centre", "right")[int(3 * column / grid.shape[1])]
-    down = ("upper", "middle", "lower")[int(3 * row / grid.shape[0])]
-    marked = []
-    for role in ("head", "tail"):
-        entity = post["entities"][post[role]]
-        if entity["kind"] == "object":
-            x0, y0, x1, y1 = entity["box"]
-            place = f"left: {100 * x0:.2f}%; top: {100 * y0:.2f}%; width: {100 * (x1 - x0):.2f}%"
-            place += f"; height: {100 * (y1 - y0):.2f}%"
-            marked.append(f'<span class="box {role}" style="{place}"></span>')
+    down = ("upper", "middle", "lower")[3 * row // grid.shape[0]]
+    across = ("left", "centre", "right")[3 * column // grid.shape[1]]
     told = f"Heat map over the picture: what counts most lies in the {down} part, {across}."
-    return (
-        f'<div class="roc-heat" role="img" aria-label="{told}"><span class="shown"></span>'
-        f'<img alt="" src="{_heat_png(strengths)}">{"".join(marked)}</div>'
+    marked = "".join(
+        f'<span class="box {role}" style="{_style(post["entities"][post[role]]["box"])}"></span>'
+        for role in ("head", "tail")
+        if post["entities"][post[role]]["kind"] == "object"
     )
+    heat = f'<img class="heat" alt="" src="{_heat_png(strengths)}" style="{_style(patches["box"])}">'
+    return f'<div class="roc-heat" role="img" aria-label="{told}"><img alt="" src="{preview}">{heat}{marked}</div>'
+
+
+def _style(box: list[float]) -> str:
+    x0, y0, x1, y1 = (100 * x for x in box)
+    return f"left: {x0:.2f}%; top: {y0:.2f}%; width: {x1 - x0:.2f}%; height: {y1 - y0:.2f}%"
 
 
 def _heat_png(strengths: np.ndarray) -> str:

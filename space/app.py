@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from answer_view import answer_html, headline_html, message_html
+from answer_view import answer_html, explanation_html, headline_html, message_html
 from extraction import answer_request, ask, ask_all, load_extractor
 from pair_graph import pairs_html
-from post_marker import PostMarker
+from post_marker import post_marker
 from posts import MAX_BYTES, MAX_CHARACTERS, Refusal, check_pair, check_text, make_preview, names_of, read_picture
 from posts import read_post as read
 from relation_panel import build_relation_panel
@@ -56,7 +56,7 @@ def examples_html() -> str:
 def pick_example(session, event: gr.EventData):
     post, content, preview = example(event.number)
     session = {**session, "picture": content, "preview": preview}
-    return session, PostMarker(value=post, picture=preview), post["text"], ""
+    return session, gr.HTML(value=post, picture=preview), post["text"], ""
 
 
 def use_text(text, post, session):
@@ -83,7 +83,7 @@ def set_picture(content: bytes | None, post, session):
         "entities": [post["entities"][place] for place in places],
         **{role: places.index(post[role]) if post[role] in places else None for role in ("head", "tail")},
     }
-    return {**session, "picture": content, "preview": preview}, PostMarker(value=post, picture=preview)
+    return {**session, "picture": content, "preview": preview}, gr.HTML(value=post, picture=preview)
 
 
 def upload_picture(file, post, session):
@@ -95,6 +95,10 @@ def upload_picture(file, post, session):
     finally:
         path.unlink(missing_ok=True)
         path.parent.rmdir()
+
+
+def remove_picture(post, session):
+    return *set_picture(None, post, session), ""
 
 
 def submit_text(text, post, session):
@@ -112,12 +116,24 @@ def answer(post, session):
         check_pair(post, picture)
         relations = ask(extractor, post, picture, session["relations"].for_pipeline())
     except Refusal as refusal:
-        return message_html(str(refusal)), "", ""
-    names, negative = names_of(post), session["relations"].negative
-    return headline_html(post, names, relations, negative), answer_html(post, names, relations, session["preview"]), ""
+        return message_html(str(refusal)), "", "", ""
+    headline = headline_html(post, names_of(post), relations, session["relations"].negative)
+    return headline, answer_html(relations), gr.skip(), ""
 
 
-def find_pairs(post, session, progress=gr.Progress()):  # noqa: B008: how gradio finds it
+def explain(post, session):
+    """What the best relation was read from. It takes many times as long as the answer, and comes after it."""
+    try:
+        post = read(post)
+        picture = picture_of(session)
+        check_pair(post, picture)
+        best = ask(extractor, post, picture, session["relations"].for_pipeline(), explain=True)[0]
+    except Refusal:
+        return ""  # the answer has said it
+    return explanation_html(post, best, session["preview"])
+
+
+def find_pairs(post, session, progress=gr.Progress()):  # noqa: B008 (how gradio finds it)
     try:
         post = read(post)
         if len(post["entities"]) < 2:
@@ -131,8 +147,8 @@ def find_pairs(post, session, progress=gr.Progress()):  # noqa: B008: how gradio
 
 
 def extract(inputs: dict, parameters: dict | None = None) -> list:
-    """The relations of a text and a picture, as an Inference Endpoint of the model answers: inputs holds text, head and
-    tail (or entities), image (base64) and objects; parameters top_k, threshold, relations and explain."""
+    """Relations of a text and a picture, asked for and answered as by an Inference Endpoint of the model: inputs holds
+    text, head and tail (or entities), image (base64), objects; parameters top_k, threshold, relations, explain."""
     try:
         return answer_request(extractor, inputs, parameters)
     except Refusal as refusal:
@@ -145,8 +161,8 @@ with gr.Blocks(title="ROC: what connects two entities?", analytics_enabled=False
     first = {"picture": FIRST_PICTURE, "preview": FIRST_PREVIEW, "relations": RelationSet(extractor.model.config)}
     session = gr.State(first, time_to_live=SESSION_SECONDS)
     gr.HTML(
-        '<header class="roc-head"><h1>What connects two things in a post?</h1><p>Mark a <mark class="head">head</mark> '
-        'and a <mark class="tail">tail</mark>: words of the text, or things in the picture. The model finds the '
+        '<header class="roc-head"><h1>What connects two things in a post?</h1><p>Mark a <mark class="head">head</mark>'
+        ' and a <mark class="tail">tail</mark>: words of the text, or things in the picture. The model finds the '
         "relation whose description fits best. Start with an example, or bring your own post.</p></header>"
     )
     with gr.Row(equal_height=False, elem_classes="roc-columns"):
@@ -159,7 +175,7 @@ with gr.Blocks(title="ROC: what connects two entities?", analytics_enabled=False
                     if (button) trigger("click", { number: Number(button.dataset.number) });
                 });""",
             )
-            marker = PostMarker(value=FIRST, picture=FIRST_PREVIEW, elem_id="roc-marker")
+            marker = post_marker(FIRST, FIRST_PREVIEW, elem_id="roc-marker")
             with gr.Accordion("Your own text and picture", open=False, elem_id="roc-own"):
                 text = gr.Textbox(
                     FIRST["text"],
@@ -187,6 +203,7 @@ with gr.Blocks(title="ROC: what connects two entities?", analytics_enabled=False
             with gr.Tabs():
                 with gr.Tab("This pair"):
                     bars = gr.HTML(elem_id="roc-bars")
+                    why = gr.HTML(elem_id="roc-why", min_height=60)
                 with gr.Tab("All pairs"):
                     gr.HTML('<p class="roc-note">Every marked entity as head with every other as tail.</p>')
                     find = gr.Button("Find the relations of all pairs", variant="primary", size="sm")
@@ -194,18 +211,27 @@ with gr.Blocks(title="ROC: what connects two entities?", analytics_enabled=False
                 with gr.Tab("Relations"):
                     relation_events = build_relation_panel(extractor, session)
 
-    answering = {"fn": answer, "inputs": [marker, session], "outputs": [headline, bars, pairs], **MODEL, **INNER}
-    demo.load(**answering)
-    marker.input(**answering, trigger_mode="always_last", show_progress_on=[headline])
-    examples.click(pick_example, session, [session, marker, text, problem], **INNER).then(**answering)
-    for event in (submit.click, text.submit):
-        event(submit_text, [text, marker, session], [marker, problem], **INNER).then(**answering)
+    answering = {"fn": answer, "inputs": [marker, session], "outputs": [headline, bars, why, pairs], **MODEL, **INNER}
+    explaining = {"fn": explain, "inputs": [marker, session], "outputs": why, **MODEL, **INNER}
+    changes = [
+        examples.click(pick_example, session, [session, marker, text, problem], **INNER),
+        *(
+            event(submit_text, [text, marker, session], [marker, problem], **INNER)
+            for event in (submit.click, text.submit)
+        ),
+        *relation_events,
+    ]
     if takes_pictures:
         given = {"outputs": [session, marker, problem], **INNER}
-        upload.upload(upload_picture, [upload, marker, session], **given).then(**answering)
-        remove.click(lambda *now: (*set_picture(None, *now), ""), [marker, session], **given).then(**answering)
-    for event in relation_events:
-        event.then(**answering)
+        changes.append(upload.upload(upload_picture, [upload, marker, session], **given))
+        changes.append(remove.click(remove_picture, [marker, session], **given))
+    answers = [
+        demo.load(**answering),
+        marker.input(**answering, trigger_mode="always_last"),
+        *(change.then(**answering) for change in changes),
+    ]
+    for event in answers:
+        event.then(**explaining)
     find.click(find_pairs, [marker, session], pairs, **MODEL, **INNER)
     gr.api(extract, api_name="extract", **MODEL)
 

@@ -34,14 +34,18 @@ def load_extractor():
         raise SystemExit(f"ROC_MODEL={name} cannot be loaded as a ROC model: {error}") from error
 
 
-def ask(extractor, post: dict[str, Any], picture: Image.Image | None, relations: dict | None) -> list[dict[str, Any]]:
-    """The best `TOP_K` relations of a post's head and tail, each with what it was read from.
+def ask(
+    extractor, post: dict[str, Any], picture: Image.Image | None, relations: dict | None, explain: bool = False
+) -> list[dict[str, Any]]:
+    """The best `TOP_K` relations of a post's head and tail; with `explain`, and much more slowly, the best one only,
+    with what it was read from.
 
     Raises:
         Refusal: in the words of the model's processor, for a post that it does not take.
     """
     inputs = pipeline_input(post, picture, post["head"], post["tail"])
-    return _call(lambda: extractor(inputs, top_k=TOP_K, explain=True, **_given(relations)))
+    top_k = 1 if explain else TOP_K
+    return _call(lambda: extractor(inputs, top_k=top_k, explain=explain, **_given(relations)))
 
 
 def ask_all(

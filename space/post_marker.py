@@ -11,29 +11,25 @@ FOLDER = Path(__file__).parent
 TYPES = ("person", "organization", "location", "miscellaneous")
 
 
-class PostMarker(gr.HTML):
-    """Shows a post (see `posts`) and its picture, and changes the post as the visitor marks entities.
+def post_marker(post: dict[str, Any], picture: str, **kwargs: Any) -> gr.HTML:
+    """A component that shows a post and its picture, and changes the post as the visitor marks entities.
 
-    Its value is the post; the picture, a data URL or "", is the property `picture`. Every change that the visitor
-    makes triggers the event `input`. What it does is in `post_marker.js`.
+    Its value is the post (see `posts`); the picture, a data URL or "", is its property `picture`, and
+    `gr.HTML(value=..., picture=...)` replaces both. Every change that the visitor makes triggers the event `input`.
+    What it does is in `post_marker.js`.
 
     Args:
-        value: the post to begin with.
+        post: the post to begin with.
         picture: its picture.
-        types: suggested for an entity's type; any other words can be typed.
+        kwargs: further arguments of `gr.HTML`.
     """
-
-    def __init__(self, value: dict[str, Any] | None = None, *, picture: str = "", types=TYPES, **kwargs):
-        super().__init__(
-            value=value,
-            picture=picture,
-            types=list(types),
-            max_entities=MAX_ENTITIES,
-            html_template='<div class="roc-post"></div>',
-            js_on_load=(FOLDER / "post_marker.js").read_text(encoding="utf-8"),
-            apply_default_css=False,
-            **kwargs,
-        )
-
-    def api_info(self) -> dict[str, Any]:
-        return {"type": "object"}
+    return gr.HTML(
+        post,
+        picture=picture,
+        types=list(TYPES),
+        max_entities=MAX_ENTITIES,
+        html_template='<div class="roc-post"></div>',
+        js_on_load=(FOLDER / "post_marker.js").read_text(encoding="utf-8"),
+        apply_default_css=False,
+        **kwargs,
+    )

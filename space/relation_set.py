@@ -1,8 +1,8 @@
 # Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
 """A visitor's relations: the model's own to begin with, edited, switched on and off, added, saved and loaded.
 
-The file is the project's relation file: `{"relations": {name: {"descriptions": [...], "source": ..., "reviewed": ...}},
-"negative_relation": name or null}`. The plain form, `{name: description or [descriptions]}`, can be loaded too.
+The file is the project's relation file: `{"relations": {name: {"descriptions": [...], "source": ..., "reviewed":
+...}}, "negative_relation": name or null}`. The plain form, `{name: description or [descriptions]}`, can be loaded too.
 """
 
 import copy

@@ -143,7 +143,11 @@ def test_the_requirements_are_the_projects():
     wanted = (ROOT / "hub" / "requirements.txt").read_text().split()
     assert set(wanted) <= set(project)
     code = [path for name in ("modeling_roc", "processing_roc") for path in (ROOT / name).glob("*_roc.py")]
-    served = [path.read_text() for path in code if path.stem not in ("trainer_roc", "collator_roc", "rows_roc", "sampler_roc")]
+    served = [
+        path.read_text()
+        for path in code
+        if path.stem not in ("trainer_roc", "collator_roc", "rows_roc", "sampler_roc")
+    ]
     imported = set(re.findall(r"^(?:from|import) (\w+)", "\n".join(served), flags=re.MULTILINE))
     needed = {{"PIL": "pillow"}.get(name, name) for name in imported - sys.stdlib_module_names}
     assert needed <= {re.split("[<>=]", line)[0] for line in wanted}
