@@ -28,6 +28,7 @@ INNER = {"api_visibility": "private"}
 
 extractor = load_extractor()
 takes_pictures = extractor.processor.image_processor is not None
+takes_boxes = takes_pictures and extractor.model.config.object_features is not None
 
 
 def picture_of(session: dict[str, Any]):
@@ -35,13 +36,15 @@ def picture_of(session: dict[str, Any]):
 
 
 def example(number: int) -> tuple[dict[str, Any], bytes | None, str]:
-    """An example's post, its picture's bytes and what the page shows of it; no boxes where there is no picture."""
+    """An example's post, its picture's bytes and what the page shows of it, as far as the model takes them."""
     post = {key: EXAMPLES[number][key] for key in ("text", "entities", "head", "tail")}
-    if takes_pictures:
-        content = (FOLDER / "examples" / EXAMPLES[number]["picture"]).read_bytes()
-        return post, content, make_preview(read_picture(content))
-    kept = [entity for entity in post["entities"] if entity["kind"] == "text"]
-    return {**post, "entities": kept, "head": 0, "tail": 1}, None, ""
+    if not takes_boxes:
+        kept = [entity for entity in post["entities"] if entity["kind"] == "text"]
+        post = {**post, "entities": kept, "head": 0, "tail": 1}
+    if not takes_pictures:
+        return post, None, ""
+    content = (FOLDER / "examples" / EXAMPLES[number]["picture"]).read_bytes()
+    return post, content, make_preview(read_picture(content))
 
 
 def examples_html() -> str:
@@ -113,12 +116,12 @@ def answer(post, session):
     try:
         post = read(post)
         picture = picture_of(session)
-        check_pair(post, picture)
+        check_pair(post, picture, takes_boxes)
         relations = ask(extractor, post, picture, session["relations"].for_pipeline())
     except Refusal as refusal:
         return message_html(str(refusal)), "", "", ""
     headline = headline_html(post, names_of(post), relations, session["relations"].negative)
-    return headline, answer_html(relations), gr.skip(), ""
+    return headline, answer_html(relations), "", ""
 
 
 def explain(post, session):
@@ -126,7 +129,7 @@ def explain(post, session):
     try:
         post = read(post)
         picture = picture_of(session)
-        check_pair(post, picture)
+        check_pair(post, picture, takes_boxes)
         best = ask(extractor, post, picture, session["relations"].for_pipeline(), explain=True)[0]
     except Refusal:
         return ""  # the answer has said it
@@ -175,7 +178,7 @@ with gr.Blocks(title="ROC: what connects two entities?", analytics_enabled=False
                     if (button) trigger("click", { number: Number(button.dataset.number) });
                 });""",
             )
-            marker = post_marker(FIRST, FIRST_PREVIEW, elem_id="roc-marker")
+            marker = post_marker(FIRST, FIRST_PREVIEW, takes_boxes, elem_id="roc-marker")
             with gr.Accordion("Your own text and picture", open=False, elem_id="roc-own"):
                 text = gr.Textbox(
                     FIRST["text"],

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from PIL import Image
-from posts import Refusal, check_text, pipeline_input, read_picture
+from posts import MAX_ENTITIES, Refusal, check_text, pipeline_input, read_picture
 from transformers import pipeline
 
 TOP_K = 5
 BATCH_SIZE = 8
-MAX_PAIRS = 56  # of one API request: 8 entities
+MAX_PAIRS = MAX_ENTITIES * (MAX_ENTITIES - 1)  # of one API request
 PARAMETERS = {"top_k", "threshold", "relations", "explain"}
 
 
@@ -58,7 +58,7 @@ def ask_all(
     """
     places = list(itertools.permutations(range(len(post["entities"])), 2))
     inputs = (pipeline_input(post, picture, head, tail) for head, tail in places)
-    answers = _call(lambda: extractor(inputs, batch_size=BATCH_SIZE, top_k=1, **_given(relations)))
+    answers = _call(lambda: iter(extractor(inputs, batch_size=BATCH_SIZE, top_k=1, **_given(relations))))
     for head, tail in places:
         yield {"head": head, "tail": tail, "relations": _call(lambda: next(answers))}
 

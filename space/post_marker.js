@@ -169,8 +169,8 @@ const within = (x) => Math.min(Math.max(x, 0), 1);
 
 function renderPicture(post) {
   const boxes = post.entities.filter((one) => one.kind === "object").length;
-  const alt = `The post's picture, with ${boxes} marked ${boxes === 1 ? "box" : "boxes"}`;
-  const frame = make("div", { class: "picture" + (drawing ? " drawing" : "") }, make("img", { src: props.picture, alt, draggable: "false" }));
+  const alt = !props.takes_boxes ? "The post's picture" : `The post's picture, with ${boxes} marked ${boxes === 1 ? "box" : "boxes"}`;
+  const frame = make("div", { class: `picture${drawing ? " drawing" : ""}${props.takes_boxes ? "" : " fixed"}` }, make("img", { src: props.picture, alt, draggable: "false" }));
   post.entities.forEach((entity, index) => {
     if (entity.kind !== "object") return;
     const name = nameOf(post, index);
@@ -185,6 +185,7 @@ function renderPicture(post) {
     frame.append(button);
   });
 
+  if (!props.takes_boxes) return frame;
   let start = null;
   let band = null;
   const at = (event) => {
@@ -286,7 +287,7 @@ function renderRoles(post) {
   }
   const swap = () => { const post = copy(); [post.head, post.tail] = [post.tail, post.head]; change(post, "Head and tail are swapped."); };
   const tools = [make("button", { type: "button", class: "tool swap", onclick: swap, title: "Swap head and tail" }, "⇄ Swap")];
-  if (props.picture) {
+  if (props.picture && props.takes_boxes) {
     tools.push(make("button", { type: "button", class: "tool draw", "aria-pressed": String(drawing), onclick: addBox }, "+ Add a box"));
   }
   return make("div", { class: "bar" }, make("span", { class: "lead" }, "Mark the"), group, ...tools);
@@ -303,7 +304,7 @@ function render() {
   if (!post) return;
   const kept = focusKey(document.activeElement); // the whole is made anew; the keyboard stays where it was
   const types = make("datalist", { id: "roc-types" }, ...props.types.map((value) => make("option", { value })));
-  const hint = says || (props.picture ? "Then select words, or click or draw a box in the picture." : "Then select words of the text.");
+  const hint = says || (props.picture && props.takes_boxes ? "Then select words, or click or draw a box in the picture." : "Then select words of the text.");
   root.replaceChildren(
     renderRoles(post),
     make("p", { class: "hint", role: "status" }, hint),

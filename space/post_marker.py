@@ -11,7 +11,7 @@ FOLDER = Path(__file__).parent
 TYPES = ("person", "organization", "location", "miscellaneous")
 
 
-def post_marker(post: dict[str, Any], picture: str, **kwargs: Any) -> gr.HTML:
+def post_marker(post: dict[str, Any], picture: str, takes_boxes: bool, **kwargs: Any) -> gr.HTML:
     """A component that shows a post and its picture, and changes the post as the visitor marks entities.
 
     Its value is the post (see `posts`); the picture, a data URL or "", is its property `picture`, and
@@ -21,11 +21,13 @@ def post_marker(post: dict[str, Any], picture: str, **kwargs: Any) -> gr.HTML:
     Args:
         post: the post to begin with.
         picture: its picture.
+        takes_boxes: whether things in a picture can be marked.
         kwargs: further arguments of `gr.HTML`.
     """
     return gr.HTML(
         post,
         picture=picture,
+        takes_boxes=takes_boxes,
         types=list(TYPES),
         max_entities=MAX_ENTITIES,
         html_template='<div class="roc-post"></div>',

@@ -13,7 +13,7 @@ from typing import Any
 from PIL import Image, ImageOps
 
 MAX_CHARACTERS = 1000
-MAX_ENTITIES = 8
+MAX_ENTITIES = 12
 MAX_BYTES = 10 * 2**20
 MAX_PIXELS = 20_000_000
 PREVIEW_SIDE = 1024  # pixels
@@ -129,7 +129,7 @@ def pipeline_input(post: dict[str, Any], picture: Image.Image | None, head: int,
     return {"text": post["text"], **chosen, "image": picture, "objects": boxes or None}
 
 
-def check_pair(post: dict[str, Any], picture: Image.Image | None) -> None:
+def check_pair(post: dict[str, Any], picture: Image.Image | None, takes_boxes: bool) -> None:
     """Sees to it that there is a pair to ask about.
 
     Raises:
@@ -139,7 +139,7 @@ def check_pair(post: dict[str, Any], picture: Image.Image | None) -> None:
         raise Refusal("There is no post yet: write a text or add a picture.")
     for role, other in (("head", "tail"), ("tail", "head")):
         if post[role] is None:
-            where = " or a box of the picture" if picture is not None else ""
+            where = " or a box of the picture" if picture is not None and takes_boxes else ""
             raise Refusal(f"Mark the {role}: choose “{role.title()}”, then a word of the text{where}.")
         if post[role] == post[other]:
             raise Refusal("Head and tail are the same entity. A relation needs two: mark another one as head or tail.")
