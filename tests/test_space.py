@@ -5,14 +5,18 @@ import csv
 import io
 import json
 import shutil
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from PIL import Image
-from space_app import EXAMPLES, SPACE, SpaceApp, example_input, make_checkpoint, mention
+from space_app import EXAMPLES, SPACE, example_input, mention
 
 from data_scripts.descriptions import load_descriptions
+from data_scripts.space_examples import draw_examples
+from hub.handler import EndpointHandler
 
-pytest.importorskip("gradio", reason="gradio is not installed: pip install -e .[demo]")
 rdflib = pytest.importorskip("rdflib", reason="rdflib is not installed: pip install -e .[demo]")
 playwright_api = pytest.importorskip(
     "playwright.sync_api", reason="playwright is not installed: pip install -e .[dev]"
@@ -29,20 +33,14 @@ SHOWS = """expected => {
 }"""
 
 
-@pytest.fixture(scope="module")
-def extractor(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("model")
-    extractor = make_checkpoint(folder)
-    extractor.folder = folder
-    return extractor
+@pytest.fixture
+def extractor(space_extractor):
+    return space_extractor
 
 
-@pytest.fixture(scope="module")
-def app(extractor, tmp_path_factory):
-    app = SpaceApp(tmp_path_factory.mktemp("app"), extractor.folder)
-    yield app.wait()
-    app.stop()
-    assert "Traceback" not in app.log.read_text()
+@pytest.fixture
+def app(space_app):
+    return space_app
 
 
 @pytest.fixture(scope="module")
@@ -344,9 +342,68 @@ def test_a_phone(visit, extractor, scheme):
     assert visible and all(visible)
 
 
-def test_the_examples_are_small_and_drawn_by_the_projects_code(tmp_path):
-    from data_scripts.space_examples import draw_examples
+class Page(SimpleHTTPRequestHandler):
+    """Someone's own page, and an Inference Endpoint as the Hub's toolkit serves one: POST, CORS, errors as JSON."""
 
+    endpoint = None
+
+    def do_OPTIONS(self):
+        self.answer(200, b"")
+
+    def do_POST(self):
+        data = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        try:
+            self.answer(200, json.dumps(self.endpoint(data)).encode())
+        except ValueError as error:
+            self.answer(400, json.dumps({"error": str(error)}).encode())
+
+    def answer(self, status, content):
+        self.send_response(status)
+        for name in ("Origin", "Headers"):
+            self.send_header(f"Access-Control-Allow-{name}", "*")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *arguments):
+        pass
+
+
+def test_the_page_to_embed_asks_a_space_and_an_endpoint(app, browser, extractor, tmp_path):
+    shutil.copy(SPACE / "embed.html", tmp_path)
+    Page.endpoint = EndpointHandler(str(extractor.folder))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Page, directory=tmp_path))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    own = f"http://127.0.0.1:{server.server_port}"
+    given = {**example_input(0), "head": mention(EXAMPLES[0]["text"], "Maya"), "objects": None}
+    given["tail"] = mention(EXAMPLES[0]["text"], "Ken")
+    expected = extractor(given)
+    for kind, url in (("space", app.url), ("endpoint", own)):
+        context = browser.new_context(viewport={"width": 390, "height": 800})
+        page = context.new_page()
+        page.set_default_timeout(20_000)
+        page.goto(f"{own}/embed.html?kind={kind}&url={url}")
+        page.get_by_label("Picture").set_input_files(given["image"])
+        page.get_by_role("button", name="Find the relation").click()
+        page.locator("li").nth(4).wait_for()
+        scores = page.locator("meter").evaluate_all("(all) => all.map((one) => one.value)")
+        assert scores == pytest.approx([one["score"] for one in expected], abs=1e-6)
+        assert page.locator("li span:first-of-type").evaluate_all("(all) => all.map((one) => one.title)") == [
+            one["label"] for one in expected
+        ]
+        page.get_by_label("Tail").fill("Maya")
+        page.get_by_role("button", name="Find the relation").click()
+        page.get_by_role("status").filter(has_text="head and tail are the same span").wait_for()
+        page.get_by_label("Tail").fill("Nobody")
+        page.get_by_role("button", name="Find the relation").click()
+        page.get_by_role("status").filter(has_text="The tail does not stand in the text").wait_for()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        context.close()
+    server.shutdown()
+    server.server_close()
+
+
+def test_the_examples_are_small_and_drawn_by_the_projects_code(tmp_path):
     draw_examples(tmp_path)
     for path in (SPACE / "examples").iterdir():
         assert path.read_bytes() == (tmp_path / path.name).read_bytes(), path.name
