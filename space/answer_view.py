@@ -14,9 +14,10 @@ HEAT = (219, 39, 119)  # RGB
 STRONGEST = 0.72  # opacity of the patch with the highest score
 
 
-def message_html(words: str) -> str:
-    """A sentence to the visitor, read out at once by a screen reader."""
-    return f'<p class="roc-message" role="alert">{escape(words)}</p>'
+def message_html(words: str, is_refusal: bool = True) -> str:
+    """A sentence to the visitor, read out by a screen reader: at once if it is a refusal."""
+    kind = 'class="roc-message" role="alert"' if is_refusal else 'class="roc-message fine" role="status"'
+    return f"<p {kind}>{escape(words)}</p>"
 
 
 def sentence_html(head: str, label: str, tail: str) -> str:

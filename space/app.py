@@ -6,12 +6,16 @@ and ends with the visit, downloads are made in the page itself, and no event is 
 """
 
 import json
+import os
+from html import escape
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import gradio as gr
 from answer_view import answer_html, explanation_html, headline_html, message_html
 from extraction import answer_request, ask, ask_all, load_extractor
+from huggingface_hub import constants
 from pair_graph import pairs_html
 from post_marker import post_marker
 from posts import MAX_BYTES, MAX_CHARACTERS, Refusal, check_pair, check_text, make_preview, names_of, read_picture
@@ -29,6 +33,14 @@ INNER = {"api_visibility": "private"}
 extractor = load_extractor()
 takes_pictures = extractor.processor.image_processor is not None
 takes_boxes = takes_pictures and extractor.model.config.object_features is not None
+
+
+def model_link() -> str:
+    """The model's name; of one on the Hub, with a link to its page."""
+    name = os.environ["ROC_MODEL"]
+    if Path(name).is_dir():
+        return f"<strong>{escape(Path(name).absolute().name)}</strong>"
+    return f'<a href="{constants.ENDPOINT}/{quote(name)}">{escape(name)}</a>'
 
 
 def picture_of(session: dict[str, Any]):
@@ -163,10 +175,12 @@ FIRST, FIRST_PICTURE, FIRST_PREVIEW = example(0)
 with gr.Blocks(title="ROC: what connects two entities?", analytics_enabled=False, delete_cache=(60, 600)) as demo:
     first = {"picture": FIRST_PICTURE, "preview": FIRST_PREVIEW, "relations": RelationSet(extractor.model.config)}
     session = gr.State(first, time_to_live=SESSION_SECONDS)
+    things = ", or things in the picture" if takes_boxes else ""
     gr.HTML(
         '<header class="roc-head"><h1>What connects two things in a post?</h1><p>Mark a <mark class="head">head</mark>'
-        ' and a <mark class="tail">tail</mark>: words of the text, or things in the picture. The model finds the '
-        "relation whose description fits best. Start with an example, or bring your own post.</p></header>"
+        f' and a <mark class="tail">tail</mark>: words of the text{things}. The model finds the relation whose '
+        "description fits best. Start with an example, or bring your own post.</p>"
+        f'<p class="roc-note">The answers come from {model_link()}.</p></header>'
     )
     with gr.Row(equal_height=False, elem_classes="roc-columns"):
         with gr.Column(min_width=340):

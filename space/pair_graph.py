@@ -8,9 +8,10 @@ from typing import Any
 from pair_exports import Pairs, download_link, to_csv, to_json_lines, to_turtle
 from relation_set import short_name
 
-WIDTH, HEIGHT = 400, 320  # a phone's width shows it at nearly full size
-BEND = 16  # how far an edge curves aside, so that both directions of a pair can be told apart
+WIDTH, HEIGHT = 400, 310  # a phone's width shows it at nearly full size
+BEND = 12  # how far an edge curves aside, so that both directions of a pair can be told apart
 LONGEST = 16  # characters of a node's name
+KINDS = 8  # colours and dashes of relations
 
 
 def pairs_html(post: dict[str, Any], names: list[str], pairs: Pairs, negative: str | None) -> str:
@@ -43,14 +44,14 @@ def _table(names: list[str], pairs: Pairs) -> str:
 
 
 def graph_svg(post: dict[str, Any], names: list[str], pairs: Pairs) -> str:
-    """Entities on an ellipse, an arrow with its relation from head to tail for every pair."""
+    """Entities on an ellipse, an arrow in its relation's colour from head to tail for every pair, and a legend."""
     places = _places(len(names))
-    edges, labels = [], []
-    for pair in pairs:
-        label = pair["relations"][0]["label"]
-        path, x, y = _edge(places[pair["head"]], places[pair["tail"]])
-        edges.append(f'<path class="edge" d="{path}" marker-end="url(#roc-arrow)"/>')
-        labels.append(f'<text class="relation" x="{x:.1f}" y="{y:.1f}">{escape(short_name(label))}</text>')
+    labels = list(dict.fromkeys(pair["relations"][0]["label"] for pair in pairs))
+    edges = [
+        f'<path class="edge {_kind(labels, pair)}" d="{_edge(places[pair["head"]], places[pair["tail"]])}" '
+        f'marker-end="url(#roc-arrow)"><title>{escape(_sentence(names, pair))}</title></path>'
+        for pair in pairs
+    ]
     nodes = []
     for index, ((x, y), name) in enumerate(zip(places, names, strict=True)):
         role = next((role for role in ("head", "tail") if post[role] == index), "other")
@@ -60,19 +61,28 @@ def graph_svg(post: dict[str, Any], names: list[str], pairs: Pairs) -> str:
             f'<g class="node {role}"><rect x="{x - half:.1f}" y="{y - 14:.1f}" width="{2 * half:.1f}" height="28" '
             f'rx="14"/><text x="{x:.1f}" y="{y:.1f}">{escape(shown)}</text></g>'
         )
-    sentences = [
-        f"{names[pair['head']]} — {short_name(pair['relations'][0]['label'])} → {names[pair['tail']]}"
-        for pair in pairs
-    ]
-    told = escape("Graph of relations: " + ("; ".join(sentences) or "none"))
+    told = escape("Graph of relations: " + ("; ".join(_sentence(names, pair) for pair in pairs) or "none"))
     arrow = (
-        '<defs><marker id="roc-arrow" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" '
-        'orient="auto-start-reverse"><path d="M0 0 8 4 0 8z"/></marker></defs>'
+        '<defs><marker id="roc-arrow" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="6" markerHeight="6" '
+        'orient="auto-start-reverse"><path d="M0 0 8 4 0 8z" fill="context-stroke"/></marker></defs>'
+    )
+    legend = "".join(
+        f'<li><svg viewBox="0 0 28 8" aria-hidden="true"><path class="edge kind-{number % KINDS}" d="M1 4H27"/></svg>'
+        f"{escape(short_name(label))}</li>"
+        for number, label in enumerate(labels)
     )
     return (
         f'<svg class="roc-graph" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{told}">{arrow}'
-        f"{''.join(edges)}{''.join(nodes)}{''.join(labels)}</svg>"
+        f'{"".join(edges)}{"".join(nodes)}</svg><ul class="roc-legend" aria-hidden="true">{legend}</ul>'
     )
+
+
+def _kind(labels: list[str], pair: dict[str, Any]) -> str:
+    return f"kind-{labels.index(pair['relations'][0]['label']) % KINDS}"
+
+
+def _sentence(names: list[str], pair: dict[str, Any]) -> str:
+    return f"{names[pair['head']]} — {short_name(pair['relations'][0]['label'])} → {names[pair['tail']]}"
 
 
 def _places(number: int) -> list[tuple[float, float]]:
@@ -80,18 +90,13 @@ def _places(number: int) -> list[tuple[float, float]]:
     return [(WIDTH / 2 + 130 * math.cos(angle), HEIGHT / 2 + 128 * math.sin(angle)) for angle in angles]
 
 
-def _edge(start: tuple[float, float], end: tuple[float, float]) -> tuple[str, float, float]:
-    """A curve that stops short of both nodes, and where its label stands."""
+def _edge(start: tuple[float, float], end: tuple[float, float]) -> str:
+    """A curve that stops short of both nodes."""
     (x0, y0), (x1, y1) = start, end
     length = math.hypot(x1 - x0, y1 - y0)
     along = ((x1 - x0) / length, (y1 - y0) / length)
     # How far a node's pill reaches into this direction.
-    gap = min(46 / max(abs(along[0]), 1e-9), 18 / max(abs(along[1]), 1e-9)) + 2
-    gap = min(gap, length / 3)
+    gap = min(46 / max(abs(along[0]), 1e-9), 18 / max(abs(along[1]), 1e-9), length / 3)
     x0, y0, x1, y1 = x0 + gap * along[0], y0 + gap * along[1], x1 - gap * along[0], y1 - gap * along[1]
     bend_x, bend_y = (x0 + x1) / 2 + 2 * BEND * along[1], (y0 + y1) / 2 - 2 * BEND * along[0]
-    path = f"M{x0:.1f} {y0:.1f}Q{bend_x:.1f} {bend_y:.1f} {x1:.1f} {y1:.1f}"
-    # A third of the way: the labels of edges that cross in the middle do not lie on each other.
-    t = 0.42
-    where = [(1 - t) ** 2 * a + 2 * t * (1 - t) * b + t**2 * c for a, b, c in ((x0, bend_x, x1), (y0, bend_y, y1))]
-    return path, *where
+    return f"M{x0:.1f} {y0:.1f}Q{bend_x:.1f} {bend_y:.1f} {x1:.1f} {y1:.1f}"

@@ -288,7 +288,7 @@ function renderRoles(post) {
   const swap = () => { const post = copy(); [post.head, post.tail] = [post.tail, post.head]; change(post, "Head and tail are swapped."); };
   const tools = [make("button", { type: "button", class: "tool swap", onclick: swap, title: "Swap head and tail" }, "⇄ Swap")];
   if (props.picture && props.takes_boxes) {
-    tools.push(make("button", { type: "button", class: "tool draw", "aria-pressed": String(drawing), onclick: addBox }, "+ Add a box"));
+    tools.push(make("button", { type: "button", class: "tool draw", "aria-pressed": String(drawing), onclick: addBox, "aria-label": "Add a box" }, "+ Box"));
   }
   return make("div", { class: "bar" }, make("span", { class: "lead" }, "Mark the"), group, ...tools);
 }

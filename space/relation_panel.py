@@ -44,7 +44,7 @@ def build_relation_panel(extractor, session: gr.State) -> list:
             "" if entry is None else chosen,
             "" if entry is None else "\n".join(entry["descriptions"]),
             link,
-            message_html(words) if words else "",
+            message_html(words, is_refusal=False) if words else "",
         )
 
     def changing(function):

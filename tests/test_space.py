@@ -85,7 +85,7 @@ def shows(page, expected) -> None:
 
 def says(page, words: str) -> None:
     """Waits for a sentence to the visitor."""
-    page.get_by_role("alert").filter(has_text=words).first.wait_for()
+    page.locator("[role=alert], [role=status]").filter(has_text=words).first.wait_for()
 
 
 def word(page, text: str):
