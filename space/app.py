@@ -18,7 +18,17 @@ from extraction import answer_request, ask, ask_all, load_extractor
 from huggingface_hub import constants
 from pair_graph import pairs_html
 from post_marker import post_marker
-from posts import MAX_BYTES, MAX_CHARACTERS, Refusal, check_pair, check_text, make_preview, names_of, read_picture
+from posts import (
+    MAX_BYTES,
+    MAX_CHARACTERS,
+    Refusal,
+    check_pair,
+    check_text,
+    make_preview,
+    names_of,
+    read_picture,
+    take_upload,
+)
 from posts import read_post as read
 from relation_panel import build_relation_panel
 from relation_set import RelationSet
@@ -26,9 +36,11 @@ from relation_set import RelationSet
 FOLDER = Path(__file__).parent
 EXAMPLES = json.loads((FOLDER / "examples" / "examples.json").read_text(encoding="utf-8"))
 SESSION_SECONDS = 3600  # for how long a session that nobody uses is kept in memory
+SESSIONS = 200  # at a time, each with a picture of MAX_BYTES at most
 QUEUE = 32  # visitors waiting; the next one is asked to come back
 MODEL = {"concurrency_id": "model", "concurrency_limit": 1}  # one question at a time
-INNER = {"api_visibility": "private"}
+# A change made while the one before is being answered is answered after it, and not lost.
+INNER = {"api_visibility": "private", "trigger_mode": "always_last"}
 
 extractor = load_extractor()
 takes_pictures = extractor.processor.image_processor is not None
@@ -102,14 +114,10 @@ def set_picture(content: bytes | None, post, session):
 
 
 def upload_picture(file, post, session):
-    path = Path(file)
     try:
-        return *set_picture(path.read_bytes(), post, session), ""
+        return *set_picture(take_upload(file), post, session), ""
     except Refusal as refusal:
         return session, gr.skip(), message_html(str(refusal))
-    finally:
-        path.unlink(missing_ok=True)
-        path.parent.rmdir()
 
 
 def remove_picture(post, session):
@@ -244,7 +252,7 @@ with gr.Blocks(title="ROC: what connects two entities?", analytics_enabled=False
         changes.append(remove.click(remove_picture, [marker, session], **given))
     answers = [
         demo.load(**answering),
-        marker.input(**answering, trigger_mode="always_last"),
+        marker.input(**answering),
         *(change.then(**answering) for change in changes),
     ]
     for event in answers:
@@ -260,6 +268,7 @@ if __name__ == "__main__":
         theme=gr.themes.Default(primary_hue="indigo", neutral_hue="slate", **fonts),
         css_paths=FOLDER / "style.css",
         max_file_size=MAX_BYTES,
+        state_session_capacity=SESSIONS,
         run_history=False,
         enable_monitoring=False,
         footer_links=["api"],

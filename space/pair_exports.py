@@ -21,7 +21,7 @@ COLUMNS = ("head", "head_type", "head_place", "relation", "tail", "tail_type", "
 def to_csv(post: dict[str, Any], names: list[str], pairs: Pairs) -> str:
     """One line a pair, with `COLUMNS`. A place is `start:end` in characters or the box's four corners."""
     buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
+    writer = csv.writer(buffer)
     writer.writerow(COLUMNS)
     for pair in pairs:
         best = pair["relations"][0]

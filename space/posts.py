@@ -7,7 +7,9 @@ of the upright picture; `type` may be None. `head` and `tail` are places in `ent
 """
 
 import base64
+import contextlib
 import io
+from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageOps
@@ -36,6 +38,23 @@ def check_text(text: str) -> str:
             f"The text has {len(text):,} characters. This demo reads up to {MAX_CHARACTERS:,}: please shorten it."
         )
     return text
+
+
+def take_upload(file: str) -> bytes:
+    """Reads an uploaded file, and deletes it.
+
+    Raises:
+        Refusal: it is gone: someone else's upload of the very same file, which gradio keeps in one place, was first.
+    """
+    path = Path(file)
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise Refusal("The file did not arrive. Please choose it once more.") from error
+    path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        path.parent.rmdir()
+    return content
 
 
 def read_picture(content: bytes) -> Image.Image:

@@ -2,17 +2,16 @@
 """The tab in which a visitor switches relations on and off, edits them, adds own ones, saves and loads the set."""
 
 import copy
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from answer_view import message_html
 from pair_exports import download_link
-from posts import Refusal
+from posts import Refusal, take_upload
 from relation_set import RelationSet
 
 NEW = "New relation"
-INNER = {"api_visibility": "private", "show_progress": "hidden"}
+INNER = {"api_visibility": "private", "trigger_mode": "always_last", "show_progress": "hidden"}
 
 
 def build_relation_panel(extractor, session: gr.State) -> list:
@@ -73,12 +72,7 @@ def build_relation_panel(extractor, session: gr.State) -> list:
         return f"“{chosen}” is deleted.", NEW
 
     def load(relations, file):
-        path = Path(file)
-        try:
-            relations.load(path.read_bytes())
-        finally:
-            path.unlink(missing_ok=True)
-            path.parent.rmdir()
+        relations.load(take_upload(file))
         return f"{len(relations.entries)} relations are loaded.", NEW
 
     def reset(relations):

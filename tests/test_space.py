@@ -109,8 +109,6 @@ def put_relation(page, name: str, description: str) -> None:
     page.get_by_label("Name").fill(name)
     page.get_by_label("Description").fill(description)
     page.get_by_role("button", name="Put into the set").click()
-    says(page, f"“{name}” is in the set.")
-    page.get_by_role("tab", name="This pair").click()
 
 
 def test_a_visitor_marks_words_and_boxes(visit, extractor):
@@ -158,6 +156,14 @@ def test_a_visitor_marks_words_and_boxes(visit, extractor):
     shows(page, extractor(given))
 
 
+def test_the_last_of_many_changes_is_the_one_that_is_answered(visit, extractor):
+    page = visit()
+    for name in ("and", "on", "the", "pier"):  # head, tail, head, tail; faster than answers come
+        word(page, name).click()
+    text = EXAMPLES[0]["text"]
+    shows(page, extractor(example_input(0, head=mention(text, "the"), tail=mention(text, "pier"))))
+
+
 def test_the_keyboard_does_all_of_it(visit, extractor):
     page = visit()
     text = EXAMPLES[0]["text"]
@@ -188,8 +194,11 @@ def test_own_relations_come_out_on_top_and_belong_to_one_visitor(visit, extracto
     ranked = [one["label"] for one in extractor(given, top_k=None, relations={**own, **new}) if one["label"] in new]
     best, other = new[ranked[0]], new[ranked[1]]
 
-    put_relation(ann, "fan of", best)
+    put_relation(ann, "fan of", best)  # both wait in one line
     put_relation(bob, "/own/rival_of", other)
+    for page, name in ((ann, "fan of"), (bob, "/own/rival_of")):
+        says(page, f"“{name}” is in the set.")
+        page.get_by_role("tab", name="This pair").click()
     answer = extractor(given, relations={**own, "fan of": [best]})
     assert answer[0]["label"] == "fan of"  # the model finds none of its own as near as this one
     shows(ann, answer)
@@ -200,9 +209,20 @@ def test_own_relations_come_out_on_top_and_belong_to_one_visitor(visit, extracto
         assert page.locator("#roc-in-use").get_by_text(there, exact=True).count() == 1
         assert page.locator("#roc-in-use").get_by_text(away, exact=True).count() == 0
 
-    # Switched off, edited, deleted.
+    # One of the model's own is switched off, another edited.
     ann.get_by_role("checkbox", name="/per/per/peer").uncheck()
     kept = {label: words for label, words in own.items() if label != "/per/per/peer"}
+    ann.get_by_role("tab", name="This pair").click()
+    shows(ann, extractor(given, relations={**kept, "fan of": [best]}))
+
+    ann.get_by_role("tab", name="Relations").click()
+    ann.get_by_label("Edit").click()
+    ann.get_by_role("option", name="/per/per/couple").click()
+    playwright_api.expect(ann.get_by_label("Name")).to_have_value("/per/per/couple")
+    ann.get_by_label("Description").fill("They wed.\nThey are in love.")
+    ann.get_by_role("button", name="Put into the set").click()
+    says(ann, "“/per/per/couple” is in the set.")
+    kept["/per/per/couple"] = ["They wed.", "They are in love."]
     ann.get_by_role("tab", name="This pair").click()
     shows(ann, extractor(given, relations={**kept, "fan of": [best]}))
 

@@ -103,7 +103,7 @@ def test_files_and_pages_take_any_words(text, label, kind, words):
         {"head": head, "tail": 1 - head, "relations": [{"label": label, "score": 0.25, "description": words}]}
         for head in (0, 1)
     ]
-    (header, *rows) = csv.reader(io.StringIO(to_csv(post, names, pairs)))
+    (header, *rows) = csv.reader(io.StringIO(to_csv(post, names, pairs), newline=""))
     assert tuple(header) == COLUMNS and [row[7] for row in rows] == ["0.25"] * 2
     assert not any(cell.startswith(("=", "+", "-", "@")) for row in rows for cell in row)
     lines = [json.loads(line) for line in to_json_lines(post, names, pairs).split("\n")[:-1]]
