@@ -6,6 +6,9 @@ from transformers.masking_utils import create_bidirectional_mask
 
 from .regions_roc import crop_regions, object_roles, pool_regions
 
+# How far the mean of the texts moves towards that of each training batch.
+TEXT_CENTER_MOMENTUM = 0.02
+
 
 class PairEncoderMixin:
     """For [`RocModel`], which has the encoders and layers that these methods use."""
@@ -111,7 +114,9 @@ class PairEncoderMixin:
         object_mask=None,
     ) -> torch.Tensor:
         """
-        The pair's vector, (batch, hidden_size): head and tail taken from X by their places, and fused.
+        The pair's vector, (batch, hidden_size): head and tail taken from X by their places, and fused. With
+        `config.text_similarity`, the text's own vector follows, (batch, hidden_size + hidden_size of the relation
+        encoder).
 
         Args: as for [`RocModel.forward`].
 
@@ -130,7 +135,19 @@ class PairEncoderMixin:
             if head_span is None or tail_span is None:
                 raise ValueError("the model pools mentions (config.pool_mentions): give head_span and tail_span")
             entities += [_mean_over(sequence, span) for span in (head_span, tail_span)]
-        return self.pair_fusion(torch.cat(entities, dim=-1))
+        features = self.pair_fusion(torch.cat(entities, dim=-1))
+        if self.config.objective == "classification" or not self.config.text_similarity:
+            return features
+        texts = self.get_text_features(input_ids, attention_mask)
+        if self.training:
+            self._move_text_center(texts)
+        return torch.cat([features, texts], dim=-1)
+
+    @torch.no_grad()
+    def _move_text_center(self, texts: torch.Tensor):
+        mean = texts.float().mean(dim=0).to(self.text_center.dtype)
+        # The first batch decides, as there is nothing yet to be moved.
+        self.text_center.lerp_(mean, TEXT_CENTER_MOMENTUM if self.text_center.any() else 1.0)
 
 
 def _mean_over(sequence: torch.Tensor, span: torch.Tensor) -> torch.Tensor:

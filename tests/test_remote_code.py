@@ -14,7 +14,8 @@ from PIL import Image
 from processing_roc import RocProcessor
 
 MODEL_FILES = {
-    f"{name}_roc.py" for name in ("configuration", "modeling", "losses", "memory", "pairs", "regions", "relations")
+    f"{name}_roc.py"
+    for name in ("configuration", "modeling", "losses", "memory", "pairs", "regions", "relations", "search", "faiss")
 }
 PROCESSOR_FILES = {f"{name}_roc.py" for name in ("processing", "boxes", "entities", "pictures", "pipeline", "spans")}
 EXAMPLE = {
