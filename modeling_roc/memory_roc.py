@@ -147,6 +147,8 @@ class RelationMemory(nn.Module):
         self.features = None
         # An index to search in, made when it is first asked for; see `search_roc`.
         self.index = None
+        # The types that the relations ask for, and which relation asks for which.
+        self.kinds = None
         self._seen = None
         if input_ids is not None:
             self.made_from[0].copy_(self.text_fingerprint())

@@ -116,22 +116,26 @@ class SearchMixin:
         Returns:
             (batch, num_relations) of bool. The negative relation fits every pair unless types are set for it.
         """
-        labels = (self.memory if relation_memory is None else relation_memory).config.label2id
-        wanted = self.config.relation_types or {}
-        rows = {}
-        for pair in set(types):
-            known = [None if word is None or word.lower() == "unknown" else word.lower() for word in pair]
-            rows[pair] = torch.tensor(
-                [
-                    all(
-                        word is None or side is None or word in side
-                        for word, side in zip(known, wanted.get(label, (None, None)), strict=True)
-                    )
-                    for label in labels
-                ],
-                device=self.device,
-            )
-        return torch.stack([rows[pair] for pair in types])
+        memory = self.memory if relation_memory is None else relation_memory
+        pairs = [tuple(pair) for pair in types]
+        fitting = {pair: self._fitting(pair, memory) for pair in set(pairs)}
+        return torch.stack([fitting[pair] for pair in pairs])
+
+    def _fitting(self, pair: tuple[str | None, str | None], memory: RelationMemory) -> torch.Tensor:
+        """(num_relations,) of bool for one pair of types."""
+        if memory.kinds is None or memory.kinds[0] is not self.config.relation_types:
+            # Many relations ask for the same few types: these are looked at, and not each relation.
+            kinds, wanted = {}, self.config.relation_types or {}
+            sides = [wanted.get(label, (None, None)) for label in memory.config.label2id]
+            sides = [tuple(None if side is None else tuple(side) for side in pair) for pair in sides]
+            place = torch.tensor([kinds.setdefault(kind, len(kinds)) for kind in sides], device=self.device)
+            memory.kinds = (self.config.relation_types, list(kinds), place)
+        known = [None if word is None or word.lower() == "unknown" else word.lower() for word in pair]
+        fits = [
+            all(word is None or side is None or word in side for word, side in zip(known, kind, strict=True))
+            for kind in memory.kinds[1]
+        ]
+        return torch.tensor(fits, device=self.device)[memory.kinds[2].to(self.device)]
 
     @torch.no_grad()
     def search(
@@ -165,14 +169,34 @@ class SearchMixin:
         """
         if self.config.objective != "retrieval":
             raise ValueError('a model with objective="classification" has no memory to search')
-        if k < 1:
-            raise ValueError(f"k must be 1 or more, got {k}")
         inputs = {name: value for name, value in inputs.items() if name != "labels"}
         if inputs.get("attention_mask") is None:
             inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
+        return self.retrieve_best(self.get_pair_features(**inputs), k, types, index, relation_memory)
+
+    @torch.no_grad()
+    def retrieve_best(
+        self,
+        pair_features: torch.Tensor,
+        k: int = 10,
+        types: Sequence[tuple[str | None, str | None]] | None = None,
+        index: str | None = None,
+        relation_memory: RelationMemory | None = None,
+    ) -> RelationHits:
+        """
+        `search` from the pairs' vectors on.
+
+        Args:
+            pair_features: (batch, features), from [`RocModel.get_pair_features`].
+            k, types, index, relation_memory: as for `search`.
+
+        Returns, Raises: as for `search`.
+        """
+        if k < 1:
+            raise ValueError(f"k must be 1 or more, got {k}")
         memory = self.memory if relation_memory is None else relation_memory
         self.refresh_memory(memory)
-        pair_embeds, threshold = self.project_pairs(self.get_pair_features(**inputs), memory)
+        pair_embeds, threshold = self.project_pairs(pair_features, memory)
         if types is not None and len(types) != len(pair_embeds):
             raise ValueError(f"types must be one (head type, tail type) a pair: {len(types)} for {len(pair_embeds)}")
         search = self._searcher(memory, index)
@@ -188,7 +212,7 @@ class SearchMixin:
         if threshold is not None:
             negative = labels[memory.config.negative_relation]
             if types is not None:
-                fits = self.type_mask(types, memory)[:, negative, None]
+                fits = torch.stack([self._fitting(tuple(pair), memory)[negative] for pair in types])[:, None]
                 threshold = threshold.masked_fill(~fits, float("-inf"))
             scores, order = torch.cat([scores, threshold], dim=1).topk(scores.shape[1])
             indices = torch.cat([indices, torch.full_like(indices[:, :1], negative)], dim=1).gather(1, order)
@@ -205,11 +229,14 @@ class SearchMixin:
         if types is None:
             yield torch.arange(batch_size, device=self.device), None
             return
-        masks = self.type_mask(types, memory)[:, described]
-        kinds, group = masks.unique(dim=0, return_inverse=True)
-        for number, mask in enumerate(kinds):
-            if mask.any():
-                yield (group == number).nonzero()[:, 0], None if mask.all() else mask.nonzero()[:, 0]
+        groups: dict[tuple, list[int]] = {}
+        for row, pair in enumerate(types):
+            groups.setdefault(tuple(pair), []).append(row)
+        for pair, rows in groups.items():
+            fitting = self._fitting(pair, memory)[described]
+            if fitting.any():
+                rows = torch.tensor(rows, device=self.device)
+                yield rows, None if fitting.all() else fitting.nonzero()[:, 0]
 
     def _searcher(self, memory: RelationMemory, index: str | None):
         """(pair_embeds, k, described relations) → scores, places among the described ones, and log-sum-exp of all."""
