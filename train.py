@@ -114,7 +114,7 @@ class DataArguments:
         metadata={"help": "Relations never to train on, but to evaluate: labels with commas, or a number, by --seed."},
     )
     unseen_rate: float = field(
-        default=0.01, metadata={"help": "Share of other rows that a held-out relation may take on validation."}
+        default=0.02, metadata={"help": "Share of other rows that a held-out relation may take on validation."}
     )
     preprocessing_num_workers: int | None = field(default=None)
     early_stopping_patience: int | None = field(
