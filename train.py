@@ -26,6 +26,7 @@ from transformers.utils import logging as transformers_logging
 
 from data_scripts.demo import build_demo_tokenizer, demo_backbone_configs, demo_image_processor
 from data_scripts.descriptions import count_unreviewed
+from data_scripts.hold_out import check_hold_out, choose_unseen, hold_out, seen_descriptions, seen_rows
 from data_scripts.loading import DEMO, has_objects, load_relation_dataset, relation_texts
 from hub.errors import HubError
 from hub.model_card import TrainingRun, build_model_card
@@ -36,6 +37,7 @@ from metrics.example_page import save_example_page
 from metrics.groups import GROUP_COLUMNS, group_metrics, score_groups
 from metrics.relation_f1.relation_f1 import compute_relation_f1
 from metrics.report import format_example, report_split
+from metrics.zero_shot_run import ZeroShotEvaluation
 from modeling_roc import RocConfig, RocModel, RocTrainer, RocTrainingArguments, get_last_complete_checkpoint
 from modeling_roc.lora_roc import LoraArguments, add_lora, check_lora, refuse_adapter
 from processing_roc import RocProcessor
@@ -81,6 +83,9 @@ class ModelArguments(LoraArguments):
     learn_temperature: bool = field(default=False, metadata={"help": "Train the temperature too."})
     objective: str = field(default="retrieval", metadata={"choices": ["retrieval", "classification"]})
     relation_aggregation: str = field(default="max", metadata={"choices": ["max", "mean", "logsumexp"]})
+    text_similarity: float = field(
+        default=0.0, metadata={"help": "Share of the relation encoder's own text similarity in a score, 0 to below 1."}
+    )
     learn_negative_threshold: bool = field(
         default=False, metadata={"help": "Score the negative relation by the pair alone, not by its descriptions."}
     )
@@ -106,6 +111,13 @@ class DataArguments:
     max_length: int = field(default=128, metadata={"help": "Longest text in tokens; padding follows the batch."})
     max_objects: int = field(default=12, metadata={"help": "Most objects of a picture."})
     train_fraction: float = field(default=1.0, metadata={"help": "Random share of the training split, by --seed."})
+    hold_out_relations: str | None = field(
+        default=None,
+        metadata={"help": "Relations never to train on, but to evaluate: labels with commas, or a number, by --seed."},
+    )
+    unseen_rate: float = field(
+        default=0.02, metadata={"help": "Share of other rows that a held-out relation may take on validation."}
+    )
     preprocessing_num_workers: int | None = field(default=None)
     early_stopping_patience: int | None = field(
         default=None, metadata={"help": "Stop after so many evaluations without a better validation score."}
@@ -114,6 +126,8 @@ class DataArguments:
     def __post_init__(self):
         if not 0 < self.train_fraction <= 1:
             raise ValueError(f"train_fraction must be above 0 and at most 1, got {self.train_fraction}")
+        if not 0 < self.unseen_rate < 1:
+            raise ValueError(f"unseen_rate must be above 0 and below 1, got {self.unseen_rate}")
 
 
 def parse_arguments(argv: list[str]) -> tuple[ModelArguments, DataArguments, RocTrainingArguments]:
@@ -296,17 +310,25 @@ def main():
                 f"data set {data_args.dataset_name!r} has no {split} split, only {', '.join(splits)}: turn off "
                 "--do_train, --do_eval (with --eval_strategy no) or --do_predict"
             )
+    unseen, seen = [], descriptions
+    if data_args.hold_out_relations is not None:
+        check_hold_out(model_args.objective, args.do_train and model_args.model_name_or_path is None, splits)
+        relations, negative = list(descriptions["relations"]), descriptions["negative_relation"]
+        unseen = choose_unseen(data_args.hold_out_relations, relations, negative, args.seed)
+        logger.info("held out of training: %s", ", ".join(unseen))
+        splits, descriptions = hold_out(splits, descriptions, unseen)
+        seen = seen_descriptions(descriptions, unseen)
     if data_args.train_fraction < 1 and "train" in splits:
         kept = round(data_args.train_fraction * len(splits["train"]))
         splits["train"] = splits["train"].shuffle(seed=args.seed).select(range(max(kept, 1)))
     make = build_model if model_args.model_name_or_path is None else load_model
-    model, processor = make(model_args, data_args, descriptions, has_objects(splits))
+    model, processor = make(model_args, data_args, seen, has_objects(splits))
     if model_args.use_lora:
         model = add_lora(model, processor, model_args, with_relation_encoder=args.relation_update_steps > 0)
     elif args.do_train:
         refuse_adapter(model)
     if model.config.objective == "retrieval" and data_args.relation_text == "descriptions":
-        unreviewed, total = count_unreviewed(descriptions), model.config.num_labels
+        unreviewed, total = count_unreviewed(descriptions), len(descriptions["relations"])
         logger.info("%d of %d relations have descriptions that no person has reviewed", unreviewed, total)
     pictures, num_proc = None, data_args.preprocessing_num_workers
     with args.main_process_first(desc="preparing texts and pictures"):
@@ -322,15 +344,23 @@ def main():
         args=args,
         data_collator=RocDataCollator(processor, pictures),
         train_dataset=prepared["train"] if args.do_train else None,
-        eval_dataset=prepared.get("validation"),
+        eval_dataset=seen_rows(prepared["validation"], model.config.num_labels)
+        if unseen
+        else prepared.get("validation"),
         processing_class=processor,
         compute_metrics=make_compute_metrics(model.config),
         callbacks=callbacks,
     )
+    zero_shot = None
+    if unseen:
+        arguments = (unseen, descriptions, data_args.relation_text, data_args.unseen_rate, trainer, prepared)
+        zero_shot = ZeroShotEvaluation(*arguments)
     metrics, tables = {}, {}
     if args.do_train:
         model.config.calibration_temperature, model.config.abstention_threshold = 1.0, None  # of other weights
         result = trainer.train(resume_from_checkpoint=resume)
+        if zero_shot is not None:
+            zero_shot.open_relations([split for split in ("validation", "test") if wanted[split]])
         trainer.save_model()
         trainer.save_state()
         trainer.log_metrics("train", result.metrics)
@@ -345,6 +375,8 @@ def main():
             output.metrics.update(group_metrics(groups, name))
             folder = Path(args.output_dir) if trainer.is_world_process_zero() else None
             output.metrics.update(report_calibration(name, output, model.config, folder))
+            if zero_shot is not None:
+                output.metrics.update(zero_shot.score(split, output.predictions, name))
             trainer.log_metrics(name, output.metrics)
             trainer.save_metrics(name, output.metrics)
             metrics[name] = output.metrics
@@ -355,6 +387,8 @@ def main():
                     path, answers = Path(args.output_dir) / "test_examples.png", output.predictions.argmax(axis=-1)
                     save_example_page(path, splits[split], answers, labels)
                     print(format_example(splits[split][0], output.predictions[0], labels, descriptions))
+    if zero_shot is not None and trainer.is_world_process_zero():
+        zero_shot.write(args.output_dir)
     if args.do_train and trainer.is_world_process_zero():
         # Calibrated since the model was saved; an adapter has no config but in its weights.
         trainer.save_model() if model_args.use_lora else model.config.save_pretrained(args.output_dir)

@@ -3,6 +3,7 @@ from transformers import AutoConfig, AutoModel
 
 from .configuration_roc import RocConfig
 from .modeling_roc import RocModel, RocOutput, RocPreTrainedModel
+from .search_roc import RelationHits, types_from_labels
 from .trainer_roc import RocTrainer, RocTrainingArguments, get_last_complete_checkpoint
 
 # Where the project is installed, its own code opens its checkpoints, and nobody is asked to trust the copy in them.
@@ -10,6 +11,7 @@ AutoConfig.register("roc", RocConfig)
 AutoModel.register(RocConfig, RocModel)
 
 __all__ = [
+    "RelationHits",
     "RocConfig",
     "RocModel",
     "RocOutput",
@@ -17,4 +19,5 @@ __all__ = [
     "RocTrainer",
     "RocTrainingArguments",
     "get_last_complete_checkpoint",
+    "types_from_labels",
 ]

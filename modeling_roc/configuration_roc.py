@@ -52,6 +52,12 @@ class RocConfig(PreTrainedConfig):
             (the logarithm of the mean of exponentials, so that many descriptions give no advantage).
         negative_relation (`str`, *optional*):
             The label that stands for "no relation" (MNRE: `None`, MORE: `none`).
+        text_similarity (`float`, defaults to 0.0):
+            λ, 0 to below 1: a pair's score with a description is (1 - λ) · cosine of their projected vectors + λ ·
+            cosine of the text's and the description's mean token vectors, as the relation encoder gives them. The
+            second part knows relations that were never trained on as well as any other. A relation encoder of its own
+            that is frozen (`relation_update_steps=0`) keeps it as it was pretrained. Temperature: multiply by 1 - λ
+            what is right for 0.
         learn_negative_threshold (`bool`, defaults to `False`):
             Score `negative_relation` by a linear function of the pair's vector, not by its descriptions: the bar
             that a relation must clear. "No relation" is whatever is left over; a sentence can hardly say what
@@ -64,6 +70,12 @@ class RocConfig(PreTrainedConfig):
             The calibrated probability, 0 to 1, that the best relation, `negative_relation` left aside, must reach;
             else no relation is known. Chosen on validation by `train.py`. It depends on how many relations compete:
             [`RocModel.set_relations`] forgets it.
+        relation_offsets (`dict[str, float]`, *optional*):
+            Label → what is added to its logit, in units of the logits; for relations that were never trained on, see
+            [`RocModel.set_relation_offsets`]. Labels that the model does not have are passed over.
+        relation_types (`dict[str, list]`, *optional*):
+            Label → [head types, tail types] that it asks for, to search among relations of fitting types only; see
+            [`RocModel.set_relation_types`]. Labels that the model does not have are passed over.
         relation_length (`int`, defaults to 0):
             Tokens of the longest description; kept by [`RocModel.set_relations`].
 
@@ -106,10 +118,13 @@ class RocConfig(PreTrainedConfig):
     objective: str = "retrieval"
     relation_descriptions: dict | None = None
     relation_aggregation: str = "max"
+    text_similarity: int | float = 0.0
     negative_relation: str | None = None
     learn_negative_threshold: bool = False
     calibration_temperature: int | float = 1.0
     abstention_threshold: int | float | None = None
+    relation_offsets: dict | None = None
+    relation_types: dict | None = None
     relation_length: int = 0
 
     def __post_init__(self, **kwargs):
@@ -155,6 +170,12 @@ class RocConfig(PreTrainedConfig):
             "use_cache": False,
         }
 
+    @property
+    def embedding_dim(self) -> int:
+        """Dimension of pair_embeds and of the memory: `projection_dim`, and the relation encoder's if texts count."""
+        texts = (self.relation_config or self.text_config).hidden_size if self.text_similarity else 0
+        return self.projection_dim + texts
+
     def validate_architecture(self):
         if self.objective not in OBJECTIVES:
             raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}, got {self.objective!r}")
@@ -164,6 +185,8 @@ class RocConfig(PreTrainedConfig):
             )
         if self.object_features not in OBJECT_FEATURES:
             raise ValueError(f"object_features must be one of {OBJECT_FEATURES}, got {self.object_features!r}")
+        if not 0 <= self.text_similarity < 1:
+            raise ValueError(f"text_similarity must be 0 to below 1, got {self.text_similarity}")
         for name in ("temperature", "calibration_temperature"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")

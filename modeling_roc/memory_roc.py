@@ -61,6 +61,25 @@ def described_relations(config) -> dict[str, list[str]]:
     return {label: texts for label, texts in config.relation_descriptions.items() if label != learned}
 
 
+def described_places(config, device=None) -> torch.Tensor:
+    """(num_described,) of int64: the described relations' places among all, which are those of the logits."""
+    places = torch.arange(len(config.relation_descriptions), device=device)
+    if config.learn_negative_threshold and config.negative_relation is not None:
+        places = places[places != config.label2id[config.negative_relation]]
+    return places
+
+
+def relation_offsets(offsets: dict | None, config, device=None) -> torch.Tensor | None:
+    """(num_described,) of float32: what `offsets`, by label, add to each described relation's logit, if anything."""
+    given = {label: value for label, value in (offsets or {}).items() if label in config.label2id}
+    if not given:
+        return None
+    added = torch.zeros(len(config.relation_descriptions))
+    for label, value in given.items():
+        added[config.label2id[label]] = value
+    return added.to(device)[described_places(config, device)]
+
+
 def relation_entries(config) -> torch.Tensor:
     """(num_described, max_entries) of int64: the memory's rows of each described relation, padded with -1."""
     table, next_row = [], 0
@@ -72,7 +91,9 @@ def relation_entries(config) -> torch.Tensor:
     return nn.utils.rnn.pad_sequence(table, batch_first=True, padding_value=-1)
 
 
-PACKED = ("negative_relation", "calibration_temperature", "abstention_threshold")
+PACKED = (
+    "negative_relation", "calibration_temperature", "abstention_threshold", "relation_offsets", "relation_types",
+)  # fmt: skip
 
 
 def pack_relations(config) -> torch.Tensor:
@@ -116,7 +137,7 @@ class RelationMemory(nn.Module):
     What the model retrieves from. With R descriptions of at most L tokens, it holds the buffers
 
     - `input_ids` (R, L) of int32, padded with -1: the model can encode its descriptions without a tokenizer;
-    - `embeds` (R, projection_dim) of float32: their unit vectors;
+    - `embeds` (R, embedding_dim) of float32: their unit vectors;
     - `made_from` (2, 32) of uint8: fingerprints of the texts, and of the weights with the `embeds` they gave;
     - `relations` (length,) of uint8: the relation set itself, packed. A checkpoint has it in its config and is saved
       without; an adapter of peft has no such config, and brings its relations along in this;
@@ -140,7 +161,7 @@ class RelationMemory(nn.Module):
         num_descriptions = sum(map(len, described_relations(config).values()))
         empty = torch.full((num_descriptions, config.relation_length), -1, dtype=torch.int32)
         self.register_buffer("input_ids", empty if input_ids is None else input_ids.to(torch.int32))
-        self.register_buffer("embeds", torch.zeros(num_descriptions, config.projection_dim))
+        self.register_buffer("embeds", torch.zeros(num_descriptions, config.embedding_dim))
         self.register_buffer("made_from", torch.zeros(2, 32, dtype=torch.uint8))
         self.register_buffer("relations", pack_relations(config))
         self.register_buffer("entries", relation_entries(config), persistent=False)
@@ -151,6 +172,10 @@ class RelationMemory(nn.Module):
             self.register_buffer("log_temperature", torch.tensor(0.0))
         # (R, hidden_size): the descriptions before the projection, from the last training step that encoded them.
         self.features = None
+        # An index to search in, made when it is first asked for; see `search_roc`.
+        self.index = None
+        # The types that the relations ask for, and which relation asks for which.
+        self.kinds = None
         self._seen = None
         if input_ids is not None:
             self.made_from[0].copy_(self.text_fingerprint())
@@ -212,7 +237,7 @@ class RelationMemory(nn.Module):
 
     @torch.no_grad()
     def store(self, embeds: torch.Tensor, weights: list[torch.Tensor | str]):
-        """Keeps `embeds` (R, projection_dim) as what `weights` give."""
+        """Keeps `embeds` (R, embedding_dim) as what `weights` give."""
         self.embeds.copy_(embeds)
         self.made_from[1].copy_(fingerprint(*weights, self.embeds))
 
@@ -233,7 +258,7 @@ class RelationMemory(nn.Module):
             self.relations = self.relations.new_zeros(relations.shape)
         if input_ids.shape != self.input_ids.shape:
             self.input_ids = self.input_ids.new_zeros(input_ids.shape)
-            self.embeds = self.embeds.new_zeros(num_descriptions, self.config.projection_dim)
+            self.embeds = self.embeds.new_zeros(num_descriptions, self.config.embedding_dim)
 
     def _apply(self, fn, recurse=True):
         # Moves with the model, but is not rounded with it.

@@ -19,6 +19,7 @@ from .pairs_roc import PairEncoderMixin
 from .regions_roc import ObjectEmbedding
 from .relations_roc import RelationSetMixin, full_precision
 from .saliency_roc import SaliencyMixin
+from .search_roc import SearchMixin
 
 
 @dataclass
@@ -27,7 +28,7 @@ class RocOutput(ModelOutput):
     Args:
         loss (scalar): InfoNCE (or cross-entropy for `objective="classification"`), where labels are given.
         logits (batch, num_relations): cosine / temperature over the relation memory, float32.
-        pair_embeds (batch, projection_dim): unit vectors of the pairs, float32; `None` in classification.
+        pair_embeds (batch, embedding_dim): unit vectors of the pairs, float32; `None` in classification.
         hidden_states: on request, the joint sequence before and after each fusion layer,
             (batch, text_length + num_objects + num_patches, hidden_size) each.
         attentions: on request (eager attention), (batch, num_heads, length, length) for each fusion layer.
@@ -67,9 +68,13 @@ class RocPreTrainedModel(PreTrainedModel):
             module.init_values()
         elif isinstance(module, RocModel) and module.config.objective == "retrieval":
             init.zeros_(module.relation_center)
+            if module.config.text_similarity:
+                init.zeros_(module.text_center)
 
 
-class RocModel(PairEncoderMixin, RelationSetMixin, AdaptedRelationsMixin, SaliencyMixin, RocPreTrainedModel):
+class RocModel(
+    PairEncoderMixin, RelationSetMixin, AdaptedRelationsMixin, SaliencyMixin, SearchMixin, RocPreTrainedModel
+):
     """
     Retrieval over Classification (EMNLP 2025, arXiv 2509.21151).
 
@@ -114,6 +119,9 @@ class RocModel(PairEncoderMixin, RelationSetMixin, AdaptedRelationsMixin, Salien
             self.relation_projection = nn.Linear(relation_hidden_size, config.projection_dim)
             # What all descriptions have in common says nothing of one: their mean is taken off (see `set_relations`).
             self.register_buffer("relation_center", torch.zeros(relation_hidden_size))
+            if config.text_similarity:
+                # The same of the texts, a running mean over those that the model is trained on.
+                self.register_buffer("text_center", torch.zeros(relation_hidden_size))
             if config.learn_negative_threshold:
                 self.negative_threshold = nn.Linear(hidden_size, 1)
             self.memory = RelationMemory(config)

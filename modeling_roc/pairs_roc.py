@@ -6,6 +6,9 @@ from transformers.masking_utils import create_bidirectional_mask
 
 from .regions_roc import crop_regions, object_roles, pool_regions
 
+# How far the mean of the texts moves towards that of each training batch.
+TEXT_CENTER_MOMENTUM = 0.02
+
 
 class PairEncoderMixin:
     """For [`RocModel`], which has the encoders and layers that these methods use."""
@@ -120,7 +123,9 @@ class PairEncoderMixin:
         object_mask=None,
     ) -> torch.Tensor:
         """
-        The pair's vector, (batch, hidden_size): head and tail taken from X by their places, and fused.
+        The pair's vector, (batch, hidden_size): head and tail taken from X by their places, and fused. With
+        `config.text_similarity`, the text's own vector follows, (batch, hidden_size + hidden_size of the relation
+        encoder).
 
         Args: as for [`RocModel.forward`].
 
@@ -133,7 +138,8 @@ class PairEncoderMixin:
         sequence = self.get_joint_sequence(
             input_ids, attention_mask, pixel_values, image_index, object_boxes, object_mask, roles
         )
-        return self._pair_vector(sequence, head_index, tail_index, head_span, tail_span)
+        features = self._pair_vector(sequence, head_index, tail_index, head_span, tail_span)
+        return self._with_text(features, input_ids, attention_mask)
 
     def _pair_vector(self, sequence, head_index, tail_index, head_span, tail_span) -> torch.Tensor:
         rows = torch.arange(sequence.shape[0], device=sequence.device)
@@ -143,6 +149,21 @@ class PairEncoderMixin:
                 raise ValueError("the model pools mentions (config.pool_mentions): give head_span and tail_span")
             entities += [_mean_over(sequence, span) for span in (head_span, tail_span)]
         return self.pair_fusion(torch.cat(entities, dim=-1))
+
+    def _with_text(self, features: torch.Tensor, input_ids: torch.Tensor, attention_mask: torch.Tensor):
+        """Pairs' vectors, followed by those of their texts where the model compares these too."""
+        if self.config.objective == "classification" or not self.config.text_similarity:
+            return features
+        texts = self.get_text_features(input_ids, attention_mask)
+        if self.training:
+            self._move_text_center(texts)
+        return torch.cat([features, texts], dim=-1)
+
+    @torch.no_grad()
+    def _move_text_center(self, texts: torch.Tensor):
+        mean = texts.float().mean(dim=0).to(self.text_center.dtype)
+        # The first batch decides, as there is nothing yet to be moved.
+        self.text_center.lerp_(mean, TEXT_CENTER_MOMENTUM if self.text_center.any() else 1.0)
 
 
 def _mean_over(sequence: torch.Tensor, span: torch.Tensor) -> torch.Tensor:

@@ -2,15 +2,20 @@
 """The relation side of the model: encoding descriptions, keeping the memory true, changing the set of relations."""
 
 import copy
+import math
 from contextlib import contextmanager
 
 import torch
 from torch import nn
 from torch.nn import functional as F
+from transformers.utils import logging
 
 from .adapted_roc import RELATION_FIELDS, copy_in_force, replace_copy_in_force, weights_in_force
 from .losses_roc import relation_logits
-from .memory_roc import RelationMemory, check_relations, described_relations, token_rows
+from .memory_roc import RelationMemory, check_relations, described_relations, relation_offsets, token_rows
+
+# From so many descriptions on, encoding them shows its progress.
+LARGE_MEMORY = 1000
 
 
 class RelationSetMixin:
@@ -28,7 +33,7 @@ class RelationSetMixin:
     def get_relation_features(self, input_ids: torch.Tensor) -> torch.Tensor:
         """Mean token vector of each description: (num, length), padded with -1 → (num, hidden_size)."""
         mask = input_ids >= 0
-        length = int(mask.sum(dim=1).max())
+        length = int(mask.nonzero()[:, 1].max()) + 1
         input_ids, mask = input_ids[:, :length].clamp(min=0).long(), mask[:, :length]
         states = self._description_encoder(input_ids=input_ids, attention_mask=mask.long()).last_hidden_state
         return (states * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True)
@@ -36,9 +41,33 @@ class RelationSetMixin:
     def _project_relations(self, features: torch.Tensor) -> torch.Tensor:
         with full_precision(features):
             # The scale of a layer norm, so that the projection meets what a linear layer expects.
-            centered = F.normalize(features - self.relation_center, dim=-1) * features.shape[-1] ** 0.5
-            centered = centered.to(self.relation_projection.weight.dtype)
-            return F.normalize(self.relation_projection(centered).float(), dim=-1)
+            texts = F.normalize(features - self.relation_center, dim=-1)
+            centered = (texts * features.shape[-1] ** 0.5).to(self.relation_projection.weight.dtype)
+            return self._join(F.normalize(self.relation_projection(centered).float(), dim=-1), texts)
+
+    def _join(self, projected: torch.Tensor, texts: torch.Tensor) -> torch.Tensor:
+        """Two unit vectors to one, whose inner products are the weighted means of theirs: `config.text_similarity`."""
+        share = self.config.text_similarity
+        if not share:
+            return projected
+        return torch.cat([(1 - share) ** 0.5 * projected, share**0.5 * texts.float()], dim=-1)
+
+    def get_text_features(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        """
+        Mean token vector of each text, as the relation encoder gives it: what `config.text_similarity` compares.
+
+        Args:
+            input_ids, attention_mask (batch, text_length): as for [`RocModel.forward`].
+
+        Returns:
+            (batch, hidden_size) of the relation encoder, without dropout where that is one of its own.
+        """
+        if self.relation_encoder is None:
+            return self.get_relation_features(input_ids.masked_fill(attention_mask == 0, -1))
+        # Its vocabulary is the published one, in which there are no markers.
+        mask = (attention_mask > 0) & (input_ids < self.relation_encoder.get_input_embeddings().num_embeddings)
+        with _evaluating(self.relation_encoder):
+            return self.get_relation_features(input_ids.masked_fill(~mask, -1))
 
     def _encode_in_batches(self, input_ids: torch.Tensor, batch_size: int = 64) -> torch.Tensor:
         """`get_relation_features` without gradient, dropout or autocast, descriptions of like length together."""
@@ -47,7 +76,9 @@ class RelationSetMixin:
         # Not in inference mode either: what is made there cannot be written to later.
         with torch.inference_mode(False), torch.no_grad(), _evaluating(self._description_encoder):
             with full_precision(self.relation_center):
-                for rows in order.split(batch_size):
+                batches = order.split(batch_size)
+                quiet = len(order) < LARGE_MEMORY
+                for rows in logging.tqdm(batches, desc="Encoding descriptions", disable=quiet):
                     features.append(self.get_relation_features(input_ids[rows].to(self.device)))
             return torch.cat(features)[order.argsort().to(self.device)]
 
@@ -59,7 +90,7 @@ class RelationSetMixin:
             input_ids: (num, length) token ids, padded with -1.
 
         Returns:
-            (num, projection_dim) of float32.
+            (num, embedding_dim) of float32.
         """
         features = self._encode_in_batches(input_ids)
         with torch.inference_mode(False), torch.no_grad():
@@ -97,7 +128,7 @@ class RelationSetMixin:
         return super().train(mode)
 
     def _memory_matrix(self, memory: RelationMemory, update_relations: bool) -> torch.Tensor:
-        """(num_descriptions, projection_dim) of float32: unit vectors; the model's own in training with gradient."""
+        """(num_descriptions, embedding_dim) of float32: unit vectors; the model's own in training with gradient."""
         if memory is not self.memory or not (self.training and torch.is_grad_enabled()):
             self.refresh_memory(memory)
             return memory.embeds
@@ -121,24 +152,70 @@ class RelationSetMixin:
         Compares pairs with the relation memory.
 
         Args:
-            pair_features: (batch, hidden_size), from [`RocModel.get_pair_features`].
+            pair_features: (batch, features), from [`RocModel.get_pair_features`].
             update_relations, relation_memory: as for [`RocModel.forward`].
 
         Returns:
             logits (batch, num_relations): cosine / temperature; with `config.learn_negative_threshold`, the negative
-            relation's is the pair's own threshold. pair_embeds (batch, projection_dim): unit vectors. Both float32,
+            relation's is the pair's own threshold. pair_embeds (batch, embedding_dim): unit vectors. Both float32,
             under autocast too.
         """
         memory = self.memory if relation_memory is None else relation_memory
         matrix = self._memory_matrix(memory, update_relations)
+        pair_embeds, threshold = self.project_pairs(pair_features, memory)
         with full_precision(pair_features):
-            pair_features = pair_features.to(self.pair_projection.weight.dtype)
-            pair_embeds = F.normalize(self.pair_projection(pair_features).float(), dim=-1)
             scores = pair_embeds @ matrix.T / self.memory.log_temperature.exp()
             logits = relation_logits(scores, memory.entries, self.config.relation_aggregation)
-            if self.config.learn_negative_threshold and memory.config.negative_relation is not None:
-                logits = _insert_negative(logits, self.negative_threshold(pair_features).float(), memory.config)
+            offsets = relation_offsets(self.config.relation_offsets, memory.config, logits.device)
+            if offsets is not None:
+                logits = logits + offsets
+            if threshold is not None:
+                logits = _insert_negative(logits, threshold, memory.config)
         return logits, pair_embeds
+
+    def project_pairs(self, pair_features: torch.Tensor, memory: RelationMemory):
+        """
+        Args:
+            pair_features: (batch, features), from [`RocModel.get_pair_features`].
+            memory: what the pairs are to be compared with.
+
+        Returns:
+            pair_embeds (batch, embedding_dim): unit vectors. The negative relation's logit (batch, 1) where it is
+            the pair's own threshold, else `None`. Both float32.
+        """
+        threshold = None
+        with full_precision(pair_features):
+            pair_features, texts = pair_features.split(
+                [self.config.text_config.hidden_size, self.config.embedding_dim - self.config.projection_dim], dim=-1
+            )
+            pair_features = pair_features.to(self.pair_projection.weight.dtype)
+            pair_embeds = F.normalize(self.pair_projection(pair_features).float(), dim=-1)
+            if self.config.text_similarity:
+                pair_embeds = self._join(pair_embeds, F.normalize(texts.float() - self.text_center, dim=-1))
+            if self.config.learn_negative_threshold and memory.config.negative_relation is not None:
+                threshold = self.negative_threshold(pair_features).float()
+        return pair_embeds, threshold
+
+    def set_relation_offsets(self, offsets: dict[str, float] | None):
+        """
+        Adds something to relations' logits from now on: relations that were never trained on score on another scale
+        than those that were. Kept in the config.
+
+        Args:
+            offsets: label → what is added, in units of the logits; 0 where left out. `None` takes all away.
+
+        Raises:
+            ValueError: naming a label that is not among the relations, or is the negative one with a learned
+                threshold, or has a value that is not a finite number; or for a classification model.
+        """
+        if self.config.objective != "retrieval":
+            raise ValueError('a model with objective="classification" has a fixed set of relations')
+        for label, value in (offsets or {}).items():
+            if label not in described_relations(self.config):
+                raise ValueError(f"no relation {label!r} that is retrieved by its descriptions")
+            if not isinstance(value, (int, float)) or not math.isfinite(value):
+                raise ValueError(f"relation {label!r}: an offset must be a finite number, got {value!r}")
+        self.config.relation_offsets = dict(offsets) if offsets else None
 
     def nearest_descriptions(
         self, pair_embeds: torch.Tensor, relation_memory: RelationMemory | None = None
@@ -147,7 +224,7 @@ class RelationSetMixin:
         Which of each relation's descriptions fits a pair best, to show with the answer.
 
         Args:
-            pair_embeds: (batch, projection_dim), from [`RocOutput`].
+            pair_embeds: (batch, embedding_dim), from [`RocOutput`].
             relation_memory: as for [`RocModel.forward`].
 
         Returns:
@@ -252,19 +329,18 @@ class RelationSetMixin:
         known = {}
         if len(self.memory.embeds) and self.memory.has_texts():
             self.refresh_memory()
-            known = dict(zip(token_rows(self.memory.input_ids), self.memory.embeds, strict=True))
+            known = {row: index for index, row in enumerate(token_rows(self.memory.input_ids))}
         rows = token_rows(memory.input_ids)
         new = [index for index, row in enumerate(rows) if row not in known]
         with torch.inference_mode(False), torch.no_grad():
-            embeds = torch.zeros(len(rows), self.config.projection_dim, device=self.device)
+            embeds = torch.zeros(len(rows), self.config.embedding_dim, device=self.device)
             if new:
                 features = self._encode_in_batches(memory.input_ids[new])
                 if decide_center and len(new) > 1 and not self.relation_center.any():
                     self.relation_center = features.mean(dim=0).to(self.relation_center)
                 embeds[new] = self._project_relations(features)
-            for index, row in enumerate(rows):
-                if row in known:
-                    embeds[index] = known[row]
+            if kept := [index for index, row in enumerate(rows) if row in known]:
+                embeds[kept] = self.memory.embeds[[known[rows[index]] for index in kept]]
             memory.store(embeds, self._relation_weights())
 
     def add_relation(self, label: str, descriptions: str | list[str], processor, negative: bool = False):

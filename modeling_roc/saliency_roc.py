@@ -167,6 +167,8 @@ class SaliencyMixin:
         )
         places = [pair.get(name) for name in ("head_index", "tail_index", "head_span", "tail_span")]
         features = self._pair_vector(self._fuse(sequence, mask), *places)
+        # What `config.text_similarity` adds is the same along the way, and takes no part in the difference.
+        features = self._with_text(features, pair["input_ids"], pair["attention_mask"])
         logits = self._answer(features, True, relation_memory)[0]
         targets = pair["targets"][:, None]
         others = logits.scatter(1, targets, 0).sum(dim=1) / max(logits.shape[1] - 1, 1)

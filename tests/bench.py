@@ -8,11 +8,13 @@ runs in turn, and the median over rounds counts.
 """
 
 import io
+import resource
 import statistics
 import sys
 import tempfile
 import time
 from functools import partial
+from importlib.util import find_spec
 
 import numpy as np
 import torch
@@ -30,6 +32,8 @@ from processing_roc import RocProcessor
 from processing_roc.collator_roc import PictureTable, RocDataCollator
 
 BATCH, ROUNDS = 16, 7
+SMALL = {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536}
+BASE = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072}
 random = np.random.default_rng(0)
 
 
@@ -56,16 +60,14 @@ def token_ids(lengths: np.ndarray, pad: int) -> torch.Tensor:
     return ids
 
 
-def make_model(num_relations: int, descriptions_each: int = 3, object_features: str | None = None) -> RocModel:
+def make_model(
+    num_relations: int, descriptions_each: int = 3, object_features: str | None = None, shape: dict = SMALL
+) -> RocModel:
     relations = {f"relation {i}": ["text"] * descriptions_each for i in range(num_relations)}
     model = RocModel(
         RocConfig(
-            text_config=BertConfig(
-                hidden_size=384, num_hidden_layers=6, num_attention_heads=12, intermediate_size=1536
-            ),
-            vision_config=ViTConfig(
-                hidden_size=384, num_hidden_layers=6, num_attention_heads=12, intermediate_size=1536, patch_size=32
-            ),
+            text_config=BertConfig(**shape),
+            vision_config=ViTConfig(**shape, patch_size=32),
             relation_descriptions=relations,
             object_features=object_features,
         )
@@ -154,6 +156,34 @@ def bench_memory(num_relations: int, descriptions_each: int):
 
 
 @torch.inference_mode()
+def bench_search():
+    print("The 10 best of 100,000 relations, base-size encoders, over the same step up to the pairs' vectors")
+    before = peak_memory()
+    model = make_model(100_000, descriptions_each=1, shape=BASE).eval()
+    labels = list(model.config.id2label.values())
+    model.set_relation_types({label: ["person", f"kind {i % 10}"] for i, label in enumerate(labels)})
+    batch = {name: value for name, value in make_batch().items() if name != "labels"}
+    types = [("person", f"kind {i % 2}") for i in range(BATCH)]
+    features = model.get_pair_features(**batch)
+    built = peak_memory()
+    seconds = compare(
+        step=lambda: model.get_pair_features(**batch),
+        everything=lambda: model.retrieve_best(features),
+        types=lambda: model.retrieve_best(features, types=types),
+        **({} if find_spec("faiss") is None else {"faiss": lambda: model.retrieve_best(features, index="faiss")}),
+    )
+    for name, what in (("everything", "matrix product"), ("types", "a tenth fits"), ("faiss", "flat index of faiss")):
+        if name in seconds:
+            print(f"  {what}: adds {seconds[name] / seconds['step']:.1%}")
+    print(f"  peak memory in MiB: before {before}, with model and memory {built}, after the searches {peak_memory()}")
+
+
+def peak_memory() -> int:
+    """Most MiB that this process has held so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+
+@torch.inference_mode()
 def bench_pictures():
     print(f"Inference of {BATCH} pairs that share pictures, over one picture a pair")
     model = make_model(23).eval()
@@ -231,6 +261,7 @@ def main():
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, batch {BATCH}, median of {ROUNDS}\n")
     step_seconds = bench_training()
     bench_inference()
+    bench_search()
     bench_pictures()
     bench_objects()
     bench_padding()

@@ -17,6 +17,7 @@ MODEL_FILES = {
     f"{name}_roc.py"
     for name in (
         "configuration", "modeling", "adapted", "losses", "memory", "pairs", "regions", "relations", "saliency",
+        "search", "faiss",
     )
 }  # fmt: skip
 PROCESSOR_FILES = {

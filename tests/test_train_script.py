@@ -22,6 +22,7 @@ import train
 from data_scripts.convert import write_split
 from data_scripts.demo import build_demo_tokenizer, demo_image_processor, load_demo, load_demo_descriptions
 from data_scripts.descriptions import write_descriptions
+from modeling_roc import RocModel
 
 ROOT = Path(__file__).parents[1]
 SHAPE = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
@@ -315,6 +316,47 @@ def test_unlabelled_rows_are_predicted(run, trained, place, tmp_path):
     assert [line["predicted"] for line in lines] == [line["predicted"] for line in before]
     assert {line["gold"] for line in lines} == {None}
     assert "test_micro_f1" not in read_json(out / "out" / "test_results.json")
+
+
+def test_relations_held_out_compete_in_the_evaluation(run, place):
+    unseen = ["/per/per/peer", "/per/org/member_of"]
+    arguments = ("--hold_out_relations", ",".join(unseen), "--text_similarity", "0.5", "--unseen_rate", "0.1")
+    out = run(*arguments) / "out"
+    report, everything = read_json(out / "zero_shot.json"), read_json(out / "all_results.json")
+    assert report["unseen"] == unseen and set(report["offsets"]) == set(unseen)
+    for split, prefix in (("validation", "eval"), ("test", "test")):
+        systems = report[split]
+        assert list(systems) == ["retrieval", "not calibrated", "label names", "untrained encoders"]
+        own = systems["retrieval"]
+        assert everything[f"{prefix}_unseen_micro_f1"] == own["unseen"]["micro_f1"]
+        assert everything[f"{prefix}_seen_micro_f1"] == own["seen"]["micro_f1"]
+        assert everything[f"{prefix}_harmonic_mean"] == own["harmonic_mean"]
+        lines = read_predictions(out, prefix)
+        rows = [line for line in lines if line["gold"] in unseen]
+        assert len(rows) == own["unseen"]["examples"] > 0
+        right = sum(line["predicted"] == line["gold"] for line in rows)
+        assert own["unseen"]["accuracy"] == pytest.approx(right / len(rows))
+    # What was saved answers as what was scored, and the choice of a checkpoint saw no row of an unseen relation.
+    again = ("--model_name_or_path", out, "--output_dir", "again", "--do_train", "false")
+    model = RocModel.from_pretrained(out)
+    assert list(model.config.id2label.values())[-2:] == unseen and model.config.relation_offsets == report["offsets"]
+    after = read_json(run(*again).joinpath("again", "test_results.json"))
+    assert after["test_micro_f1"] == everything["test_micro_f1"]
+    (during,) = [line for line in read_json(out / "trainer_state.json")["log_history"] if "eval_loss" in line]
+    assert during["eval_samples_per_second"] * during["eval_runtime"] == pytest.approx(
+        len([line for line in read_predictions(out, "eval") if line["gold"] not in unseen]), rel=0.02
+    )
+
+
+def test_relations_cannot_be_held_out_of_everything(run, trained):
+    with pytest.raises(ValueError, match="classifier has a fixed set"):
+        run("--hold_out_relations", "2", "--objective", "classification")
+    with pytest.raises(ValueError, match="may have been trained on these"):
+        run("--hold_out_relations", "2", "--model_name_or_path", trained[0])
+    with pytest.raises(ValueError, match="no relation 'x'"):
+        run("--hold_out_relations", "x")
+    with pytest.raises(ValueError, match="unseen_rate"):
+        run("--hold_out_relations", "2", "--unseen_rate", "0")
 
 
 def parse(tmp_path, content, *arguments):

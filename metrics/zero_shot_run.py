@@ -1,0 +1,178 @@
+# Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
+"""What `train.py --hold_out_relations` does around training: baselines before, unseen relations and a report after."""
+
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+import torch
+from datasets import Dataset
+from torch.nn import functional as F
+
+from data_scripts.loading import relation_texts
+from metrics.report import replacing
+from metrics.zero_shot import format_zero_shot, negative_offset, score_zero_shot, unseen_offsets
+
+logger = logging.getLogger(__name__)
+SYSTEM = "retrieval"
+"""The model as it is saved."""
+
+
+class ZeroShotEvaluation:
+    """
+    Relations that were kept out of training compete in the evaluation. To be made before training; after it,
+    `open_relations`, `score` for each split, and `write`.
+
+    Besides the trained model, these are scored:
+
+    - "not calibrated": without the offsets of the unseen relations;
+    - "label names": the unseen relations by the words of their labels in place of their descriptions;
+    - "untrained encoders": before training, the mean token vector of the text with its markers and types against the
+      descriptions, both less their means. The negative relation's score gets the offset that is best on validation.
+
+    All but the first are calibrated in the same way. Nothing is chosen on a row of an unseen relation.
+
+    Args:
+        unseen: their labels, the last of `descriptions`.
+        descriptions: of all relations, in the order of the data set's ids.
+        relation_text: kind of text, as for `relation_texts`.
+        rate: for `unseen_offsets`.
+        trainer: a RocTrainer with a model that has the seen relations.
+        prepared: the encoded splits; `validation` is needed.
+    """
+
+    def __init__(self, unseen: list[str], descriptions: dict, relation_text: str, rate: float, trainer, prepared):
+        self.unseen, self.descriptions, self.relation_text, self.rate = unseen, descriptions, relation_text, rate
+        self.trainer, self.prepared = trainer, prepared
+        labels, self.negative = list(descriptions["relations"]), descriptions["negative_relation"]
+        self.places = [labels.index(label) for label in unseen]
+        self.negative_place = None if self.negative is None else labels.index(self.negative)
+        self.results = {}
+        self.untrained = {name: self._untrained(name) for name in prepared if name != "train"}
+        self.label_names = {}
+
+    @property
+    def model(self):
+        return self.trainer.accelerator.unwrap_model(self.trainer.model)
+
+    def _relations(self, kind: str) -> dict[str, list[str]]:
+        """Label → texts; the unseen relations' of `kind`, the others' as they were trained."""
+        texts, trained = relation_texts(self.descriptions, kind), relation_texts(self.descriptions, self.relation_text)
+        return {label: texts[label] if label in self.unseen else trained[label] for label in texts}
+
+    @torch.no_grad()
+    def _untrained(self, split: str) -> np.ndarray:
+        """(num_rows, num_relations): cosines of texts and descriptions before anything is trained."""
+        model, processor = self.model.eval(), self.trainer.processing_class
+        texts = self._mean_vectors(self.prepared[split])
+        texts = F.normalize(texts - self._mean_vectors(self.prepared["train"], limit=1000).mean(dim=0), dim=-1)
+        scores = []
+        for descriptions in relation_texts(self.descriptions, "descriptions").values():
+            encoded = processor(relations=descriptions, return_tensors="pt").to(model.device)
+            ids = encoded["relation_input_ids"].masked_fill(encoded["relation_attention_mask"] == 0, -1)
+            embeds = F.normalize(model.get_relation_features(ids).float() - model.relation_center, dim=-1)
+            scores.append((texts @ embeds.T).mean(dim=1))
+        return torch.stack(scores, dim=1).cpu().numpy()
+
+    def _mean_vectors(self, rows: Dataset, limit: int | None = None) -> torch.Tensor:
+        ids = [torch.tensor(row) for row in rows["input_ids"][:limit]]
+        vectors = []
+        for batch in torch.utils.data.DataLoader(ids, batch_size=64, collate_fn=list):
+            batch = torch.nn.utils.rnn.pad_sequence(batch, batch_first=True, padding_value=-1).to(self.model.device)
+            states = self.model.text_encoder(input_ids=batch.clamp(min=0), attention_mask=(batch >= 0).long())[0]
+            weights = (batch >= 0)[..., None].float()
+            vectors.append((states.float() * weights).sum(dim=1) / weights.sum(dim=1))
+        return torch.cat(vectors)
+
+    def _known(self, split: str) -> np.ndarray:
+        """Which rows of a split are labelled with a relation that was trained on, or with the negative one."""
+        labels = np.array(self.prepared[split]["labels"])
+        return (labels != -100) & ~np.isin(labels, self.places)
+
+    def _calibrate(self, logits: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Adds to the unseen relations' columns in every split what validation's rows of others ask for."""
+        moved = {name: values.copy() for name, values in logits.items()}
+        offsets = unseen_offsets(logits["validation"][self._known("validation")], self.places, self.rate)
+        for values in moved.values():
+            values[:, self.places] += offsets
+        return moved
+
+    def open_relations(self, splits: list[str]):
+        """Gives the trained model all relations, the unseen ones by their texts, and calibrates it.
+
+        Args:
+            splits: those that will be scored.
+        """
+        splits = sorted({"validation", *splits})
+        trainer, model, processor = self.trainer, self.model, self.trainer.processing_class
+        compute_metrics, trainer.compute_metrics = trainer.compute_metrics, None
+
+        def predict(kind):
+            model.set_relations(self._relations(kind), processor, self.negative)
+            return {name: trainer.predict(self.prepared[name]).predictions for name in splits}
+
+        if self.relation_text != "labels":
+            self.label_names = self._calibrate(predict("labels"))
+        self.plain = predict(self.relation_text)
+        moved = self._calibrate(self.plain)
+        offsets = (moved["validation"] - self.plain["validation"])[0, self.places]
+        model.set_relation_offsets(dict(zip(self.unseen, map(float, offsets), strict=True)))
+        trainer.compute_metrics = compute_metrics
+        untrained = self.untrained
+        if self.negative is not None:
+            known = self._known("validation")
+            choice = np.delete(untrained["validation"][known], self.places, axis=1)
+            labels = np.array(self.prepared["validation"]["labels"])[known]
+            offset = negative_offset(choice, labels, self.negative_place)
+            for values in untrained.values():
+                values[:, self.negative_place] += offset
+        self.untrained = self._calibrate(untrained)
+
+    def score(self, split: str, logits: np.ndarray, prefix: str) -> dict[str, float]:
+        """Scores a split by all systems.
+
+        Args:
+            split: its name.
+            logits (num_rows, num_relations): of the trained and calibrated model.
+            prefix: of the metrics' names.
+
+        Returns:
+            `<prefix>_seen_micro_f1`, `<prefix>_unseen_micro_f1`, `<prefix>_harmonic_mean` and
+            `<prefix>_unseen_only_accuracy`; nothing where no row is labelled.
+        """
+        labels = np.array(self.prepared[split]["labels"])
+        labelled = labels != -100
+        if not labelled.any():
+            return {}
+        systems = {SYSTEM: logits, "not calibrated": self.plain[split]}
+        if self.label_names:
+            systems["label names"] = self.label_names[split]
+        systems["untrained encoders"] = self.untrained[split]
+        scores = {
+            name: score_zero_shot(values[labelled], labels[labelled], self.places, self.negative_place)
+            for name, values in systems.items()
+        }
+        if not scores[SYSTEM]["unseen"]["examples"]:
+            logger.warning("%s has no row of the relations held out: their scores are 0 for want of rows", split)
+        self.results[split] = scores
+        own = scores[SYSTEM]
+        return {
+            f"{prefix}_seen_micro_f1": own["seen"]["micro_f1"],
+            f"{prefix}_unseen_micro_f1": own["unseen"]["micro_f1"],
+            f"{prefix}_harmonic_mean": own["harmonic_mean"],
+            f"{prefix}_unseen_only_accuracy": own["unseen_only"]["accuracy"],
+        }
+
+    def write(self, output_dir: str | Path):
+        """Prints the tables, and writes `zero_shot.json`."""
+        content = {
+            "unseen": self.unseen,
+            "unseen_rate": self.rate,
+            "offsets": self.model.config.relation_offsets,
+            **self.results,
+        }
+        with replacing(Path(output_dir) / "zero_shot.json") as temporary:
+            temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        for split, systems in self.results.items():
+            print(f"\n{split}, relations never trained on: {', '.join(self.unseen)}\n{format_zero_shot(systems)}")

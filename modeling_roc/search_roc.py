@@ -1,0 +1,301 @@
+# Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
+"""The few best relations of a large memory, without a score for each of the others, among those whose types fit."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from transformers.utils import ModelOutput
+
+from .faiss_roc import FaissSearch
+from .losses_roc import relation_logits
+from .memory_roc import RelationMemory, described_places, relation_offsets
+
+TYPE_WORDS = {"per": "person", "org": "organization", "loc": "location", "misc": "miscellaneous"}
+"""What MNRE's labels call an entity's types, and what a tagger calls them."""
+
+# Scores that are held at once: 64 MiB of float32.
+BLOCK_SCORES = 2**24
+
+
+@dataclass
+class RelationHits(ModelOutput):
+    """
+    Args:
+        scores (batch, k): logits of the best relations, best first, float32; -inf where fewer are compatible.
+        indices (batch, k): their places in `id2label`; -1 where fewer are compatible.
+        probabilities (batch, k): softmax over **all** compatible relations, 0 to 1. `None` from an index, which does
+            not see the others.
+    """
+
+    scores: torch.Tensor | None = None
+    indices: torch.Tensor | None = None
+    probabilities: torch.Tensor | None = None
+
+
+def types_from_labels(labels: Iterable[str], words: Mapping[str, str] = TYPE_WORDS) -> dict[str, list[str]]:
+    """
+    The types that labels such as `/per/org/member_of` ask of head and tail, for [`RocModel.set_relation_types`].
+
+    These are the relation's own; what a pair is typed as must come from a tagger or a person.
+
+    Args:
+        labels: relation labels. Those of another form than `/head/tail/name` are left out: they ask for no type.
+        words: the labels' abbreviations → the words that pairs are typed with.
+
+    Returns:
+        Label → [head type, tail type].
+
+    Raises:
+        ValueError: naming the label, if it has an abbreviation that `words` does not know.
+    """
+    types = {}
+    for label in labels:
+        parts = label.split("/")
+        if len(parts) == 4 and parts[0] == "":
+            if unknown := [part for part in parts[1:3] if part not in words]:
+                raise ValueError(f"relation {label!r}: no word is given for the type {unknown[0]!r}")
+            types[label] = [words[part] for part in parts[1:3]]
+    return types
+
+
+def check_relation_types(types, labels: Iterable[str]) -> dict[str, list]:
+    """
+    Label → [head types, tail types], each a list of words in lower case, or `None` for any type.
+
+    Raises:
+        ValueError: naming the label, if there is no such relation or its types are not a pair of types.
+    """
+    if not isinstance(types, Mapping):
+        raise ValueError(f"types must be {{label: [head type, tail type]}}, got {types!r:.200}")
+    labels, checked = set(labels), {}
+    for label, pair in types.items():
+        if label not in labels:
+            raise ValueError(f"types are given for {label!r}, which is not among the relations")
+        if not isinstance(pair, (list, tuple)) or len(pair) != 2:
+            raise ValueError(f"relation {label!r} needs [head type, tail type], got {pair!r}")
+        sides = [[side] if isinstance(side, str) else side for side in pair]
+        for side in sides:
+            if side is not None and not (
+                isinstance(side, (list, tuple)) and side and all(isinstance(word, str) and word for word in side)
+            ):
+                raise ValueError(f"relation {label!r}: a type is a word, a list of words or None, got {side!r}")
+        checked[label] = [None if side is None else [word.lower() for word in side] for side in sides]
+    return checked
+
+
+class SearchMixin:
+    """For [`RocModel`]."""
+
+    def set_relation_types(self, types: Mapping[str, Sequence] | None):
+        """
+        Says which types of head and tail the relations ask for; kept in the config.
+
+        Args:
+            types: label → [head type, tail type], each a word, a list of words, or `None` for any type;
+                [`types_from_labels`] reads them off labels such as MNRE's. A relation that is left out takes every
+                pair. `None` takes all types away.
+
+        Raises:
+            ValueError: as for `check_relation_types`.
+        """
+        self.config.relation_types = None if types is None else check_relation_types(types, self.config.label2id)
+
+    def type_mask(
+        self, types: Sequence[tuple[str | None, str | None]], relation_memory: RelationMemory | None = None
+    ) -> torch.Tensor:
+        """
+        Which relations can hold between entities of the given types: put -inf at the others' logits, and they get no
+        probability.
+
+        Args:
+            types: the (head type, tail type) of each pair, as a tagger or a person gave them. `None` and `"unknown"`
+                fit every relation; case does not matter.
+            relation_memory: as for [`RocModel.forward`].
+
+        Returns:
+            (batch, num_relations) of bool. The negative relation fits every pair unless types are set for it.
+        """
+        memory = self.memory if relation_memory is None else relation_memory
+        pairs = [tuple(pair) for pair in types]
+        fitting = {pair: self._fitting(pair, memory) for pair in set(pairs)}
+        return torch.stack([fitting[pair] for pair in pairs])
+
+    def _fitting(self, pair: tuple[str | None, str | None], memory: RelationMemory) -> torch.Tensor:
+        """(num_relations,) of bool for one pair of types."""
+        if memory.kinds is None or memory.kinds[0] is not self.config.relation_types:
+            # Many relations ask for the same few types: these are looked at, and not each relation.
+            kinds, wanted = {}, self.config.relation_types or {}
+            sides = [wanted.get(label, (None, None)) for label in memory.config.label2id]
+            sides = [tuple(None if side is None else tuple(side) for side in pair) for pair in sides]
+            place = torch.tensor([kinds.setdefault(kind, len(kinds)) for kind in sides], device=self.device)
+            memory.kinds = (self.config.relation_types, list(kinds), place)
+        known = [None if word is None or word.lower() == "unknown" else word.lower() for word in pair]
+        fits = [
+            all(word is None or side is None or word in side for word, side in zip(known, kind, strict=True))
+            for kind in memory.kinds[1]
+        ]
+        return torch.tensor(fits, device=self.device)[memory.kinds[2].to(self.device)]
+
+    @torch.no_grad()
+    def search(
+        self,
+        k: int = 10,
+        types: Sequence[tuple[str | None, str | None]] | None = None,
+        index: str | None = None,
+        relation_memory: RelationMemory | None = None,
+        **inputs,
+    ) -> RelationHits:
+        """
+        The k best relations of each pair: what [`RocModel.forward`] and `topk` give, without logits for all relations.
+
+        Args:
+            k: how many, 1 or more; no more than there are relations.
+            types: the (head type, tail type) of each pair, to search only the relations that take them; see
+                `set_relation_types` and `type_mask`. Default: all relations are searched.
+            index: `None` for an exact matrix product on the model's device. `"faiss"` for a flat index of faiss,
+                which is exact too, and `"faiss:HNSW32"` or any other of its factory strings; it is built at the first
+                search, and again when the memory has changed.
+            relation_memory: other relations to search, from [`RocModel.make_relation_memory`].
+            inputs: what the processor returns.
+
+        Returns:
+            [`RelationHits`].
+
+        Raises:
+            ValueError: for a classification model, a k below 1, types that are not one a pair, an unknown index, or
+                one that cannot give the answer (`relation_aggregation="logsumexp"` with several descriptions).
+            ImportError: with the line that installs faiss.
+        """
+        if self.config.objective != "retrieval":
+            raise ValueError('a model with objective="classification" has no memory to search')
+        inputs = {name: value for name, value in inputs.items() if name != "labels"}
+        if inputs.get("attention_mask") is None:
+            inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
+        return self.retrieve_best(self.get_pair_features(**inputs), k, types, index, relation_memory)
+
+    @torch.no_grad()
+    def retrieve_best(
+        self,
+        pair_features: torch.Tensor,
+        k: int = 10,
+        types: Sequence[tuple[str | None, str | None]] | None = None,
+        index: str | None = None,
+        relation_memory: RelationMemory | None = None,
+    ) -> RelationHits:
+        """
+        `search` from the pairs' vectors on.
+
+        Args:
+            pair_features: (batch, features), from [`RocModel.get_pair_features`].
+            k, types, index, relation_memory: as for `search`.
+
+        Returns, Raises: as for `search`.
+        """
+        if k < 1:
+            raise ValueError(f"k must be 1 or more, got {k}")
+        memory = self.memory if relation_memory is None else relation_memory
+        self.refresh_memory(memory)
+        pair_embeds, threshold = self.project_pairs(pair_features, memory)
+        if types is not None and len(types) != len(pair_embeds):
+            raise ValueError(f"types must be one (head type, tail type) a pair: {len(types)} for {len(pair_embeds)}")
+        search = self._searcher(memory, index)
+        labels, described = memory.config.label2id, described_places(memory.config, self.device)
+        scores = pair_embeds.new_full((len(pair_embeds), min(k, len(labels))), float("-inf"))
+        indices = torch.full(scores.shape, -1, device=self.device)
+        totals = pair_embeds.new_full((len(pair_embeds),), float("-inf"))
+        for rows, fitting in self._groups(types, len(pair_embeds), described, memory):
+            found, places, total = search(pair_embeds[rows], k, fitting)
+            scores[rows, : found.shape[1]] = found
+            indices[rows, : found.shape[1]] = torch.where(places < 0, places, described[places])
+            totals[rows] = total
+        if threshold is not None:
+            negative = labels[memory.config.negative_relation]
+            if types is not None:
+                fits = torch.stack([self._fitting(tuple(pair), memory)[negative] for pair in types])[:, None]
+                threshold = threshold.masked_fill(~fits, float("-inf"))
+            scores, order = torch.cat([scores, threshold], dim=1).topk(scores.shape[1])
+            indices = torch.cat([indices, torch.full_like(indices[:, :1], negative)], dim=1).gather(1, order)
+            indices = indices.masked_fill(scores == float("-inf"), -1)
+            totals = torch.logaddexp(totals, threshold[:, 0])
+        probabilities = None
+        if index is None:
+            # A pair that no relation fits has no probabilities: 0, and not 0 / 0.
+            probabilities = (scores - totals[:, None]).exp().masked_fill(indices < 0, 0)
+        return RelationHits(scores=scores, indices=indices, probabilities=probabilities)
+
+    def _groups(self, types, batch_size: int, described: torch.Tensor, memory: RelationMemory):
+        """Pairs of the same types together: (rows of the batch, the described relations to search or `None`)."""
+        if types is None:
+            yield torch.arange(batch_size, device=self.device), None
+            return
+        groups: dict[tuple, list[int]] = {}
+        for row, pair in enumerate(types):
+            groups.setdefault(tuple(pair), []).append(row)
+        for pair, rows in groups.items():
+            fitting = self._fitting(pair, memory)[described]
+            if fitting.any():
+                rows = torch.tensor(rows, device=self.device)
+                yield rows, None if fitting.all() else fitting.nonzero()[:, 0]
+
+    def _searcher(self, memory: RelationMemory, index: str | None):
+        """(pair_embeds, k, described relations) → scores, places among the described ones, and log-sum-exp of all."""
+        temperature, aggregation = self.memory.log_temperature.exp(), self.config.relation_aggregation
+        offsets = relation_offsets(self.config.relation_offsets, memory.config, self.device)
+        if index is None:
+            return lambda embeds, k, fitting: search_exactly(
+                embeds, memory, k, fitting, temperature, aggregation, offsets
+            )
+        kind, _, factory = index.partition(":")
+        if kind != "faiss":
+            raise ValueError(f'index must be None, "faiss" or "faiss:<factory string>", got {index!r}')
+        if memory.index is None or not memory.index.serves(memory, factory or "Flat", temperature, offsets):
+            memory.index = FaissSearch(memory, factory or "Flat", temperature, aggregation, offsets)
+        return memory.index
+
+
+def search_exactly(
+    pair_embeds: torch.Tensor,
+    memory: RelationMemory,
+    k: int,
+    fitting: torch.Tensor | None,
+    temperature: torch.Tensor,
+    aggregation: str,
+    offsets: torch.Tensor | None,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """
+    The best relations by matrix product, in as few blocks as `BLOCK_SCORES` allows.
+
+    Args:
+        pair_embeds (batch, projection_dim): unit vectors.
+        k: how many relations at most.
+        fitting (num_fitting,): the described relations to search, ascending. Default: all.
+        temperature, aggregation: of the model.
+        offsets (num_described,): added to the relations' scores.
+
+    Returns:
+        scores (batch, n) and places among the described relations (batch, n), n = min(k, number searched), and the
+        logarithm of the sum of exponentials of all searched scores (batch,).
+    """
+    relations = torch.arange(len(memory.entries), device=pair_embeds.device) if fitting is None else fitting
+    best = pair_embeds.new_zeros(len(pair_embeds), 0)
+    places = torch.zeros(best.shape, dtype=torch.long, device=best.device)
+    total = pair_embeds.new_full((len(pair_embeds),), float("-inf"))
+    for part in relations.split(max(1, BLOCK_SCORES // (len(pair_embeds) * memory.entries.shape[1]))):
+        entries = memory.entries[part]
+        rows = entries[entries >= 0]
+        # Neighbouring relations' rows are a slice, which costs no copy.
+        contiguous = int(rows[-1] - rows[0]) == len(rows) - 1
+        matrix = memory.embeds[rows[0] : rows[-1] + 1] if contiguous else memory.embeds[rows]
+        local = torch.full_like(entries, -1)
+        local[entries >= 0] = torch.arange(len(rows), device=rows.device)
+        with torch.autocast(pair_embeds.device.type, enabled=False):
+            logits = relation_logits(pair_embeds @ matrix.T / temperature, local, aggregation)
+        if offsets is not None:
+            logits = logits + offsets[part]
+        total = torch.logaddexp(total, logits.logsumexp(dim=-1))
+        top, order = logits.topk(min(k, len(part)))
+        best, places = torch.cat([best, top], dim=1), torch.cat([places, part[order]], dim=1)
+        best, order = best.topk(min(k, best.shape[1]))
+        places = places.gather(1, order)
+    return best, places, total

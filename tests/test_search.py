@@ -1,0 +1,179 @@
+# Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
+"""Searching a large memory: the same answers as scoring everything, by types, by an index; and at size."""
+
+import builtins
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from modeling_roc import RocModel, search_roc
+from modeling_roc.search_roc import check_relation_types, types_from_labels
+
+TYPES = [("person", "organization"), ("Person", "person"), (None, "location"), ("unknown", "unknown")]
+
+
+def many_relations(count, descriptions_each=1):
+    return {
+        f"relation {i}": [f"Head and tail share thing {i} of kind {j}." for j in range(1 + i % descriptions_each)]
+        for i in range(count)
+    }
+
+
+def brute_force(model, batch, mask=None):
+    """(scores, order, probabilities) of all relations, best first."""
+    with torch.no_grad():
+        logits = model(**{**batch, "labels": None}).logits
+    if mask is not None:
+        logits = logits.masked_fill(~mask, float("-inf"))
+    scores, order = logits.sort(dim=-1, descending=True, stable=True)
+    return scores, order, scores.softmax(dim=-1)
+
+
+def assert_found(hits, expected, k):
+    scores, order, probabilities = (values[:, :k] for values in expected)
+    assert hits.scores.shape == hits.indices.shape == scores.shape
+    assert torch.allclose(hits.scores, scores, atol=1e-4)
+    assert torch.equal(hits.indices, order.masked_fill(scores == float("-inf"), -1))
+    if hits.probabilities is not None:
+        assert torch.allclose(hits.probabilities, probabilities, atol=1e-5)
+
+
+@pytest.mark.parametrize("aggregation", ["max", "mean", "logsumexp"])
+@pytest.mark.parametrize("learned", [False, True])
+@pytest.mark.parametrize("block", [2**24, 400])
+def test_search_is_what_scoring_everything_gives(
+    make_model, batch, processor, monkeypatch, aggregation, learned, block
+):
+    monkeypatch.setattr(search_roc, "BLOCK_SCORES", block)
+    model = make_model(relation_aggregation=aggregation, learn_negative_threshold=learned)
+    relations = {**many_relations(70, descriptions_each=3), "none": "Nothing.", **{"last": "The very last one."}}
+    model.set_relations(relations, processor, "none")
+    model.set_relation_offsets({"relation 5": 3.0, "last": -1.0})
+    expected = brute_force(model, batch)
+    for k in (1, 10, 72, 100):
+        assert_found(model.search(k=k, **batch), expected, k)
+    assert torch.allclose(model.search(k=72, **batch).probabilities.sum(dim=-1), torch.ones(4), atol=1e-5)
+
+
+@pytest.mark.parametrize("index", [None, "faiss"])
+@pytest.mark.parametrize("learned", [False, True])
+def test_only_relations_of_fitting_types_are_searched(make_model, batch, processor, index, learned):
+    if index:
+        pytest.importorskip("faiss")
+    model = make_model(learn_negative_threshold=learned)
+    labels = [f"/{head}/{tail}/r{i}" for head in ("per", "org") for tail in ("per", "org", "loc") for i in range(5)]
+    relations = {label: f"This is about {label.replace('/', ' ')}." for label in labels}
+    model.set_relations({"none": "Nothing.", **relations, "any": "Whatever."}, processor, "none")
+    model.set_relation_types(types_from_labels(model.config.label2id))
+    mask = model.type_mask(TYPES)
+    names = list(model.config.label2id)
+    allowed = [{name for name, fits in zip(names, row, strict=True) if fits} for row in mask.tolist()]
+    assert allowed[0] == {"none", "any", *(f"/per/org/r{i}" for i in range(5))}
+    assert allowed[1] == {"none", "any", *(f"/per/per/r{i}" for i in range(5))}
+    assert allowed[2] == {"none", "any", *(f"/{head}/loc/r{i}" for head in ("per", "org") for i in range(5))}
+    assert allowed[3] == set(names)
+    expected = brute_force(model, batch, mask)
+    for k in (1, 4, 12, 32):
+        assert_found(model.search(k=k, types=TYPES, index=index, **batch), expected, k)
+
+
+def test_types_that_fit_no_relation(make_model, batch, processor):
+    model = make_model()
+    model.set_relations({"a": "Head likes tail.", "b": "Head is tail."}, processor)
+    model.set_relation_types({"a": ["person", ["location", "organization"]], "b": ["animal", None]})
+    hits = model.search(k=2, types=[("person", "dog"), ("person", "location"), ("animal", "x"), (None, None)], **batch)
+    assert hits.indices[0].tolist() == [-1, -1] and hits.probabilities[0].tolist() == [0, 0]
+    assert hits.indices[1].tolist() == [0, -1] and hits.probabilities[1].tolist() == [1, 0]
+    assert hits.indices[2].tolist() == [1, -1] and -1 not in hits.indices[3]
+
+
+def test_types_are_kept_and_wrong_ones_refused(make_model, tmp_path):
+    model = make_model()
+    model.set_relation_types({"/per/per/peer": ["Person", "person"]})
+    model.save_pretrained(tmp_path)
+    assert RocModel.from_pretrained(tmp_path).config.relation_types == {"/per/per/peer": [["person"], ["person"]]}
+    model.set_relation_types(None)
+    assert model.type_mask([("dog", "dog")]).all()
+    for types, message in [
+        ({"x": ["person", "person"]}, "'x', which is not among"),
+        ({"none": ["person"]}, "'none' needs"),
+        ({"none": ["person", []]}, "'none': a type"),
+        ({"none": ["person", 3]}, "'none': a type"),
+        (["none"], "types must be"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            check_relation_types(types, model.config.label2id)
+    assert types_from_labels(["None", "/a/b/c"], {"a": "ape", "b": "bee"}) == {"/a/b/c": ["ape", "bee"]}
+    with pytest.raises(ValueError, match="'/per/event/x': no word is given for the type 'event'"):
+        types_from_labels(["/per/event/x"])
+
+
+@pytest.mark.parametrize("aggregation", ["max", "mean"])
+@pytest.mark.parametrize("index", ["faiss", "faiss:HNSW32"])
+def test_an_index_finds_the_same(make_model, batch, processor, aggregation, index):
+    pytest.importorskip("faiss")
+    model = make_model(relation_aggregation=aggregation)
+    model.set_relations(many_relations(60, descriptions_each=3), processor)
+    assert_found(model.search(k=10, index=index, **batch), brute_force(model, batch), 10)
+    model.set_relation_offsets({"relation 5": 8.0})
+    assert_found(model.search(k=10, index=index, **batch), brute_force(model, batch), 10)
+    with torch.no_grad():
+        model.relation_projection.weight.mul_(torch.rand_like(model.relation_projection.weight))
+    model.eval()
+    assert_found(model.search(k=10, index=index, **batch), brute_force(model, batch), 10)
+    memory = model.make_relation_memory({"a": "Head likes tail.", "b": "Head is tail."}, processor)
+    found = model.search(k=1, index=index, relation_memory=memory, **batch)
+    assert torch.equal(found.indices, model.search(k=1, relation_memory=memory, **batch).indices)
+    assert found.probabilities is None
+
+
+def test_what_cannot_be_searched(make_model, batch, processor, monkeypatch):
+    model = make_model(relation_aggregation="logsumexp")
+    with pytest.raises(ValueError, match="k must be 1 or more"):
+        model.search(k=0, **batch)
+    with pytest.raises(ValueError, match="types must be one .* a pair: 1 for 4"):
+        model.search(types=[("person", "person")], **batch)
+    with pytest.raises(ValueError, match="index must be None"):
+        model.search(index="annoy", **batch)
+    with pytest.raises(ValueError, match="no memory to search"):
+        make_model(objective="classification").search(**batch)
+    real_import = builtins.__import__
+
+    def without_faiss(name, *args, **kwargs):
+        if name == "faiss":
+            raise ImportError(name)
+        return real_import(name, *args, **kwargs)
+
+    if pytest.importorskip("faiss"):
+        with pytest.raises(ValueError, match="cannot rank relation_aggregation"):
+            model.search(index="faiss", **batch)
+    monkeypatch.setattr(builtins, "__import__", without_faiss)
+    with pytest.raises(ImportError, match="pip install faiss-cpu"):
+        model.search(index="faiss", **batch)
+
+
+@pytest.mark.parametrize("count", [10_000, pytest.param(100_000, marks=pytest.mark.slow)])
+def test_a_large_memory_is_encoded_saved_loaded_and_searched(make_model, batch, processor, tmp_path, capfd, count):
+    model = make_model()
+    model.set_relations(many_relations(count), processor)
+    assert "Encoding descriptions" in capfd.readouterr().err
+    assert model.memory.embeds.shape == (count, 16)
+    expected = brute_force(model, batch)
+    assert_top(model.search(k=10, **batch), expected)
+    model.save_pretrained(tmp_path)
+    loaded = RocModel.from_pretrained(tmp_path)
+    capfd.readouterr()
+    assert_top(loaded.search(k=10, **batch), expected)
+    assert "Encoding descriptions" not in capfd.readouterr().err
+    queries = F.normalize(torch.randn(4, 16), dim=-1)
+    found = search_roc.search_exactly(queries, loaded.memory, 10, None, torch.tensor(1.0), "max", None)
+    assert torch.allclose(found[0], (queries @ loaded.memory.embeds.T).topk(10).values, atol=1e-6)
+    loaded.add_relation("new", "Something else altogether.", processor)
+    assert "Encoding descriptions" not in capfd.readouterr().err
+
+
+def assert_top(hits, expected):
+    """Scores of near ties are the same in another order of relations."""
+    assert torch.allclose(hits.scores, expected[0][:, :10], atol=1e-4)
+    assert torch.allclose(hits.probabilities, expected[2][:, :10], atol=1e-5)
