@@ -1,0 +1,166 @@
+# Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
+"""Disturbances leave head and tail what they are, and the curves come from one command on saved models."""
+
+import copy
+import json
+import random
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from data_scripts.demo import load_demo, load_demo_descriptions
+from data_scripts.loading import relation_texts
+from metrics import robustness
+from metrics.disturbances import DISTURBANCES, Pool
+from metrics.robustness import disturbed, make_pool
+from modeling_roc import RocConfig
+
+ROWS = load_demo(num_train=1, num_validation=1, num_test=60)["test"]
+POOL = make_pool(ROWS)
+EXAMPLES = list(ROWS)
+
+
+def disturb(name: str, row: dict, rate: float, seed: int = 0, pool: Pool = POOL) -> dict:
+    return DISTURBANCES[name](row, rate, random.Random(seed), pool)
+
+
+def surface(row: dict, role: str) -> list[str] | None:
+    entity = row[role]
+    return None if entity["start"] is None else row["tokens"][entity["start"] : entity["end"]]
+
+
+@pytest.mark.parametrize("name", DISTURBANCES)
+@given(index=st.integers(0, len(EXAMPLES) - 1), rate=st.floats(0, 1), seed=st.integers(0, 1000))
+@settings(max_examples=25, deadline=None)
+def test_head_and_tail_stay_what_they_are(name, index, rate, seed):
+    row = EXAMPLES[index]
+    before = copy.deepcopy({key: value for key, value in row.items() if key != "image"})
+    pixels = np.asarray(row["image"]).copy()
+    changed = disturb(name, row, rate, seed)
+    again = disturb(name, row, rate, seed)
+    assert {**changed, "image": None} == {**again, "image": None}
+    assert {key: value for key, value in row.items() if key != "image"} == before
+    assert (np.asarray(row["image"]) == pixels).all()
+    assert changed.keys() == row.keys() and changed["relation"] == row["relation"]
+    for role in ("head", "tail"):
+        assert surface(changed, role) == surface(row, role)
+        assert changed[role]["name"] == row[role]["name"] and changed[role]["kind"] == row[role]["kind"]
+        if (box := changed[role]["box"]) is not None:
+            x0, y0, x1, y1 = box
+            assert -1e-6 <= x0 < x1 <= 1 + 1e-6 and -1e-6 <= y0 < y1 <= 1 + 1e-6
+            (same,) = [one for one in changed["objects"] if one["name"] == changed[role]["name"]]
+            assert same["box"] == box
+
+
+@pytest.mark.parametrize("name", DISTURBANCES)
+def test_a_rate_of_nothing_changes_nothing(name):
+    for row in EXAMPLES[:20]:
+        changed = disturb(name, row, 0.0)
+        assert (np.asarray(changed["image"]) == np.asarray(row["image"])).all()
+        for key in row.keys() - {"image", "head", "tail", "objects"}:
+            assert changed[key] == row[key]
+        for role in ("head", "tail"):
+            assert {**changed[role], "box": None} == {**row[role], "box": None}
+            assert changed[role]["box"] is None or changed[role]["box"] == pytest.approx(row[role]["box"])
+
+
+def test_what_a_full_rate_does():
+    row = next(row for row in EXAMPLES if row["head"]["kind"] == row["tail"]["kind"] == "text")
+    assert disturb("dropped_words", row, 1)["tokens"] == sorted(
+        surface(row, "head") + surface(row, "tail"), key=row["tokens"].index
+    )
+    misspelt = disturb("typos", row, 1)["tokens"]
+    assert len(misspelt) == len(row["tokens"]) and misspelt != row["tokens"]
+    missing = disturb("missing_picture", row, 1)
+    assert missing["image"] is missing["image_id"] is None and missing["objects"] == []
+    assert len(disturb("blank_picture", row, 1)["image"].getcolors()) == 1
+    noise = np.asarray(disturb("noisy_picture", row, 1)["image"])
+    assert noise.min() < 5 and noise.max() > 250 and abs(noise.mean() - 127.5) < 3
+    half = np.asarray(disturb("noisy_picture", row, 0.5)["image"]).astype(float)
+    assert np.abs(half - np.asarray(row["image"])).max() <= 128
+    other = disturb("other_picture", row, 1)
+    assert other["image_id"] != row["image_id"] and other["image_id"] in POOL.image_ids
+    wrong = disturb("wrong_types", row, 1)
+    for role in ("head", "tail"):
+        assert wrong[role]["type"] in set(POOL.types) - {row[role]["type"]}
+        assert disturb("unknown_types", row, 1)[role]["type"] is None
+    meant = next(row for row in EXAMPLES if row["tail"]["kind"] == "object")
+    assert disturb("missing_picture", meant, 1) == meant
+    old, new = meant["tail"]["box"], disturb("shifted_boxes", meant, 0.25)["tail"]["box"]
+    assert new[2] - new[0] == pytest.approx(old[2] - old[0]) and new[3] - new[1] == pytest.approx(old[3] - old[1])
+    assert new != pytest.approx(old)
+
+
+def test_a_higher_rate_disturbs_what_a_lower_one_does_and_more():
+    def touched(rate):
+        pairs = zip(EXAMPLES, disturbed(ROWS, "blank_picture", rate, 0, POOL), strict=True)
+        return {row["id"] for row, changed in pairs if len(changed["image"].convert("RGB").getcolors(1 << 20)) == 1}
+
+    few, many = touched(0.2), touched(0.7)
+    assert few < many and 3 < len(few) < 25 and 30 < len(many) < 54
+
+
+# The command
+
+
+@pytest.fixture
+def saved(make_model, processor, tmp_path, monkeypatch):
+    """Folders of a retrieval and a classification model of the demo's relations, and the small data set."""
+    relations = relation_texts(load_demo_descriptions(), "descriptions")
+    model = make_model(object_features="roi")
+    model.set_relations(relations, processor, negative_relation="none")
+    model.save_pretrained(tmp_path / "retrieval")
+    config = model.config.to_dict() | {"objective": "classification"}
+    type(model)(RocConfig(**config)).save_pretrained(tmp_path / "classification")
+    for name in ("retrieval", "classification"):
+        processor.save_pretrained(tmp_path / name)
+    splits = load_demo(num_train=1, num_validation=1, num_test=24)
+    monkeypatch.setattr(robustness, "load_relation_dataset", lambda *_: (splits, load_demo_descriptions()))
+    return tmp_path
+
+
+def run(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", ["robustness", *map(str, arguments)])
+    robustness.main()
+
+
+def test_one_command_draws_the_curves_of_two_models(saved, monkeypatch, capsys):
+    models = [saved / "retrieval", saved / "classification"]
+    arguments = ("--model_name_or_path", *models, "--max_examples", 12, "--rates", 1.0, 0.5)
+    run(monkeypatch, *arguments, "--output_dir", saved / "out")
+    report = json.loads((saved / "out" / "robustness.json").read_text())
+    assert report["num_examples"] == 12 and report["split"] == "test" and report["seed"] == 0
+    found = {(p["model"], p["objective"], p["disturbance"], p["rate"]) for p in report["points"]}
+    assert found == {
+        (str(model), model.name, name, rate) for model in models for name in DISTURBANCES for rate in (0, 0.5, 1)
+    }
+    for model in models:
+        clean = {p["micro_f1"] for p in report["points"] if p["model"] == str(model) and p["rate"] == 0}
+        assert len(clean) == 1 and all(0 <= p["micro_f1"] <= 1 for p in report["points"])
+    with Image.open(saved / "out" / "robustness.png") as picture:
+        assert picture.width > 1000
+    assert f"| {models[0]} | typos | " in capsys.readouterr().out
+    subset = ("--disturbances", "noisy_picture", "shifted_boxes")
+    run(monkeypatch, *arguments[:2], *arguments[3:], *subset, "--output_dir", saved / "again")
+    again = json.loads((saved / "again" / "robustness.json").read_text())["points"]
+    assert again == [p for p in report["points"] if p["model"] == str(models[0]) and p["disturbance"] in subset]
+
+
+def test_what_cannot_be_measured_is_said(saved, make_model, processor, monkeypatch, capsys):
+    make_model().save_pretrained(saved / "other")
+    processor.save_pretrained(saved / "other")
+    output = ("--output_dir", saved / "out")
+    for arguments, message in (
+        (("--model_name_or_path", saved / "other"), "knows other relations than the data set"),
+        (("--model_name_or_path", saved / "retrieval", "--split", "dev"), "has no dev split"),
+    ):
+        with pytest.raises(SystemExit, match=message):
+            run(monkeypatch, *arguments, *output)
+    with pytest.raises(SystemExit):
+        run(monkeypatch, "--model_name_or_path", saved / "retrieval", "--rates", 1.5, *output)
+    assert "--rates must be above 0" in capsys.readouterr().err
+    assert not (saved / "out").exists()
