@@ -5,16 +5,24 @@ BIN := .venv/bin
 export MALLOC_MMAP_THRESHOLD_ = 1073741824
 export MALLOC_TRIM_THRESHOLD_ = 1073741824
 
-.PHONY: demo test test-slow quality style bench clean
+.PHONY: demo space test test-slow quality style bench clean
 
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --constraint constraints.txt torch
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev,ner]"
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev,demo,lora,ner]"
 	touch $@
 
 demo: .venv/.installed
 	rm -rf outputs/demo
+	$(BIN)/accelerate launch --num_processes 1 train.py
+
+# ROC_MODEL names another model: on the Hub, or a folder.
+ROC_MODEL ?= outputs/demo
+space: .venv/.installed $(if $(filter outputs/demo,$(ROC_MODEL)),outputs/demo/model.safetensors)
+	ROC_MODEL=$(ROC_MODEL) $(BIN)/python space/app.py
+
+outputs/demo/model.safetensors: | .venv/.installed
 	$(BIN)/accelerate launch --num_processes 1 train.py
 
 test: .venv/.installed

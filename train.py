@@ -31,13 +31,15 @@ from data_scripts.loading import DEMO, has_objects, load_relation_dataset, relat
 from hub.errors import HubError
 from hub.model_card import TrainingRun, build_model_card
 from hub.model_files import ServingFilesCallback, write_card
-from hub.push import prepare_push, push_run
+from hub.push import check_base, prepare_push, push_run
+from metrics.calibration import report_calibration
 from metrics.example_page import save_example_page
 from metrics.groups import GROUP_COLUMNS, group_metrics, score_groups
 from metrics.relation_f1.relation_f1 import compute_relation_f1
 from metrics.report import format_example, report_split
 from metrics.zero_shot_run import ZeroShotEvaluation
 from modeling_roc import RocConfig, RocModel, RocTrainer, RocTrainingArguments, get_last_complete_checkpoint
+from modeling_roc.lora_roc import LoraArguments, add_lora, check_lora, refuse_adapter
 from processing_roc import RocProcessor
 from processing_roc.collator_roc import PictureTable, RocDataCollator
 from processing_roc.rows_roc import prepare_splits
@@ -47,8 +49,8 @@ DEMO_CONFIG = Path(__file__).parent / "configs" / "demo.yaml"
 
 
 @dataclass
-class ModelArguments:
-    """Which encoders, and the settings of [`RocConfig`]."""
+class ModelArguments(LoraArguments):
+    """Which encoders, the settings of [`RocConfig`], and whether to train an adapter only."""
 
     model_name_or_path: str | None = field(
         default=None,
@@ -280,9 +282,10 @@ def main():
     wanted = {"train": args.do_train, "validation": args.do_eval, "test": args.do_predict}
     if not any(wanted.values()):
         raise ValueError("nothing to do: ask for --do_train true, --do_eval true or --do_predict true")
+    check_lora(model_args, model_args.model_name_or_path, args.do_train)
     last_checkpoint = get_last_complete_checkpoint(args.output_dir)
     resume = args.resume_from_checkpoint
-    earlier = last_checkpoint or next(Path(args.output_dir).glob("model*.safetensors"), None)
+    earlier = last_checkpoint or next(Path(args.output_dir).glob("*model*.safetensors"), None)
     if args.do_train and earlier is not None and resume is None:
         raise ValueError(
             f"{args.output_dir} holds an earlier run ({earlier}): go on with its last checkpoint by "
@@ -294,6 +297,8 @@ def main():
             logger.warning("%s holds no complete checkpoint to go on with: training starts anew", args.output_dir)
 
     if args.push_to_hub:
+        if model_args.use_lora:
+            check_base(model_args.model_name_or_path)
         prepare_push(args)
     with args.main_process_first(desc="loading the data set"):
         splits, descriptions = load_relation_dataset(
@@ -318,6 +323,10 @@ def main():
         splits["train"] = splits["train"].shuffle(seed=args.seed).select(range(max(kept, 1)))
     make = build_model if model_args.model_name_or_path is None else load_model
     model, processor = make(model_args, data_args, seen, has_objects(splits))
+    if model_args.use_lora:
+        model = add_lora(model, processor, model_args, with_relation_encoder=args.relation_update_steps > 0)
+    elif args.do_train:
+        refuse_adapter(model)
     if model.config.objective == "retrieval" and data_args.relation_text == "descriptions":
         unreviewed, total = count_unreviewed(descriptions), len(descriptions["relations"])
         logger.info("%d of %d relations have descriptions that no person has reviewed", unreviewed, total)
@@ -335,9 +344,7 @@ def main():
         args=args,
         data_collator=RocDataCollator(processor, pictures),
         train_dataset=prepared["train"] if args.do_train else None,
-        eval_dataset=seen_rows(prepared["validation"], model.config.num_labels)
-        if unseen
-        else prepared.get("validation"),
+        eval_dataset=seen_rows(prepared.get("validation"), model.config.num_labels),
         processing_class=processor,
         compute_metrics=make_compute_metrics(model.config),
         callbacks=callbacks,
@@ -348,6 +355,7 @@ def main():
         zero_shot = ZeroShotEvaluation(*arguments)
     metrics, tables = {}, {}
     if args.do_train:
+        model.config.calibration_temperature, model.config.abstention_threshold = 1.0, None  # of other weights
         result = trainer.train(resume_from_checkpoint=resume)
         if zero_shot is not None:
             zero_shot.open_relations([split for split in ("validation", "test") if wanted[split]])
@@ -365,6 +373,9 @@ def main():
             output.metrics.update(group_metrics(groups, name))
             if zero_shot is not None:
                 output.metrics.update(zero_shot.score(split, output.predictions, name))
+            folder = Path(args.output_dir) if trainer.is_world_process_zero() else None
+            chosen_on = output if zero_shot is None else zero_shot.for_choosing(split, output)
+            output.metrics.update(report_calibration(name, chosen_on, model.config, folder))
             trainer.log_metrics(name, output.metrics)
             trainer.save_metrics(name, output.metrics)
             metrics[name] = output.metrics
@@ -378,6 +389,8 @@ def main():
     if zero_shot is not None and trainer.is_world_process_zero():
         zero_shot.write(args.output_dir)
     if args.do_train and trainer.is_world_process_zero():
+        # Calibrated since the model was saved; an adapter has no config but in its weights.
+        trainer.save_model() if model_args.use_lora else model.config.save_pretrained(args.output_dir)
         model_id = args.hub_model_id if args.push_to_hub else args.output_dir
         run = TrainingRun(model_id, model, model_args, data_args, args, splits, descriptions, metrics, tables)
         write_card(build_model_card(run), args.output_dir)

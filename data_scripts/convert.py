@@ -101,7 +101,6 @@ def run_converter(
         parser.add_argument(f"--{name}", **settings)
     add_push_arguments(parser)
     options = vars(parser.parse_args(arguments))
-    read = functools.partial(read, **{name: options.pop(name) for name in reader_flags or {}})
     repo_id, private, revision = (options.pop(name) for name in ("push_to_hub", "private", "revision"))
     read = functools.partial(read, **{name: options.pop(name) for name in reader_flags or {}})
     if repo_id is None and (private or revision is not None):

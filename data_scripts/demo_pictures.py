@@ -87,17 +87,20 @@ BACKGROUNDS = (("#bcd9ea", "#a9c29b"), ("#e6d8c3", "#b59f83"), ("#c9c6d9", "#8f8
 PICTURE_SIZE = 128  # pixels a side
 
 
-def draw_picture(things: list[str], rng: random.Random) -> tuple[Image.Image, list[list[float]]]:
+def draw_picture(
+    things: list[str], rng: random.Random, side: int = PICTURE_SIZE
+) -> tuple[Image.Image, list[list[float]]]:
     """Draws up to four things, each at a random place and size, over a random background.
 
     Args:
         things (list of str, at most 4): keys of `THINGS`.
         rng (random.Random): decides all that is random.
+        side (int): pixels a side; the same `rng` draws the same things at every size.
 
     Returns:
-        The picture, RGB, `PICTURE_SIZE` pixels a side, and the box of each thing: x0, y0, x1, y1, 0 to 1.
+        The picture, RGB, `side` pixels a side, and the box of each thing: x0, y0, x1, y1, 0 to 1.
     """
-    half = PICTURE_SIZE  # drawn at twice the size and shrunk, for smooth edges; so a quarter is this wide
+    half = side  # drawn at twice the size and shrunk, for smooth edges; so a quarter is this wide
     sky, ground = rng.choice(BACKGROUNDS)
     picture = Image.new("RGB", (2 * half, 2 * half), sky)
     pen = ImageDraw.Draw(picture)
@@ -110,4 +113,4 @@ def draw_picture(things: list[str], rng: random.Random) -> tuple[Image.Image, li
         for shape, colour, *points in THINGS[thing]:
             getattr(pen, shape)([(left + x * size, top + y * size) for x, y in points], fill=colour)
         boxes.append([edge / (2 * half) for edge in (left, top, left + size, top + size)])
-    return picture.resize((PICTURE_SIZE, PICTURE_SIZE), Image.Resampling.BOX), boxes
+    return picture.resize((side, side), Image.Resampling.BOX), boxes

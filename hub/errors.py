@@ -68,7 +68,7 @@ def explain(error: Exception, repo_id: str, repo_type: str, revision: str | None
     if find(RevisionNotFoundError):
         return f"The {repo_type} {repo_id} on the Hub has no branch, tag or commit {revision!r}."
     missing = find(RepositoryNotFoundError, DatasetNotFoundError)
-    if find(GatedRepoError) or "is a gated dataset" in str(missing):
+    if find(GatedRepoError) or "is a gated" in str(missing):
         return f"The {repo_type} {repo_id} is gated: log in as your token's account, and ask for access on its page."
     if missing:
         return explain_missing_repository(repo_id, repo_type)

@@ -76,6 +76,7 @@ def build_model_card(run: TrainingRun) -> ModelCard:
     config, dataset = run.model.config, describe_dataset(run.data_args)
     retrieval = config.objective == "retrieval"
     model_name = Path(run.model_id).name
+    num_adapter_parameters = run.model.num_parameters(only_trainable=True) if run.model_args.use_lora else 0
     relations = [describe_relation(label, run) for label in config.id2label.values()]
     return ModelCard.from_template(
         card_metadata(run, model_name, dataset),
@@ -92,7 +93,9 @@ def build_model_card(run: TrainingRun) -> ModelCard:
         unreviewed=sum(relation["reviewed"] is False for relation in relations) if retrieval else 0,
         encoders=describe_encoders(run),
         num_fusion_layers=config.fusion_encoder_config.num_hidden_layers,
-        num_parameters=run.model.num_parameters(),
+        num_parameters=run.model.num_parameters() - num_adapter_parameters,
+        adapter=f"LoRA of rank {run.model_args.lora_rank}" if run.model_args.use_lora else None,
+        num_adapter_parameters=num_adapter_parameters,
         num_rows={split: len(rows) for split, rows in run.splits.items()},
         train_fraction=run.data_args.train_fraction,
         use_entity_types=run.data_args.use_entity_types,
@@ -137,13 +140,20 @@ def card_metadata(run: TrainingRun, model_name: str, dataset: dict) -> ModelCard
     base_models = [name for name in dict.fromkeys(names) if is_on_hub(name)]
     return ModelCardData(
         model_name=model_name if results else None,
-        library_name="transformers",
+        library_name="peft" if run.model_args.use_lora else "transformers",
         license="apache-2.0",
         language=dataset["language"],
         base_model=base_models or None,
+        base_model_relation="adapter" if run.model_args.use_lora and base_models else None,
         datasets=[dataset["id"]] if dataset["id"] else None,
         metrics=["f1"] if results else None,
-        tags=["relation-extraction", "multimodal", "roc", run.model.config.objective],
+        tags=[
+            "relation-extraction",
+            "multimodal",
+            "roc",
+            run.model.config.objective,
+            *["lora"] * run.model_args.use_lora,
+        ],
         widget=WIDGET,
         eval_results=results or None,
     )

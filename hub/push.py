@@ -6,6 +6,7 @@ the folder that a run left, or finishes a push that broke off; files that arrive
 """
 
 import argparse
+import json
 import os
 import shlex
 import sys
@@ -17,7 +18,7 @@ from huggingface_hub import HfApi
 
 from hub.errors import HubError, explain_hub_errors
 from hub.model_card import readdress
-from hub.model_files import write_serving_files
+from hub.model_files import ADAPTER_CONFIG, write_serving_files
 from hub.repository import prepare_repository
 from metrics.report import replacing
 
@@ -74,14 +75,17 @@ def push_model(folder: Path, repo_id: str, private: bool = False, revision: str 
         The commit's address.
 
     Raises:
-        ValueError: if the folder holds no trained model.
+        ValueError: if the folder holds no trained model, or an adapter to a model that is a folder here.
         HubError: if the push fails, saying why and how to finish it.
     """
     if not any(folder.glob("*.safetensors")) or not (folder / "processor_config.json").is_file():
         raise ValueError(f"{folder} holds no trained model: its weights and its processor's configuration are missing")
+    adapter_config = folder / ADAPTER_CONFIG
+    if adapter_config.is_file():
+        check_base(json.loads(adapter_config.read_text(encoding="utf-8"))["base_model_name_or_path"])
     with keeping_folder(folder, repo_id, private, revision):
         repo_id = prepare_repository(repo_id, "model", private, revision)
-        write_serving_files(folder)
+        write_serving_files(folder, adapter_config.is_file())
         card = folder / "README.md"
         if card.is_file():
             content = readdress(card.read_text(encoding="utf-8"), repo_id)
@@ -95,6 +99,18 @@ def push_model(folder: Path, repo_id: str, private: bool = False, revision: str 
             commit_message="Upload the trained model",
         )
     return commit.commit_url
+
+
+def check_base(name: str) -> None:
+    """
+    Raises:
+        ValueError: if the model that an adapter belongs to is a folder here, which others could not load.
+    """
+    if Path(name).is_dir():
+        raise ValueError(
+            f"the adapter belongs to the model in {name}, which nobody else has. Push that first (python -m hub.push "
+            f"--folder {name} --hub_model_id NAME), and train the adapter with --model_name_or_path NAME"
+        )
 
 
 @contextmanager

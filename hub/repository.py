@@ -12,7 +12,7 @@ def prepare_repository(repo_id: str, repo_type: str, private: bool = False, revi
 
     Args:
         repo_id: `name` or `namespace/name`.
-        repo_type: "model" or "dataset".
+        repo_type: "model", "dataset" or "space" (of gradio).
         private: make it private; without this, a new one has the namespace's default visibility.
         revision: branch to push to, made from the main branch if there is none of that name.
 
@@ -26,7 +26,8 @@ def prepare_repository(repo_id: str, repo_type: str, private: bool = False, revi
     api = HfApi()
     with explain_hub_errors(repo_id, repo_type, revision):
         api.whoami()
-        url = api.create_repo(repo_id, repo_type=repo_type, private=private or None, exist_ok=True)
+        sdk = "gradio" if repo_type == "space" else None
+        url = api.create_repo(repo_id, repo_type=repo_type, private=private or None, exist_ok=True, space_sdk=sdk)
         # Someone else's repository "exists", too: only this tells that it may not be written to.
         try:
             api.auth_check(url.repo_id, repo_type=repo_type, write=True)

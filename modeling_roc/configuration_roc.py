@@ -68,13 +68,21 @@ class RocConfig(PreTrainedConfig):
         relation_types (`dict[str, list]`, *optional*):
             Label → [head types, tail types] that it asks for, to search among relations of fitting types only; see
             [`RocModel.set_relation_types`]. Labels that the model does not have are passed over.
+        calibration_temperature (`float`, defaults to 1.0):
+            What logits are divided by before a softmax makes probabilities of them, so that these say how often an
+            answer is right; fitted on validation by `train.py`. The model's own logits and loss go without it. It
+            belongs to the scale of the cosines, so it is kept for other relations, where it has not been measured.
+        abstention_threshold (`float`, *optional*):
+            The calibrated probability, 0 to 1, that the best relation, `negative_relation` left aside, must reach;
+            else no relation is known. Chosen on validation by `train.py`. It depends on how many relations compete:
+            [`RocModel.set_relations`] forgets it.
         relation_length (`int`, defaults to 0):
             Tokens of the longest description; kept by [`RocModel.set_relations`].
 
     Raises:
         StrictDataclassError: (huggingface_hub) for a field of the wrong type, an unknown `objective` or
-            `relation_aggregation`, a temperature that is not positive, a relation without a description, a
-            `negative_relation` that is not among the labels, an `id2label` that contradicts
+            `relation_aggregation`, a temperature that is not positive, a threshold outside 0 to 1, a relation without
+            a description, a `negative_relation` that is not among the labels, an `id2label` that contradicts
             `relation_descriptions`, or fusion layers of another width than the text encoder.
 
     Example:
@@ -115,6 +123,8 @@ class RocConfig(PreTrainedConfig):
     learn_negative_threshold: bool = False
     relation_offsets: dict | None = None
     relation_types: dict | None = None
+    calibration_temperature: int | float = 1.0
+    abstention_threshold: int | float | None = None
     relation_length: int = 0
 
     def __post_init__(self, **kwargs):
@@ -177,8 +187,11 @@ class RocConfig(PreTrainedConfig):
             raise ValueError(f"object_features must be one of {OBJECT_FEATURES}, got {self.object_features!r}")
         if not 0 <= self.text_similarity < 1:
             raise ValueError(f"text_similarity must be 0 to below 1, got {self.text_similarity}")
-        if not self.temperature > 0:
-            raise ValueError(f"temperature must be above 0, got {self.temperature}")
+        for name in ("temperature", "calibration_temperature"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
+        if self.abstention_threshold is not None and not 0 <= self.abstention_threshold <= 1:
+            raise ValueError(f"abstention_threshold must lie within 0 and 1, got {self.abstention_threshold}")
         if self.fusion_encoder_config.hidden_size != self.text_config.hidden_size:
             raise ValueError(
                 f"fusion_encoder_config.hidden_size ({self.fusion_encoder_config.hidden_size}) must equal "

@@ -5,6 +5,7 @@ import hashlib
 import json
 import math
 
+import numpy as np
 import torch
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
@@ -91,6 +92,28 @@ def relation_entries(config) -> torch.Tensor:
     return nn.utils.rnn.pad_sequence(table, batch_first=True, padding_value=-1)
 
 
+PACKED = (
+    "negative_relation", "calibration_temperature", "abstention_threshold", "relation_offsets", "relation_types",
+)  # fmt: skip
+
+
+def pack_relations(config) -> torch.Tensor:
+    """The relations with their descriptions, in the logits' order, and what was measured with them, as bytes:
+    (length,) of uint8."""
+    content = {"relations": config.relation_descriptions, **{name: getattr(config, name) for name in PACKED}}
+    return torch.tensor(np.frombuffer(json.dumps(content, ensure_ascii=False).encode(), dtype=np.uint8))
+
+
+def unpack_relations(packed: torch.Tensor, config):
+    """Sets the relations of `config` to those of `pack_relations`."""
+    content = json.loads(packed.cpu().numpy().tobytes())
+    config.relation_descriptions = content["relations"]
+    config.id2label = dict(enumerate(content["relations"]))
+    config.label2id = {label: index for index, label in config.id2label.items()}
+    for name in PACKED:
+        setattr(config, name, content[name])
+
+
 def fingerprint(*parts: torch.Tensor | str) -> torch.Tensor:
     """SHA-256 of tensors (type, shape and bytes) and strings, as (32,) of uint8."""
     digest = hashlib.sha256()
@@ -103,9 +126,11 @@ def fingerprint(*parts: torch.Tensor | str) -> torch.Tensor:
     return torch.frombuffer(bytearray(digest.digest()), dtype=torch.uint8).clone()
 
 
-def _state(tensor: torch.Tensor) -> tuple[int, int | None]:
+def _state(weight: torch.Tensor | str) -> tuple:
+    if isinstance(weight, str):
+        return (weight,)
     # Tensors made in inference mode have no version.
-    return tensor.data_ptr(), None if tensor.is_inference() else tensor._version
+    return weight.data_ptr(), None if weight.is_inference() else weight._version
 
 
 class RelationMemory(nn.Module):
@@ -115,6 +140,8 @@ class RelationMemory(nn.Module):
     - `input_ids` (R, L) of int32, padded with -1: the model can encode its descriptions without a tokenizer;
     - `embeds` (R, embedding_dim) of float32: their unit vectors;
     - `made_from` (2, 32) of uint8: fingerprints of the texts, and of the weights with the `embeds` they gave;
+    - `relations` (length,) of uint8: the relation set itself, packed. A checkpoint has it in its config and is saved
+      without; an adapter of peft has no such config, and brings its relations along in this;
     - `entries` (num_described, max_entries): which rows belong to which relation (not saved, follows the config);
 
     and `log_temperature`, a parameter if `config.learn_temperature` is set. Both floats stay in float32, whatever the
@@ -137,6 +164,7 @@ class RelationMemory(nn.Module):
         self.register_buffer("input_ids", empty if input_ids is None else input_ids.to(torch.int32))
         self.register_buffer("embeds", torch.zeros(num_descriptions, config.embedding_dim))
         self.register_buffer("made_from", torch.zeros(2, 32, dtype=torch.uint8))
+        self.register_buffer("relations", pack_relations(config))
         self.register_buffer("entries", relation_entries(config), persistent=False)
         # Here and not in the model, where as its first parameter it would be taken for the model's type.
         if config.learn_temperature:
@@ -159,8 +187,13 @@ class RelationMemory(nn.Module):
         init.constant_(self.input_ids, -1)
         init.zeros_(self.embeds)
         init.zeros_(self.made_from)
+        init.copy_(self.relations, pack_relations(self.config))
         init.copy_(self.entries, relation_entries(self.config))
         init.constant_(self.log_temperature, math.log(self.config.temperature))
+
+    def pack(self):
+        """Brings `relations` up to the config: an adapter is saved with what was measured after its training."""
+        self.relations = pack_relations(self.config).to(self.relations.device)
 
     def text_fingerprint(self) -> torch.Tensor:
         """Of the descriptions' texts and of the token ids that stand for them."""
@@ -182,16 +215,16 @@ class RelationMemory(nn.Module):
                 "Call model.set_relations({label: description}, processor) to make it anew."
             )
 
-    def _look_at(self, weights: list[torch.Tensor]) -> tuple:
+    def _look_at(self, weights: list[torch.Tensor | str]) -> tuple:
         # Weights that no optimizer may touch are not hashed again for another model's steps.
-        steps = _optimizer_steps if any(weight.requires_grad for weight in weights) else 0
+        steps = _optimizer_steps if any(getattr(weight, "requires_grad", False) for weight in weights) else 0
         return (steps, *map(_state, [*weights, self.embeds]))
 
-    def is_current(self, weights: list[torch.Tensor]) -> bool:
+    def is_current(self, weights: list[torch.Tensor | str]) -> bool:
         """Whether nothing has touched `weights` or `embeds` since `trust`; costs no hashing."""
         return self._look_at(weights) == self._seen
 
-    def trust(self, weights: list[torch.Tensor]):
+    def trust(self, weights: list[torch.Tensor | str]):
         """Takes note that `embeds` match `weights` as both are now."""
         self._seen = self._look_at(weights)
 
@@ -199,19 +232,34 @@ class RelationMemory(nn.Module):
         """Makes the next look at the memory a thorough one."""
         self._seen = None
 
-    def matches(self, weights: list[torch.Tensor]) -> bool:
+    def matches(self, weights: list[torch.Tensor | str]) -> bool:
         """Whether `embeds` are what `weights` (the relation encoder's parameters and buffers) gave, by content."""
         return torch.equal(fingerprint(*weights, self.embeds), self.made_from[1].cpu())
 
     @torch.no_grad()
-    def store(self, embeds: torch.Tensor, weights: list[torch.Tensor]):
+    def store(self, embeds: torch.Tensor, weights: list[torch.Tensor | str]):
         """Keeps `embeds` (R, embedding_dim) as what `weights` give."""
         self.embeds.copy_(embeds)
         self.made_from[1].copy_(fingerprint(*weights, self.embeds))
 
-    def _load_from_state_dict(self, *args, **kwargs):
-        super()._load_from_state_dict(*args, **kwargs)
+    def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs):
+        if prefix + "relations" in state_dict:
+            self._make_room(state_dict[prefix + "relations"], state_dict[prefix + "input_ids"])
+        else:
+            state_dict[prefix + "relations"] = self.relations
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
         self._seen = self.features = None
+
+    def _make_room(self, relations: torch.Tensor, input_ids: torch.Tensor):
+        """Takes over a relation set from elsewhere, with buffers of its size for what belongs to it."""
+        unpack_relations(relations, self.config)
+        num_descriptions, self.config.relation_length = input_ids.shape
+        self.entries = relation_entries(self.config).to(self.entries.device)
+        if relations.shape != self.relations.shape:
+            self.relations = self.relations.new_zeros(relations.shape)
+        if input_ids.shape != self.input_ids.shape:
+            self.input_ids = self.input_ids.new_zeros(input_ids.shape)
+            self.embeds = self.embeds.new_zeros(num_descriptions, self.config.projection_dim)
 
     def _apply(self, fn, recurse=True):
         # Moves with the model, but is not rounded with it.

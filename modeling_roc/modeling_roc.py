@@ -11,12 +11,14 @@ from transformers.models.bert.modeling_bert import BertEncoder, BertLayer, BertS
 from transformers.utils import ModelOutput
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
+from .adapted_roc import AdaptedRelationsMixin
 from .configuration_roc import RocConfig
 from .losses_roc import info_nce
 from .memory_roc import RelationMemory
 from .pairs_roc import PairEncoderMixin
 from .regions_roc import ObjectEmbedding
 from .relations_roc import RelationSetMixin, full_precision
+from .saliency_roc import SaliencyMixin
 from .search_roc import SearchMixin
 
 
@@ -51,6 +53,9 @@ class RocPreTrainedModel(PreTrainedModel):
     _supports_sdpa = True
     _supports_flash_attn = True
     _keep_in_fp32_modules_strict = ["memory.embeds", "memory.log_temperature"]
+    # The config has them.
+    _keys_to_ignore_on_save = ["memory.relations"]
+    _keys_to_ignore_on_load_missing = ["memory.relations"]
     _can_record_outputs = {
         "hidden_states": OutputRecorder(BertLayer, layer_name="fusion"),
         "attentions": OutputRecorder(BertSelfAttention, index=1, layer_name="fusion"),
@@ -67,7 +72,9 @@ class RocPreTrainedModel(PreTrainedModel):
                 init.zeros_(module.text_center)
 
 
-class RocModel(PairEncoderMixin, RelationSetMixin, SearchMixin, RocPreTrainedModel):
+class RocModel(
+    PairEncoderMixin, RelationSetMixin, AdaptedRelationsMixin, SearchMixin, SaliencyMixin, RocPreTrainedModel
+):
     """
     Retrieval over Classification (EMNLP 2025, arXiv 2509.21151).
 
@@ -118,6 +125,7 @@ class RocModel(PairEncoderMixin, RelationSetMixin, SearchMixin, RocPreTrainedMod
             if config.learn_negative_threshold:
                 self.negative_threshold = nn.Linear(hidden_size, 1)
             self.memory = RelationMemory(config)
+            self.register_load_state_dict_post_hook(_follow_adapter)
         self.post_init()
 
     @classmethod
@@ -238,16 +246,22 @@ class RocModel(PairEncoderMixin, RelationSetMixin, SearchMixin, RocPreTrainedMod
             object_boxes,
             object_mask,
         )
-        pair_embeds = None
-        if self.config.objective == "classification":
-            if relation_memory is not None:
-                raise ValueError('a model with objective="classification" takes no relation_memory')
-            with full_precision(features):
-                logits = self.classifier(features.to(self.classifier.weight.dtype)).float()
-        else:
-            logits, pair_embeds = self.retrieve(features, update_relations, relation_memory)
+        logits, pair_embeds = self._answer(features, update_relations, relation_memory)
         loss = None if labels is None else info_nce(logits, labels, num_items_in_batch)
         return RocOutput(loss=loss, logits=logits, pair_embeds=pair_embeds)
+
+    def _answer(self, features: torch.Tensor, update_relations: bool, relation_memory: RelationMemory | None):
+        """Pair features → logits (batch, num_relations) and, in retrieval, pair_embeds (batch, projection_dim)."""
+        if self.config.objective == "retrieval":
+            return self.retrieve(features, update_relations, relation_memory)
+        if relation_memory is not None:
+            raise ValueError('a model with objective="classification" takes no relation_memory')
+        with full_precision(features):
+            return self.classifier(features.to(self.classifier.weight.dtype)).float(), None
+
+
+def _follow_adapter(model: RocModel, _):
+    model.follow_adapter()
 
 
 def _without_pooler(encoder: nn.Module) -> nn.Module:

@@ -13,7 +13,7 @@ TEXT_CENTER_MOMENTUM = 0.02
 class PairEncoderMixin:
     """For [`RocModel`], which has the encoders and layers that these methods use."""
 
-    def get_joint_sequence(
+    def get_joint_inputs(
         self,
         input_ids,
         attention_mask,
@@ -22,20 +22,23 @@ class PairEncoderMixin:
         object_boxes=None,
         object_mask=None,
         object_roles=None,
-    ) -> torch.Tensor:
+        inputs_embeds=None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """
-        X = [X_T; X_I] after the fusion layers, X_I the objects and then the patches of the picture: (batch,
-        text_length + num_objects + num_patches, hidden_size).
+        X = [X_T; X_I] before the fusion layers, X_I the objects and then the patches of the picture: (batch,
+        text_length + num_objects + num_patches, hidden_size), and its attention mask, (batch, the same length).
 
         Args: as for [`RocModel.forward`], and
 
             object_roles (batch, num_objects): places in `ROLES` of regions_roc. Default: all objects are context.
+            inputs_embeds (batch, text_length, embedding_size): word embeddings to use in place of those of input_ids.
 
         Raises:
             ValueError: if pixel_values come without image_index or image_index without them, or to a model without a
                 vision encoder; if objects come to a model that takes none.
         """
-        sequence = self.text_encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        text = {"input_ids": input_ids} if inputs_embeds is None else {"inputs_embeds": inputs_embeds}
+        sequence = self.text_encoder(**text, attention_mask=attention_mask).last_hidden_state
         parts, masks = [sequence], [attention_mask]
         patches = has_image = None
         if pixel_values is None and image_index is not None:
@@ -63,7 +66,13 @@ class PairEncoderMixin:
         if patches is not None:
             parts.append(patches)
             masks.append(has_image[:, None].expand(-1, patches.shape[1]))
-        sequence, attention_mask = torch.cat(parts, dim=1), torch.cat(masks, dim=1)
+        return torch.cat(parts, dim=1), torch.cat(masks, dim=1)
+
+    def get_joint_sequence(self, *args, **kwargs) -> torch.Tensor:
+        """X after the fusion layers. Args, Raises: as for `get_joint_inputs`."""
+        return self._fuse(*self.get_joint_inputs(*args, **kwargs))
+
+    def _fuse(self, sequence: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         mask = create_bidirectional_mask(self.config.fusion_encoder_config, sequence, attention_mask)
         return self.fusion(sequence, attention_mask=mask).last_hidden_state
 
@@ -129,19 +138,27 @@ class PairEncoderMixin:
         sequence = self.get_joint_sequence(
             input_ids, attention_mask, pixel_values, image_index, object_boxes, object_mask, roles
         )
+        features = self._pair_vector(sequence, head_index, tail_index, head_span, tail_span)
+        if not self.compares_texts:
+            return features
+        texts = self.get_text_features(input_ids, attention_mask)
+        if self.training:
+            self._move_text_center(texts)
+        return torch.cat([features, texts], dim=-1)
+
+    @property
+    def compares_texts(self) -> bool:
+        """Whether the texts' own vectors are a part of the score, see `config.text_similarity`."""
+        return self.config.objective == "retrieval" and self.config.text_similarity > 0
+
+    def _pair_vector(self, sequence, head_index, tail_index, head_span, tail_span) -> torch.Tensor:
         rows = torch.arange(sequence.shape[0], device=sequence.device)
         entities = [sequence[rows, head_index], sequence[rows, tail_index]]
         if self.config.pool_mentions:
             if head_span is None or tail_span is None:
                 raise ValueError("the model pools mentions (config.pool_mentions): give head_span and tail_span")
             entities += [_mean_over(sequence, span) for span in (head_span, tail_span)]
-        features = self.pair_fusion(torch.cat(entities, dim=-1))
-        if self.config.objective == "classification" or not self.config.text_similarity:
-            return features
-        texts = self.get_text_features(input_ids, attention_mask)
-        if self.training:
-            self._move_text_center(texts)
-        return torch.cat([features, texts], dim=-1)
+        return self.pair_fusion(torch.cat(entities, dim=-1))
 
     @torch.no_grad()
     def _move_text_center(self, texts: torch.Tensor):

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 from transformers.utils import logging
 
+from .adapted_roc import RELATION_FIELDS, copy_in_force, replace_copy_in_force, weights_in_force
 from .losses_roc import relation_logits
 from .memory_roc import RelationMemory, check_relations, described_relations, relation_offsets, token_rows
 
@@ -24,18 +25,20 @@ class RelationSetMixin:
     def _description_encoder(self):
         return self.text_encoder if self.relation_encoder is None else self.relation_encoder
 
-    def _relation_weights(self) -> list[torch.Tensor]:
+    def _relation_weights(self) -> list[torch.Tensor | str]:
         """Everything that a description's vector depends on, besides its text."""
         modules = (self._description_encoder, self.relation_projection)
-        weights = [tensor for module in modules for tensor in (*module.parameters(), *module.buffers())]
-        return [*weights, self.relation_center]
+        return [*(weight for module in modules for weight in weights_in_force(module)), self.relation_center]
 
     def get_relation_features(self, input_ids: torch.Tensor) -> torch.Tensor:
         """Mean token vector of each description: (num, length), padded with -1 → (num, hidden_size)."""
         mask = input_ids >= 0
-        length = int(mask.nonzero()[:, 1].max()) + 1
+        length = int(mask.sum(dim=1).max())
         input_ids, mask = input_ids[:, :length].clamp(min=0).long(), mask[:, :length]
-        states = self._description_encoder(input_ids=input_ids, attention_mask=mask.long()).last_hidden_state
+        return self._mean_token_vector(mask, input_ids=input_ids)
+
+    def _mean_token_vector(self, mask: torch.Tensor, **inputs) -> torch.Tensor:
+        states = self._description_encoder(**inputs, attention_mask=mask.long()).last_hidden_state
         return (states * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True)
 
     def _project_relations(self, features: torch.Tensor) -> torch.Tensor:
@@ -52,22 +55,34 @@ class RelationSetMixin:
             return projected
         return torch.cat([(1 - share) ** 0.5 * projected, share**0.5 * texts.float()], dim=-1)
 
-    def get_text_features(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+    def get_text_features(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, inputs_embeds: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """
         Mean token vector of each text, as the relation encoder gives it: what `config.text_similarity` compares.
 
         Args:
             input_ids, attention_mask (batch, text_length): as for [`RocModel.forward`].
+            inputs_embeds (batch, text_length, embedding_size): word embeddings of the relation encoder to use in place
+                of those of input_ids.
 
         Returns:
             (batch, hidden_size) of the relation encoder, without dropout where that is one of its own.
         """
-        if self.relation_encoder is None:
-            return self.get_relation_features(input_ids.masked_fill(attention_mask == 0, -1))
-        # Its vocabulary is the published one, in which there are no markers.
-        mask = (attention_mask > 0) & (input_ids < self.relation_encoder.get_input_embeddings().num_embeddings)
+        mask = attention_mask > 0
+        if self.relation_encoder is not None:
+            mask = mask & self._known_words(input_ids)
+        inputs = {"inputs_embeds": inputs_embeds}
+        if inputs_embeds is None:
+            inputs = {"input_ids": input_ids.masked_fill(~mask, 0)}
+        if self.relation_encoder is None or not self.relation_encoder.training:
+            return self._mean_token_vector(mask, **inputs)
         with _evaluating(self.relation_encoder):
-            return self.get_relation_features(input_ids.masked_fill(~mask, -1))
+            return self._mean_token_vector(mask, **inputs)
+
+    def _known_words(self, input_ids: torch.Tensor) -> torch.Tensor:
+        # The vocabulary of a relation encoder of its own is the published one, in which there are no markers.
+        return input_ids < self._description_encoder.get_input_embeddings().num_embeddings
 
     def _encode_in_batches(self, input_ids: torch.Tensor, batch_size: int = 64) -> torch.Tensor:
         """`get_relation_features` without gradient, dropout or autocast, descriptions of like length together."""
@@ -96,6 +111,7 @@ class RelationSetMixin:
         with torch.inference_mode(False), torch.no_grad():
             return self._project_relations(features)
 
+    @torch.compiler.disable  # looks at where tensors lie and at what is in them
     def refresh_memory(self, memory: RelationMemory | None = None):
         """
         Encodes the descriptions anew if, and only if, the memory is not what the weights give. Every answer and every
@@ -108,6 +124,7 @@ class RelationSetMixin:
         Raises:
             RuntimeError: if the descriptions in the config are not those that the memory's token ids were made from.
         """
+        self.follow_adapter()
         memory = self.memory if memory is None else memory
         if memory.embeds.device != self.device:
             memory.to(self.device)
@@ -120,7 +137,9 @@ class RelationSetMixin:
 
     def train(self, mode: bool = True):
         if self.config.objective == "retrieval":
-            self.memory.distrust()
+            for module in self.memory.modules():
+                if isinstance(module, RelationMemory):
+                    module.distrust()
         return super().train(mode)
 
     def _memory_matrix(self, memory: RelationMemory, update_relations: bool) -> torch.Tensor:
@@ -135,7 +154,7 @@ class RelationSetMixin:
             features = self.get_relation_features(self.memory.input_ids)
         else:
             features = self._encode_in_batches(self.memory.input_ids)
-        self.memory.features = features.detach()
+        copy_in_force(self.memory).features = features.detach()
         return self._project_relations(features)
 
     def retrieve(
@@ -227,13 +246,29 @@ class RelationSetMixin:
             (batch, num_relations) of int64: index into the relation's list of descriptions; 0 for a negative relation
             that is scored by a learned threshold.
         """
+        cosines = self.description_cosines(pair_embeds, relation_memory)
+        return cosines.nan_to_num(float("-inf")).argmax(dim=-1)
+
+    def description_cosines(
+        self, pair_embeds: torch.Tensor, relation_memory: RelationMemory | None = None
+    ) -> torch.Tensor:
+        """
+        How well each description of each relation fits a pair.
+
+        Args: as for `nearest_descriptions`.
+
+        Returns:
+            (batch, num_relations, max_descriptions) of float32: cosines in the order of the relation's list of
+            descriptions; nan behind its end, and for a negative relation that is scored by a learned threshold.
+        """
         memory = self.memory if relation_memory is None else relation_memory
         with full_precision(pair_embeds):
-            scores = (pair_embeds @ memory.embeds.T)[:, memory.entries.clamp(min=0)]
-        nearest = scores.masked_fill(memory.entries < 0, float("-inf")).argmax(dim=-1)
+            cosines = (pair_embeds @ memory.embeds.T)[:, memory.entries.clamp(min=0)]
+        cosines = cosines.masked_fill(memory.entries < 0, float("nan"))
         if self.config.learn_negative_threshold and memory.config.negative_relation is not None:
-            nearest = _insert_negative(nearest, nearest.new_zeros(len(nearest), 1), memory.config)
-        return nearest
+            unscored = torch.full_like(cosines[:, :1], float("nan"))
+            cosines = _insert_negative(cosines, unscored, memory.config)
+        return cosines
 
     def make_relation_memory(
         self, relations: dict[str, str | list[str]], processor, negative_relation: str | None = None
@@ -256,6 +291,7 @@ class RelationSetMixin:
         Replaces the relation set: `id2label`, `label2id`, config and memory follow, nothing is trained. Descriptions
         that are in the memory already are not encoded again. The first set of two or more descriptions that a model
         is given also decides `relation_center`, the mean that is taken off every description's vector from then on.
+        `config.abstention_threshold` was chosen for the relations that were there, and is forgotten with them.
 
         Args:
             relations: label → its description or descriptions.
@@ -271,16 +307,17 @@ class RelationSetMixin:
         memory = self._tokenize_relations(relations, processor, negative_relation)
         self._fill_memory(memory, decide_center=True)
         # Nothing has been replaced so far: what was refused above leaves the model as it was.
-        for name in ("relation_descriptions", "id2label", "label2id", "negative_relation", "relation_length"):
+        for name in RELATION_FIELDS:
             setattr(self.config, name, getattr(memory.config, name))
         memory.config = self.config
         memory.log_temperature = self.memory.log_temperature
-        self.memory = memory
+        replace_copy_in_force(self, "memory", memory)
 
     def _tokenize_relations(self, relations, processor, negative_relation: str | None) -> RelationMemory:
         """A memory with the texts of a checked relation set, and without their vectors."""
         if self.config.objective != "retrieval":
             raise ValueError('a model with objective="classification" has a fixed set of relations')
+        self.follow_adapter()
         relations = check_relations(relations)
         if negative_relation not in (None, *relations):
             raise ValueError(f"negative_relation {negative_relation!r} is not among the relations")
@@ -288,6 +325,8 @@ class RelationSetMixin:
         config.negative_relation = negative_relation or self.config.negative_relation
         if config.negative_relation not in relations:
             config.negative_relation = None
+        if relations != self.config.relation_descriptions:
+            config.abstention_threshold = None  # chosen for other competitors
         config.relation_descriptions = relations
         config.id2label = dict(enumerate(relations))
         config.label2id = {label: index for index, label in enumerate(relations)}
@@ -329,6 +368,7 @@ class RelationSetMixin:
         Raises:
             ValueError: if the label is there already.
         """
+        self.follow_adapter()
         if label in self.config.relation_descriptions:
             raise ValueError(f"relation {label!r} is there already; remove it first")
         relations = {**self.config.relation_descriptions, label: descriptions}
@@ -341,6 +381,7 @@ class RelationSetMixin:
         Raises:
             ValueError: if there is no such relation.
         """
+        self.follow_adapter()
         if label not in self.config.relation_descriptions:
             raise ValueError(f"no relation {label!r}; there are {', '.join(self.config.relation_descriptions)}")
         rest = {name: texts for name, texts in self.config.relation_descriptions.items() if name != label}

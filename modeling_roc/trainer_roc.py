@@ -8,6 +8,7 @@ from pathlib import Path
 
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
+from .adapted_roc import copy_in_force
 from .sampler_roc import PictureGroupedSampler
 
 ENCODERS = ("text_encoder", "vision_encoder", "relation_encoder")
@@ -59,7 +60,8 @@ class SamplerEpochCallback(TrainerCallback):
 
 class RocTrainer(Trainer):
     """
-    Trainer of a [`RocModel`]. `train_dataset` holds `input_ids` and `image_id` columns besides the collator's.
+    Trainer of a [`RocModel`], or of an adapter in one (`peft.PeftModel`). `train_dataset` holds `input_ids` and
+    `image_id` columns besides the collator's.
 
     Raises:
         ValueError: if `relation_update_steps` is 0 and the relation encoder is shared with the pair's.
@@ -76,6 +78,10 @@ class RocTrainer(Trainer):
                 raise ValueError("relation_update_steps=0 freezes the relation encoder; a shared one cannot be frozen")
             self.model.relation_encoder.requires_grad_(False)
 
+    @property
+    def _trains_adapter(self) -> bool:
+        return hasattr(self.model, "peft_config")
+
     def _get_train_sampler(self, train_dataset=None):
         dataset = self.train_dataset if train_dataset is None else train_dataset
         lengths = [len(ids) for ids in dataset["input_ids"]]
@@ -86,14 +92,15 @@ class RocTrainer(Trainer):
     def create_optimizer(self, model=None):
         if self.optimizer is None:
             model = self.model if model is None else model
-            decayed = set(self.get_decay_parameter_names(model)) - {"memory.log_temperature"}
+            decayed = set(self.get_decay_parameter_names(model))
             head_learning_rate = self.args.head_learning_rate
             if head_learning_rate is None:
                 head_learning_rate = self.args.learning_rate
             groups = {}
             for name, parameter in model.named_parameters():
                 if parameter.requires_grad:
-                    key = (name.split(".")[0] in ENCODERS, name in decayed)
+                    encoder = name.removeprefix("base_model.model.").split(".")[0] in ENCODERS  # peft's prefix
+                    key = (encoder, name in decayed and not name.endswith("log_temperature"))
                     groups.setdefault(key, []).append(parameter)
             optimizer_class, kwargs = self.get_optimizer_cls_and_kwargs(self.args, model)
             self.optimizer = optimizer_class(
@@ -130,6 +137,11 @@ class RocTrainer(Trainer):
         self._load_weights(self.state.best_model_checkpoint)
 
     def _load_weights(self, checkpoint: str):
+        if self._trains_adapter:
+            from peft import load_peft_weights, set_peft_model_state_dict
+
+            set_peft_model_state_dict(self.model, load_peft_weights(checkpoint, device="cpu"))
+            return
         # Weights are saved under the names that encoders were published with. The Trainer's own loading does not
         # translate them back and passes over all that it does not know (huggingface/transformers#48805).
         saved = type(self.model).from_pretrained(checkpoint, dtype=self.model.dtype)
@@ -138,6 +150,12 @@ class RocTrainer(Trainer):
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False):
         """Saves and does not push: `push_to_hub` is for the end, when there are scores, and may fail without harm."""
         super().save_model(output_dir, _internal_call=True)
+
+    def _save(self, output_dir: str | None = None, state_dict=None):
+        if self._trains_adapter and self.model.config.objective == "retrieval":
+            self.model.refresh_memory()  # as `RocModel.save_pretrained` does
+            copy_in_force(self.model.memory).pack()
+        super()._save(output_dir, state_dict)
 
     def create_model_card(self, *args, **kwargs):
         """Nothing: the Trainer's card would overwrite the project's, which `hub.model_card` makes of a run."""

@@ -23,6 +23,8 @@ MIN_SIDE = 1e-6
 Box = tuple[float, float, float, float]
 """x0, y0, x1, y1."""
 
+WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
+
 
 def box_form(entity: Mapping, where: str) -> str | None:
     """The key of `BOX_KEYS` in which `entity` gives its box, None where it gives none.
@@ -87,7 +89,7 @@ def shown_part(image_processor: Any, size: tuple[int, int] | None) -> Box:
     if getattr(image_processor, "do_pad", None):
         raise ValueError(f"boxes cannot follow {kind.__name__} with do_pad=True")
     if not getattr(image_processor, "do_center_crop", None):
-        return 0.0, 0.0, 1.0, 1.0
+        return WHOLE
     if size is None:
         raise ValueError(f"{kind.__name__} crops pictures: boxes can follow only where the picture's size is known")
     width, height = _resized(image_processor, size)
@@ -120,3 +122,11 @@ def follow(box: Box, shown: Box) -> Box | None:
     y0, y1 = ((y - top) / (bottom - top) for y in (box[1], box[3]))
     x0, y0, x1, y1 = max(x0, 0.0), max(y0, 0.0), min(x1, 1.0), min(y1, 1.0)
     return None if min(x1 - x0, y1 - y0) < MIN_SIDE else (x0, y0, x1, y1)
+
+
+def uncrop(box: Box, shown: Box) -> Box:
+    """The reverse of `follow`: a box of what is shown of a picture, in fractions of the whole picture."""
+    left, top, right, bottom = shown
+    x0, y0, x1, y1 = box
+    width, height = right - left, bottom - top
+    return left + x0 * width, top + y0 * height, left + x1 * width, top + y1 * height

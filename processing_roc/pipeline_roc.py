@@ -9,12 +9,16 @@ from collections.abc import Iterable, Mapping, Sequence, Sized
 from numbers import Integral, Real
 from typing import Any
 
+import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from transformers import AutoModel, Pipeline
 from transformers.pipelines import PIPELINE_REGISTRY
 from transformers.pipelines.pt_utils import PipelineDataset, PipelineIterator
 
+from .answers_roc import kept_relations, write_answer
+from .boxes_roc import shown_part
+from .explanation_roc import blank_words, saliency_of_pair
 from .pictures_roc import load_picture
 
 TASK = "relation-extraction"
@@ -47,10 +51,16 @@ class RelationExtractionPipeline(Pipeline):
 
     Args:
         top_k (`int`, *optional*, defaults to 5): how many relations to return, best first; `None` returns all.
-        threshold (`float`, *optional*): relations with a lower score, 0 to 1, are left out.
+        threshold (`float` or `"auto"`, *optional*): relations with a lower score, 0 to 1, are left out. `"auto"` is
+            the model's own threshold (`config.abstention_threshold`, chosen on validation), and decides whether a
+            relation is known at all: those that reach it are returned, whatever the score of the relation that means
+            "no relation". That one comes behind them, so that it stands first, and alone, where none does. A model
+            that has no such relation then returns an empty list.
         relations (`dict`, *optional*): label → description or list of descriptions, to be scored in place of the
             model's own relations. The model keeps its own. The label that means "no relation" to the model keeps that
             meaning if it is among them.
+        explain (`bool`, *optional*, defaults to `False`): whether to add an `explanation` to every relation that is
+            returned. It takes some seventy times as long as the answer.
         timeout (`float`, *optional*): seconds to wait for a picture from the web; `None` waits for ever.
 
     They may be given to `pipeline(...)`, for all calls, and to a call.
@@ -81,15 +91,34 @@ class RelationExtractionPipeline(Pipeline):
                 - `image` (*optional*): a PIL picture, a path, an http(s) URL, base64 (bare or as a data URL) or the
                   bytes of a picture file;
                 - `objects` (*optional*): the picture's objects, as [`RocProcessor`] takes them.
-            kwargs: `top_k`, `threshold`, `relations` and `timeout` (see the class), and `batch_size` and
+            kwargs: `top_k`, `threshold`, `relations`, `explain` and `timeout` (see the class), and `batch_size` and
                 `num_workers`. Within a batch, equal pictures are encoded once.
 
         Returns:
             For an input with head and tail a list of relations, best first, each a `dict` with
 
             - `label` (`str`);
-            - `score` (`float`): its probability over all the relations that were scored, 0 to 1;
-            - `description` (`str`, `None` in a classification model): the one that fits the pair best.
+            - `score` (`float`): its probability over all the relations that were scored, 0 to 1, calibrated on
+              validation if the model was (`config.calibration_temperature`);
+            - `description` (`str`, `None` in a classification model): the one that fits the pair best;
+            - `explanation` (with `explain=True`): what speaks for the relation, a `dict` for JSON with
+                - `descriptions`: all of the relation, best first, each with its cosine to the pair as `score` (`None`
+                  for a negative relation that the model scores by a learned threshold; an empty list in a
+                  classification model);
+                - `words`: the text's words with `start` and `end` (in characters; of tokens joined by one blank) and
+                  `score`. Markers and types belong to no word, and what was cut off a text that is too long has none;
+                - `patches`: `rows` and `columns` of a grid over the picture, `scores` (a list for each row) and `box`,
+                  the part of the picture that the grid covers, as corners in fractions of it. `None` without a
+                  picture;
+                - `objects`: the objects, those of head and tail first, with `box` (corners as fractions of the
+                  picture), `role` (`"head"`, `"tail"` or `None`) and `score`. `None` without objects;
+                - `margin` and `blank_margin`: the relation's logit less the mean logit of the others, for the pair and
+                  for the same pair with masked words and a picture of one colour.
+
+              The last five are given for the best relation and `None` for the others. Scores are signed integrated
+              gradients (Sundararajan et al., 2017): those of words and patches add up to `margin - blank_margin`, up
+              to the error of numerical integration. An object's score is the share of the patches' that passes
+              through its token in the model. See `RocModel.get_saliency`.
 
             For an input with `entities` a list with a `dict` for each ordered pair: `head`, `tail` (the entities as
             they were given) and `relations`, a list as above. For several inputs a list of these; an iterator for a
@@ -97,8 +126,9 @@ class RelationExtractionPipeline(Pipeline):
 
         Raises:
             ValueError: for an input that is not as above. The message names the field, and among several inputs the
-                number of the input, from 0. Also for a parameter out of its range, and for `relations` given to a
-                model with `objective="classification"`.
+                number of the input, from 0. Also for a parameter out of its range, for `threshold="auto"` where no
+                threshold has been chosen for the relations (as for those of the call), and for `relations` given to
+                a model with `objective="classification"`.
             TypeError: for an unknown parameter.
         """
         if isinstance(inputs, (list, tuple)) and not inputs:
@@ -107,18 +137,20 @@ class RelationExtractionPipeline(Pipeline):
 
     def _sanitize_parameters(self, **parameters):
         parameters.pop("local_files_only", None)  # `pipeline` hands on what was meant for loading
-        if unknown := parameters.keys() - {"top_k", "threshold", "relations", "timeout"}:
+        if unknown := parameters.keys() - {"top_k", "threshold", "relations", "explain", "timeout"}:
             raise TypeError(f"{type(self).__name__} takes no {', '.join(sorted(unknown))}")
-        preprocess = {name: parameters[name] for name in ("timeout",) if name in parameters}
+        preprocess = {name: parameters[name] for name in ("explain", "timeout") if name in parameters}
+        if not isinstance(preprocess.get("explain", False), bool):
+            raise ValueError(f"explain must be True or False, got {preprocess['explain']!r}")
         postprocess = {name: parameters[name] for name in ("top_k", "threshold") if name in parameters}
         top_k, threshold = (postprocess.get(name) for name in ("top_k", "threshold"))
         if top_k is not None and (not isinstance(top_k, Integral) or isinstance(top_k, bool) or top_k < 1):
             raise ValueError(f"top_k must be a positive integer, or None for all relations, got {top_k!r}")
-        if threshold is not None and (
+        if threshold not in (None, "auto") and (
             not isinstance(threshold, Real) or isinstance(threshold, bool) or not 0 <= threshold <= 1
         ):
-            raise ValueError(f"threshold must be a probability, 0 to 1, got {threshold!r}")
-        forward = {}
+            raise ValueError(f'threshold must be a probability, 0 to 1, or "auto", got {threshold!r}')
+        forward = {name: parameters[name] for name in ("threshold",) if name in parameters}
         if "relations" in parameters:
             relations = parameters["relations"]
             forward["relation_memory"] = None if relations is None else self._relation_memory(relations)
@@ -144,7 +176,9 @@ class RelationExtractionPipeline(Pipeline):
     def preprocess(self, inputs: Mapping, **parameters) -> dict[str, Any]:
         return self._collate([self._read(inputs, **parameters)])
 
-    def _read(self, inputs: Mapping, where: str = "", timeout: float | None = None) -> dict[str, Any]:
+    def _read(
+        self, inputs: Mapping, where: str = "", explain: bool = False, timeout: float | None = None
+    ) -> dict[str, Any]:
         """Checks an input's fields and opens its picture; what the fields hold is the processor's to check."""
         if not isinstance(inputs, Mapping):
             raise ValueError(
@@ -180,6 +214,7 @@ class RelationExtractionPipeline(Pipeline):
             "is_one_pair": entities is None,
             "objects": objects,
             "image": None if image is None else load_picture(image, f"{where}image", timeout),
+            "explain": explain,
         }
 
     def _collate(self, examples: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -199,7 +234,8 @@ class RelationExtractionPipeline(Pipeline):
         if any(example["objects"] is not None for example in examples):
             given["objects"] = [example["objects"] for example, _, _ in pairs]
         try:
-            tensors = dict(self.processor(**given, return_tensors="pt"))
+            explain = examples[0]["explain"]
+            tensors = dict(self.processor(**given, return_tensors="pt", return_offsets_mapping=explain))
         except ValueError as error:
             numbered = re.match(r"example (\d+): ", str(error))
             if numbered is None:
@@ -209,42 +245,60 @@ class RelationExtractionPipeline(Pipeline):
             raise ValueError(f"{example['where']}{pair}{str(error)[numbered.end() :]}") from error
         if "pixel_values" in tensors:
             tensors["pixel_values"] = tensors["pixel_values"].to(self.dtype)
-        return {"tensors": tensors, "examples": [{**example, "image": None} for example in examples]}
+        batch = {"tensors": tensors, "words": None, "shown": []}
+        if explain:
+            batch["words"] = {name: tensors.pop(name) for name in ("offset_mapping", "word_ids")}
+            images = [example["image"] for example, _, _ in pairs]
+            processor = self.processor.image_processor
+            batch["shown"] = [None if image is None else shown_part(processor, image.size) for image in images]
+        return {**batch, "examples": [{**example, "image": None} for example in examples]}
 
-    def _forward(self, model_inputs: dict[str, Any], relation_memory=None) -> dict[str, list]:
+    def _forward(self, model_inputs: dict[str, Any], threshold=None, relation_memory=None) -> dict[str, list]:
         outputs = self.model(**model_inputs["tensors"], relation_memory=relation_memory)
-        scores = outputs.logits.softmax(dim=-1)
-        nearest = None
+        scores = (outputs.logits / self.model.config.calibration_temperature).softmax(dim=-1)
+        nearest = cosines = saliency = None
         if outputs.pair_embeds is not None:
             nearest = self.model.nearest_descriptions(outputs.pair_embeds, relation_memory)
+        if model_inputs["words"] is not None:
+            config = self.model.config if relation_memory is None else relation_memory.config
+            # What a threshold leaves nothing of is not shown; its best relation takes the place.
+            first = [(kept_relations(row, config, threshold) or [row.argmax()])[0] for row in scores]
+            saliency = self._saliency(model_inputs, scores.new_tensor(first, dtype=torch.long), relation_memory)
+            if outputs.pair_embeds is not None:
+                cosines = self.model.description_cosines(outputs.pair_embeds, relation_memory)
         answers, start = [], 0
         for example in model_inputs["examples"]:
             rows = slice(start, start := start + len(example["pairs"]))
-            found = None if nearest is None else nearest[rows]
-            answers.append({"example": example, "scores": scores[rows], "nearest": found})
+            answer = {"scores": scores, "nearest": nearest, "cosines": cosines, "saliency": saliency}
+            answer = {name: None if values is None else values[rows] for name, values in answer.items()}
+            answers.append({"example": example, **answer})
         return {"answers": answers}
+
+    def _saliency(self, model_inputs: dict[str, Any], targets, relation_memory) -> list[dict[str, Any]]:
+        """What in each pair speaks for its relation in `targets` (num_pairs,)."""
+        tensors, words = model_inputs["tensors"], model_inputs["words"]
+        blank = blank_words(tensors["input_ids"], words["word_ids"], self.processor.tokenizer)
+        found = self.model.get_saliency(
+            **tensors, blank_input_ids=blank, targets=targets, relation_memory=relation_memory
+        )
+        return [
+            saliency_of_pair(found, row, {**words, **tensors}, shown)
+            for row, shown in enumerate(model_inputs["shown"])
+        ]
 
     def postprocess(
         self,
         model_outputs: dict[str, Any],
         top_k: int | None = 5,
-        threshold: float | None = None,
+        threshold: float | str | None = None,
         relation_memory=None,
     ) -> list[dict[str, Any]]:
         answer = model_outputs["answers"]
         if isinstance(answer, list):  # a batch of one comes whole, of a larger one its single answers
             (answer,) = answer
         config = self.model.config if relation_memory is None else relation_memory.config
-        nearest = itertools.repeat(None) if answer["nearest"] is None else answer["nearest"].tolist()
-        ranked = []
-        for scores, places in zip(answer["scores"], nearest, strict=False):
-            relations = []
-            for index in scores.argsort(descending=True, stable=True).tolist()[:top_k]:
-                score, label = float(scores[index]), config.id2label[index]
-                if threshold is None or score >= threshold:
-                    description = None if places is None else config.relation_descriptions[label][places[index]]
-                    relations.append({"label": label, "score": score, "description": description})
-            ranked.append(relations)
+        pairs = range(len(answer["scores"]))
+        ranked = [write_answer(answer, row, config, top_k, threshold) for row in pairs]
         example = answer["example"]
         if example["is_one_pair"]:
             return ranked[0]

@@ -14,6 +14,7 @@ from .pictures_roc import distinct_pictures, open_picture, rescale_and_normalize
 # Not used here: what this file imports is saved with the processor, and a checkpoint is to bring its pipeline along.
 from .pipeline_roc import RelationExtractionPipeline  # noqa: F401
 from .spans_roc import MARKERS, assemble, check_string, excerpt, lay_out
+from .words_roc import pad_places, place_tokens, without_place
 
 PAIR_PLACES = ("head_index", "tail_index", "head_span", "tail_span")
 
@@ -80,6 +81,11 @@ class RocProcessor(ProcessorMixin):
         self._prefix, self._suffix = wrapped[:place], wrapped[place + 1 :]
 
     @property
+    def marker_ids(self) -> list[int]:
+        """Token ids of the four markers."""
+        return [token for pair in self._marker_ids.values() for token in pair]
+
+    @property
     def model_input_names(self) -> list[str]:
         """Names of the model's inputs that this processor makes for examples."""
         names = ["input_ids", "attention_mask", *PAIR_PLACES, "object_boxes", "object_mask"]
@@ -98,6 +104,7 @@ class RocProcessor(ProcessorMixin):
         padding: bool | str | None = None,
         max_length: int | None = None,
         pad_to_multiple_of: int | None = None,
+        return_offsets_mapping: bool = False,
     ) -> BatchFeature:
         """Prepares one example (`head` is a dict) or a batch (`head` is a list), or relation descriptions, or both.
 
@@ -122,6 +129,7 @@ class RocProcessor(ProcessorMixin):
             padding: as in a tokenizer; by default True if `return_tensors` is given, else False.
             max_length: instead of the processor's own, for this call.
             pad_to_multiple_of: pads lengths to a multiple of this.
+            return_offsets_mapping: whether to tell which characters and which word each token of a text stands for.
 
         Returns:
             With the batch as first axis, also for one example:
@@ -134,6 +142,9 @@ class RocProcessor(ProcessorMixin):
             many as each example has;
             if any picture is given, `pixel_values` (num_images, 3, height, width), each distinct picture once, and
             `image_index` (batch,), -1 where there is no picture;
+            on request `offset_mapping` (batch, text_length, 2): `[start, end)` in characters of the text (of tokens:
+            joined by one blank), and `word_ids` (batch, text_length): the number of the word that a token is a piece
+            of; (0, 0) and -1 for markers, type prompts, special tokens and padding;
             for relations, `relation_input_ids`, `relation_attention_mask` (num_descriptions, length).
 
         Raises:
@@ -154,8 +165,11 @@ class RocProcessor(ProcessorMixin):
         if text is not None:
             columns = _as_batch(text, head, tail, images, objects, image_sizes)
             pixels, sizes = self._encode_pictures(columns["images"], columns["image_sizes"])
-            pairs = self._encode_pairs(*(columns[name] for name in ("text", "head", "tail", "objects")), sizes, length)
+            given = (columns[name] for name in ("text", "head", "tail", "objects"))
+            pairs = self._encode_pairs(*given, sizes, length, return_offsets_mapping)
             data = {**self.pad_pairs(pairs, **pad), **pixels}
+            if return_offsets_mapping:
+                data |= pad_places(pairs["tokens"], data["input_ids"])
         elif any(value is not None for value in (head, tail, images, objects, image_sizes)):
             raise ValueError("head, tail, images and objects need text")
         if relations is not None:
@@ -176,20 +190,27 @@ class RocProcessor(ProcessorMixin):
             raise ValueError("pictures are given, but this processor has no image processor (text only)")
         return self.image_processor
 
-    def _encode_pairs(self, texts, heads, tails, objects, sizes, length) -> dict[str, list]:
+    def _encode_pairs(self, texts, heads, tails, objects, sizes, length, with_places) -> dict[str, list]:
         columns = enumerate(zip(texts, heads, tails, objects, sizes, strict=True))
         examples = [read_example(*example, where=f"example {i}") for i, example in columns]
         layouts = [lay_out(example.text, self._prompts(example)) for example in examples]
         strings = [piece.content for pieces in layouts for piece in pieces if piece.kind in ("text", "type")]
-        segments = iter(self._tokenize(strings))
-        budget = length - len(self._prefix) - len(self._suffix)
-        data = {name: [] for name in ("input_ids", *PAIR_PLACES, "object_boxes")}
+        segments, markers = iter(self._tokenize(strings, with_places)), self._marker_ids
+        prefix, suffix = self._prefix, self._suffix
+        if with_places:
+            markers = {role: without_place(ids) for role, ids in markers.items()}
+            prefix, suffix = without_place(prefix), without_place(suffix)
+        budget = length - len(prefix) - len(suffix)
+        data = {name: [] for name in ("input_ids", "tokens", *PAIR_PLACES, "object_boxes")}
         for i, (example, pieces) in enumerate(zip(examples, layouts, strict=True)):
+            own = iter(place_tokens(example.text, pieces, segments)) if with_places else segments
             try:
-                ids, places = assemble(pieces, segments, self._marker_ids, budget)
+                ids, places = assemble(pieces, own, markers, budget)
             except ValueError as error:
                 raise ValueError(f"example {i}: {error} ({_described(example)})") from error
-            data["input_ids"].append(self._prefix + ids + self._suffix)
+            ids = [*prefix, *ids, *suffix]
+            data["tokens"].append(ids)
+            data["input_ids"].append([token.id for token in ids] if with_places else ids)
             data["object_boxes"].append(self._place_objects(example, sizes[i], f"example {i}"))
             behind_text = len(data["input_ids"][-1])
             for role in MARKERS:
@@ -197,7 +218,7 @@ class RocProcessor(ProcessorMixin):
                     index, start, end = behind_text, behind_text, behind_text + 1
                     behind_text += 1
                 else:
-                    index, start, end = (len(self._prefix) + place for place in places[role])
+                    index, start, end = (len(prefix) + place for place in places[role])
                 data[f"{role}_index"].append(index)
                 data[f"{role}_span"].append([start, end])
         return data
@@ -258,20 +279,28 @@ class RocProcessor(ProcessorMixin):
                 )
         return rows
 
-    def _tokenize(self, strings: list[str]) -> list[list[int]]:
-        """Token ids without special tokens; what looks like one is plain text."""
-        rows = self.tokenizer(
+    def _tokenize(self, strings: list[str], with_places: bool = False) -> list:
+        """Token ids without special tokens; what looks like one is plain text.
+
+        With places, for each string its ids, their character offsets and their word numbers.
+        """
+        encoded = self.tokenizer(
             strings,
             add_special_tokens=False,
             split_special_tokens=True,
             return_attention_mask=False,
             return_token_type_ids=False,
+            return_offsets_mapping=with_places,
             verbose=False,
-        )["input_ids"]
+        )
         # A SentencePiece vocabulary holds "</s>" as a piece of its own and finds it even in split text.
         unknown = self.tokenizer.unk_token_id
         special = set(self.tokenizer.all_special_ids) - {unknown}
-        return [ids if special.isdisjoint(ids) else [unknown if i in special else i for i in ids] for ids in rows]
+        rows = encoded["input_ids"]
+        rows = [ids if special.isdisjoint(ids) else [unknown if i in special else i for i in ids] for ids in rows]
+        if not with_places:
+            return rows
+        return [(ids, encoded["offset_mapping"][i], encoded.word_ids(i)) for i, ids in enumerate(rows)]
 
     def pad_pairs(self, pairs: Mapping[str, list], padding: bool | str = True, **kwargs) -> dict[str, list]:
         """Pads prepared examples to one length of text and one number of objects.

@@ -81,6 +81,31 @@ def batch(processor):
     return {**inputs, "labels": torch.tensor([0, 1, 2, -100])}
 
 
+@pytest.fixture(scope="session")
+def space_extractor(tmp_path_factory):
+    """The pipeline of an untrained model with boxes; its `folder` holds the checkpoint."""
+    from space_app import make_checkpoint
+
+    folder = tmp_path_factory.mktemp("space_model")
+    extractor = make_checkpoint(folder)
+    extractor.folder = folder
+    return extractor
+
+
+@pytest.fixture(scope="session")
+def space_app(space_extractor, tmp_path_factory):
+    """The demo's app with that model, running; it must not have met an error that it did not expect."""
+    pytest.importorskip("gradio", reason="gradio is not installed: pip install -e .[demo]")
+    from space_app import SpaceApp
+
+    app = SpaceApp(tmp_path_factory.mktemp("space_app"), space_extractor.folder)
+    try:
+        yield app.wait()
+    finally:
+        app.stop()
+    assert "Traceback" not in app.log.read_text()
+
+
 @pytest.fixture
 def hub():
     """A Hub of the test's own, on loopback; subprocesses get it by `env=hub.environment(home)`."""

@@ -291,6 +291,11 @@ class Handler(BaseHTTPRequestHandler):
         repo.tags[json.loads(body)["tag"]] = repo.resolve(unquote(rest))
         self.send_json({})
 
+    def api_variables(self, kind, name, rest, body):
+        repo, asked = self.find_repo(kind, name, write=True), json.loads(body)
+        repo.variables[asked["key"]] = {"key": asked["key"], "value": asked["value"], "updatedAt": DATE}
+        self.send_json(repo.variables)
+
     def api_preupload(self, kind, name, rest, body):
         repo = self.find_repo(kind, name, write=True)
         files = repo.commits[repo.resolve(unquote(rest))][2]

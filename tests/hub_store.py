@@ -47,6 +47,7 @@ class Repo:
         self.commits: dict[str, tuple[str, str | None, dict[str, Blob]]] = {}
         self.branches: dict[str, str] = {}
         self.tags: dict[str, str] = {}
+        self.variables: dict[str, dict[str, str]] = {}  # of a Space
         self.commit("main", "initial commit", {".gitattributes": Blob(b"*.parquet filter=lfs\n", False)})
 
     def commit(self, branch: str, title: str, files: dict[str, Blob]) -> str:

@@ -15,9 +15,15 @@ from processing_roc import RocProcessor
 
 MODEL_FILES = {
     f"{name}_roc.py"
-    for name in ("configuration", "modeling", "losses", "memory", "pairs", "regions", "relations", "search", "faiss")
+    for name in (
+        "configuration", "modeling", "adapted", "faiss", "losses", "memory", "pairs", "regions", "relations",
+        "saliency", "search",
+    )
+}  # fmt: skip
+PROCESSOR_FILES = {
+    f"{name}_roc.py"
+    for name in ("processing", "answers", "boxes", "entities", "explanation", "pictures", "pipeline", "spans", "words")
 }
-PROCESSOR_FILES = {f"{name}_roc.py" for name in ("processing", "boxes", "entities", "pictures", "pipeline", "spans")}
 EXAMPLE = {
     "text": "Maya met Noah and the Rovers",
     "head": {"start": 0, "end": 4, "type": "person"},

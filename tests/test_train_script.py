@@ -201,6 +201,29 @@ def test_a_trained_model_is_evaluated_with_the_same_metrics(run, trained):
     assert [line["predicted"] for line in lines] == [line["predicted"] for line in others]
 
 
+def test_a_run_calibrates_its_model_on_validation(run, trained):
+    config, everything = (read_json(trained[0] / name) for name in ("config.json", "all_results.json"))
+    for field in ("calibration_temperature", "abstention_threshold"):
+        assert config[field] == everything[f"eval_{field}"]
+    assert config["calibration_temperature"] != 1.0
+    assert config["auto_map"]["AutoModel"] == "modeling_roc.RocModel" and config["architectures"] == ["RocModel"]
+    for split in ("eval", "test"):
+        assert 0 <= everything[f"{split}_ece"] <= 1 and 0 <= everything[f"{split}_micro_f1_with_threshold"] <= 1
+        assert everything[f"{split}_ece"] != everything[f"{split}_ece_uncalibrated"]
+        assert (trained[0] / f"{split}_reliability.png").read_bytes().startswith(b"\x89PNG")
+    # Without a look at validation, a model is measured as it is.
+    arguments = ("--model_name_or_path", trained[0], "--do_train", "false", "--do_eval", "false")
+    out = run(*arguments, "--eval_strategy", "no", "--load_best_model_at_end", "false") / "out"
+    again = read_json(out / "test_results.json")
+    for name in ("test_ece", "test_ece_uncalibrated", "test_micro_f1_with_threshold"):
+        assert again[name] == pytest.approx(everything[name], abs=1e-5)
+    # What is trained further is no longer calibrated.
+    more = ("--model_name_or_path", trained[0], "--do_eval", "false", "--max_steps", "1", "--output_dir", "more")
+    out = run(*more, "--eval_strategy", "no", "--load_best_model_at_end", "false") / "more"
+    config = read_json(out / "config.json")
+    assert (config["calibration_temperature"], config["abstention_threshold"]) == (1.0, None)
+
+
 def test_other_descriptions_reach_a_trained_model(run, trained, tmp_path):
     content = load_demo_descriptions()
     for label, relation in content["relations"].items():

@@ -1,0 +1,115 @@
+# Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
+"""The model behind the Space: loaded by its name, and asked about one pair, about all pairs, and over the API."""
+
+import base64
+import itertools
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from PIL import Image
+from posts import MAX_ENTITIES, Refusal, check_text, pipeline_input, read_picture
+from transformers import pipeline
+
+TOP_K = 5
+BATCH_SIZE = 8
+MAX_PAIRS = MAX_ENTITIES * (MAX_ENTITIES - 1)  # of one API request
+PARAMETERS = {"top_k", "threshold", "relations", "explain"}
+
+
+def load_extractor():
+    """The pipeline of `ROC_MODEL`: the name of a repository on the Hub, or a folder.
+
+    Raises:
+        SystemExit: it is not set, or there is no ROC model of this name.
+    """
+    name = os.environ.get("ROC_MODEL")
+    if not name:
+        raise SystemExit(
+            "Set ROC_MODEL to a trained ROC model: its name on the Hub, such as org/roc-mnre, or a folder."
+        )
+    try:
+        return pipeline("relation-extraction", model=name, trust_remote_code=True)
+    except (OSError, KeyError, ValueError) as error:
+        raise SystemExit(f"ROC_MODEL={name} cannot be loaded as a ROC model: {error}") from error
+
+
+def ask(
+    extractor, post: dict[str, Any], picture: Image.Image | None, relations: dict | None, explain: bool = False
+) -> list[dict[str, Any]]:
+    """The best `TOP_K` relations of a post's head and tail; with `explain`, and much more slowly, the best one only,
+    with what it was read from.
+
+    Raises:
+        Refusal: in the words of the model's processor, for a post that it does not take.
+    """
+    inputs = pipeline_input(post, picture, post["head"], post["tail"])
+    top_k = 1 if explain else TOP_K
+    return _call(lambda: extractor(inputs, top_k=top_k, explain=explain, **_given(relations)))
+
+
+def ask_all(
+    extractor, post: dict[str, Any], picture: Image.Image | None, relations: dict | None
+) -> Iterator[dict[str, Any]]:
+    """Every ordered pair of a post's entities with its best relation, one after the other.
+
+    Raises:
+        Refusal: in the words of the model's processor, for a post that it does not take.
+    """
+    places = list(itertools.permutations(range(len(post["entities"])), 2))
+    inputs = (pipeline_input(post, picture, head, tail) for head, tail in places)
+    answers = _call(lambda: iter(extractor(inputs, batch_size=BATCH_SIZE, top_k=1, **_given(relations))))
+    for head, tail in places:
+        yield {"head": head, "tail": tail, "relations": _call(lambda: next(answers))}
+
+
+def _given(relations: dict | None) -> dict[str, Any]:
+    return {} if relations is None else {"relations": relations}
+
+
+def _call(function):
+    try:
+        return function()
+    except ValueError as error:
+        words = str(error)
+        raise Refusal(words[:1].upper() + words[1:] + ("" if words.endswith(".") else ".")) from error
+
+
+def answer_request(extractor, inputs: Any, parameters: Any) -> list:
+    """Answers a request over the network, in the form of an Inference Endpoint's: see `hub/handler.py`.
+
+    Args:
+        inputs: an object with text, head and tail (or entities), image (base64, bare or as a data URL) and objects.
+        parameters: top_k, threshold, relations and explain, all optional; or None.
+
+    Returns:
+        What the pipeline returns.
+
+    Raises:
+        Refusal: for what breaks a limit of this Space, is not as above, or is refused by the pipeline.
+    """
+    if not isinstance(inputs, dict):
+        raise Refusal("inputs must be an object with text, head and tail, or entities.")
+    parameters = {} if parameters is None else parameters
+    if not isinstance(parameters, dict) or parameters.keys() - PARAMETERS:
+        raise Refusal(f"parameters must be an object with some of {', '.join(sorted(PARAMETERS))}.")
+    inputs = dict(inputs)
+    if isinstance(inputs.get("text"), str):
+        check_text(inputs["text"])
+    elif isinstance(inputs.get("text"), list):
+        check_text(" ".join(map(str, inputs["text"])))
+    entities = inputs.get("entities")
+    if isinstance(entities, list) and len(entities) * (len(entities) - 1) > MAX_PAIRS:
+        raise Refusal(f"entities makes more than {MAX_PAIRS} pairs, the most that this Space answers at a time.")
+    if inputs.get("image") is not None:
+        # A string from the network is never a path or an address for this machine to open.
+        inputs["image"] = read_picture(_decode(inputs["image"]))
+    return _call(lambda: extractor(inputs, **parameters))
+
+
+def _decode(image: Any) -> bytes:
+    try:
+        content = image.partition(",")[2] if image.startswith("data:") else image
+        return base64.b64decode("".join(content.split()), validate=True)
+    except (AttributeError, ValueError) as error:
+        raise Refusal("image must be the base64 of a picture file.") from error

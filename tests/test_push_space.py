@@ -1,0 +1,65 @@
+# Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
+"""The Space is created and updated by one command, over real HTTP."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from hub_server import OTHER, READER, WRITER
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def push(hub, tmp_path):
+    hub.create("model", "org/roc-mnre")
+
+    def run(*arguments, token=WRITER):
+        command = [sys.executable, "-m", "hub.push_space", *arguments]
+        environment = hub.environment(tmp_path / "home", token)
+        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+
+    return run
+
+
+def test_a_space_is_created_and_updated(hub, push):
+    for _ in range(2):
+        process = push("--push_to_hub", "org/roc-posts", "--model", "org/roc-mnre")
+        assert process.returncode == 0, process.stderr
+        assert process.stdout.strip() == f"{hub.url}/spaces/org/roc-posts"
+        repo = hub.repo("space", "org/roc-posts")
+        files = repo.files()
+        here = {path.relative_to(ROOT / "space") for path in (ROOT / "space").rglob("*") if path.is_file()}
+        pushed = {str(path) for path in here if not {"__pycache__", "screenshots"} & set(path.parts)}
+        assert pushed <= files.keys() <= pushed | {".gitattributes"}
+        for path in pushed - {"README.md"}:
+            assert files[path] == (ROOT / "space" / path).read_bytes()
+        metadata = yaml.safe_load(files["README.md"].decode().split("---\n")[1])
+        assert metadata["sdk"] == repo.sdk == "gradio" and metadata["app_file"] in files
+        assert metadata["models"] == ["org/roc-mnre"] and "org/roc-posts" in files["README.md"].decode()
+        assert repo.variables["ROC_MODEL"]["value"] == "org/roc-mnre"
+        # A file of an older version is gone after the next push.
+        head = repo.branches["main"]
+        repo.commit("main", "by hand", {**repo.commits[head][2], "old.py": repo.commits[head][2]["app.py"]})
+    assert "old.py" in repo.files()
+
+
+def test_what_is_pinned_is_what_is_tested():
+    gradio = pytest.importorskip("gradio", reason="gradio is not installed: pip install -e .[demo]")
+    metadata = yaml.safe_load((ROOT / "space" / "README.md").read_text(encoding="utf-8").split("---\n")[1])
+    assert metadata["sdk_version"] == gradio.__version__
+
+
+def test_what_goes_wrong_is_told_in_sentences(hub, push):
+    space = ("--push_to_hub", "org/roc-posts", "--model")
+    for arguments, token, words in (
+        ((*space, "org/nothing"), WRITER, "There is no model 'org/nothing' on the Hub"),
+        ((*space, "org/roc-mnre"), READER, "The token may only read."),
+        ((*space, "org/roc-mnre"), OTHER, "'bob' may not write to 'org'"),
+        ((*space, "org/roc-mnre"), None, "No token for the Hub"),
+    ):
+        process = push(*arguments, token=token)
+        assert process.returncode == 1 and words in process.stderr and "Traceback" not in process.stderr
+    assert ("space", "org/roc-posts") not in hub.repos

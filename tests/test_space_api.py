@@ -1,0 +1,206 @@
+# Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
+"""The Space's endpoint for programs, and its parts that need no browser: files, limits, relation sets."""
+
+import base64
+import csv
+import io
+import json
+import sys
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from space_app import EXAMPLES, SPACE, example_input
+
+from data_scripts.descriptions import DescriptionError, check_descriptions, load_builtin_descriptions
+
+gradio_client = pytest.importorskip("gradio_client", reason="gradio is not installed: pip install -e .[demo]")
+rdflib = pytest.importorskip("rdflib", reason="rdflib is not installed: pip install -e .[demo]")
+sys.path.append(str(SPACE))  # a Space is one flat folder
+from answer_view import answer_html, explanation_html, headline_html  # noqa: E402
+from pair_exports import COLUMNS, to_csv, to_json_lines, to_turtle  # noqa: E402
+from pair_graph import pairs_html  # noqa: E402
+from posts import Refusal, read_picture, read_post  # noqa: E402
+from relation_set import RelationSet, short_name  # noqa: E402
+
+PICTURE = base64.b64encode((SPACE / "examples" / "1.png").read_bytes()).decode()
+
+
+@pytest.fixture(scope="module")
+def client(space_app):
+    client = gradio_client.Client(space_app.url, verbose=False)
+    yield client
+    client.close()
+
+
+def test_the_endpoint_answers_as_the_pipeline_does(client, space_extractor):
+    def same(one, other):
+        assert len(one) == len(other)
+        for got, expected in zip(one, other, strict=True):
+            assert got.keys() == expected.keys()
+            if "relations" in got:
+                same(got["relations"], expected["relations"])
+                continue
+            assert got["label"] == expected["label"] and got["description"] == expected["description"]
+            assert got["score"] == pytest.approx(expected["score"], abs=1e-6)
+            if (saliency := got.get("explanation")) and saliency["words"]:
+                scores = [[word["score"] for word in one["words"]] for one in (saliency, expected["explanation"])]
+                assert scores[0] == pytest.approx(scores[1], abs=1e-6)
+
+    pair = example_input(0)
+    own = {"friends": "The head and the tail are friends.", "none": ["Nothing.", "They have no relation."]}
+    text = {"text": "Zoë 🎉 met Noah", "head": {"start": 6, "end": 9}, "tail": {"start": 10, "end": 14}}
+    everyone = {key: pair[key] for key in ("text", "image", "objects")} | {"entities": EXAMPLES[0]["entities"]}
+    cases = [(pair, None), (pair, {"top_k": None}), (pair, {"relations": own}), (text, {"threshold": 0.05})]
+    cases += [(everyone, {"top_k": 1}), (pair, {"explain": True, "top_k": 2})]
+    for inputs, parameters in cases:
+        sent = {**inputs, "image": PICTURE} if "image" in inputs else inputs
+        same(client.predict(sent, parameters, api_name="/extract"), space_extractor(inputs, **(parameters or {})))
+
+
+def test_the_endpoint_refuses_in_sentences(client, tmp_path):
+    buffer = io.BytesIO()
+    Image.new("1", (6000, 5000)).save(buffer, format="PNG")
+    pair = {"text": "Maya met Ken", "head": {"start": 0, "end": 4}, "tail": {"start": 9, "end": 12}}
+    cases = [
+        ({**pair, "tail": {"start": 0, "end": 4}}, None, "Head and tail are the same span"),
+        ({**pair, "text": ""}, None, "Text"),
+        ({**pair, "text": "x" * 1001}, None, "The text has 1,001 characters"),
+        ({**pair, "image": str(SPACE / "examples" / "1.png")}, None, "image must be the base64"),
+        ({**pair, "image": "http://127.0.0.1:1/1.png"}, None, "image must be the base64"),
+        ({**pair, "image": base64.b64encode(b"GIF89a").decode()}, None, "cannot be read as a picture"),
+        ({**pair, "image": base64.b64encode(buffer.getvalue()).decode()}, None, "30 megapixels"),
+        ({**pair, "images": PICTURE}, None, "Unknown fields"),
+        ({"text": "Maya", "entities": [{"start": 0, "end": 4}] * 13}, None, "more than 132 pairs"),
+        (pair, {"top_k": 0}, "Top_k must be a positive integer"),
+        (pair, {"timeout": 1}, "parameters must be an object with some of"),
+        (["no"], None, "inputs must be an object"),
+    ]
+    for inputs, parameters, words in cases:
+        with pytest.raises(gradio_client.exceptions.AppError, match=words):
+            client.predict(inputs, parameters, api_name="/extract")
+
+
+def test_only_this_endpoint_is_open(client):
+    assert list(client.view_api(return_format="dict")["named_endpoints"]) == ["/extract"]
+
+
+NAMES = st.text(min_size=1, max_size=20)
+
+
+@settings(max_examples=50, deadline=None)
+@given(text=st.text(min_size=4, max_size=30), label=NAMES, kind=NAMES, words=st.text(max_size=20))
+def test_files_and_pages_take_any_words(text, label, kind, words):
+    text, kind = "<img src=x onerror=1> & " + text, f"<i>{kind}"
+    entities = [
+        {"kind": "text", "start": 0, "end": 12, "type": kind},
+        {"kind": "object", "box": [0.0, 0.0, 0.5, 1.0], "type": None},
+    ]
+    post = {"text": text, "entities": entities, "head": 0, "tail": 1}
+    names = [text[:12], "box 1"]
+    pairs = [
+        {"head": head, "tail": 1 - head, "relations": [{"label": label, "score": 0.25, "description": words}]}
+        for head in (0, 1)
+    ]
+    (header, *rows) = csv.reader(io.StringIO(to_csv(post, names, pairs)))
+    assert tuple(header) == COLUMNS and [row[7] for row in rows] == ["0.25"] * 2
+    assert not any(cell.startswith(("=", "+", "-", "@")) for row in rows for cell in row)
+    lines = [json.loads(line) for line in to_json_lines(post, names, pairs).split("\n")[:-1]]
+    assert [(line["text"], line["relation"]) for line in lines] == [(text, label)] * 2
+    graph = rdflib.Graph().parse(data=to_turtle(post, names, pairs, None), format="turtle")
+    assert len(list(graph.subjects(rdflib.RDF.type, rdflib.RDF.Statement))) == 2
+    assert to_turtle(post, names, pairs, label).count("Statement") == 0
+
+    relation = {**pairs[0]["relations"][0]}
+    relation["explanation"] = {
+        "descriptions": [{"description": words, "score": 0.5}],
+        "words": [{"start": 0, "end": 12, "score": 0.1}],
+        "patches": {"rows": 1, "columns": 2, "box": [0.0, 0.0, 1.0, 1.0], "scores": [[-0.1, 0.2]]},
+    }
+    shown = headline_html(post, names, [relation], None) + answer_html([relation])
+    shown += explanation_html(post, relation, "data:,") + pairs_html(post, names, pairs, None)
+    assert "<img src=x" not in shown and "<i>" not in shown
+
+
+@pytest.fixture
+def relations(space_extractor):
+    return RelationSet(space_extractor.model.config)
+
+
+def test_a_relation_set_is_saved_and_loaded(relations):
+    assert relations.for_pipeline() is None  # the model's own
+    builtin = load_builtin_descriptions("demo")
+    relations.load(json.dumps(builtin).encode())
+    assert json.loads(relations.save()) == builtin
+    relations.put("fan of", ["The head likes the tail.", ""])
+    relations.put("admires", ["The head likes the tail."], replaces="fan of")
+    relations.use([name for name in relations.entries if name != "/per/per/couple"])
+    content = json.loads(relations.save())
+    check_descriptions(content)
+    assert list(content["relations"]) == [*(name for name in builtin["relations"] if "couple" not in name), "admires"]
+    assert relations.for_pipeline()["admires"] == ["The head likes the tail."]
+    relations.load('{"a": "one", "b": ["two", "three"]}'.encode("utf-8-sig"))
+    assert relations.for_pipeline() == {"a": ["one"], "b": ["two", "three"]} and relations.negative is None
+    relations.use(["a"])
+    with pytest.raises(Refusal, match="at least two"):
+        relations.for_pipeline()
+
+
+def entry(*texts, **fields):
+    return {"descriptions": list(texts), "source": "me", "reviewed": True, **fields}
+
+
+@pytest.mark.parametrize(
+    "relations_in_file",
+    [
+        {},
+        {"a": entry("x")},
+        {"a": entry("x"), "b": entry("x")},
+        {"a": entry("x"), "b": entry()},
+        {"a": entry("x"), "b": entry("y", source="")},
+        {"a": entry("x"), "b": entry("y", reviewed="yes")},
+        {"a": entry("x"), "b": entry(1)},
+        {"a": entry("x"), " ": entry("y")},
+        {"a": entry("x"), "b": "y"},
+    ],
+)
+def test_a_file_that_the_project_refuses_changes_nothing(relations, relations_in_file):
+    before = relations.save()
+    content = {"relations": relations_in_file, "negative_relation": None}
+    if len(relations_in_file) != 1:  # one relation is a file, but nothing to choose from
+        with pytest.raises(DescriptionError):
+            check_descriptions(content)
+    for file in (content, {**content, "negative_relation": "c"}):
+        with pytest.raises(Refusal):
+            relations.load(json.dumps(file).encode())
+    for file in (b"{", b"[]", b"\xff", b'{"a": "x", "a": "y"}', b'{"a": "x", "b": 3}'):
+        with pytest.raises(Refusal):
+            relations.load(file)
+    assert relations.save() == before
+
+
+def test_what_a_page_sends_is_checked():
+    post = {
+        "text": "Maya",
+        "entities": [{"kind": "text", "start": 0, "end": 4, "type": None}],
+        "head": 0,
+        "tail": None,
+    }
+    assert read_post(post) == post
+    wrong = [
+        None,
+        [],
+        {},
+        {**post, "head": 1},
+        {**post, "entities": [{"kind": "text", "start": 0, "end": 5, "type": None}]},
+    ]
+    wrong += [{**post, "entities": [{"kind": "object", "box": [0, 0, 0, 1], "type": None}]}, {**post, "text": None}]
+    for value in wrong:
+        with pytest.raises(Refusal):
+            read_post(value)
+    with pytest.raises(Refusal, match="12 entities"):
+        read_post({**post, "entities": post["entities"] * 13})
+    with pytest.raises(Refusal, match="11 MB"):
+        read_picture(bytes(11 * 2**20))
+    assert [short_name(label) for label in ("/per/org/member_of", "None", "/")] == ["member of", "None", "/"]
