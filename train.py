@@ -344,9 +344,7 @@ def main():
         args=args,
         data_collator=RocDataCollator(processor, pictures),
         train_dataset=prepared["train"] if args.do_train else None,
-        eval_dataset=seen_rows(prepared["validation"], model.config.num_labels)
-        if unseen
-        else prepared.get("validation"),
+        eval_dataset=seen_rows(prepared.get("validation"), model.config.num_labels),
         processing_class=processor,
         compute_metrics=make_compute_metrics(model.config),
         callbacks=callbacks,
@@ -373,10 +371,11 @@ def main():
             rows = splits[split].select_columns(list(GROUP_COLUMNS))
             groups = score_groups(rows, output.predictions.argmax(axis=-1), output.label_ids, labels, negative)
             output.metrics.update(group_metrics(groups, name))
-            folder = Path(args.output_dir) if trainer.is_world_process_zero() else None
-            output.metrics.update(report_calibration(name, output, model.config, folder))
             if zero_shot is not None:
                 output.metrics.update(zero_shot.score(split, output.predictions, name))
+            folder = Path(args.output_dir) if trainer.is_world_process_zero() else None
+            chosen_on = output if zero_shot is None else zero_shot.for_choosing(split, output)
+            output.metrics.update(report_calibration(name, chosen_on, model.config, folder))
             trainer.log_metrics(name, output.metrics)
             trainer.save_metrics(name, output.metrics)
             metrics[name] = output.metrics

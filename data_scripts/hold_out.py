@@ -106,7 +106,9 @@ def seen_descriptions(descriptions: dict, unseen: Sequence[str]) -> dict:
     return select_relations(descriptions, [label for label in descriptions["relations"] if label not in unseen])
 
 
-def seen_rows(rows: Dataset, num_seen: int) -> Dataset:
+def seen_rows(rows: Dataset | None, num_seen: int) -> Dataset | None:
     """Encoded rows (column `labels`) whose relation is one of the first `num_seen`, or unknown: what a checkpoint may
-    be chosen on."""
+    be chosen on. Where there is no other row, or no split, what was given."""
+    if rows is None or max(rows["labels"], default=-1) < num_seen:
+        return rows
     return rows.select([index for index, label in enumerate(rows["labels"]) if label < num_seen])

@@ -164,6 +164,13 @@ class ZeroShotEvaluation:
             f"{prefix}_unseen_only_accuracy": own["unseen_only"]["accuracy"],
         }
 
+    def for_choosing(self, split: str, output):
+        """A validation split's `PredictionOutput` without the rows of unseen relations; another split's as it is."""
+        if split != "validation":
+            return output
+        known = ~np.isin(output.label_ids, self.places)
+        return output._replace(predictions=output.predictions[known], label_ids=output.label_ids[known])
+
     def write(self, output_dir: str | Path):
         """Prints the tables, and writes `zero_shot.json`."""
         content = {

@@ -62,6 +62,12 @@ class RocConfig(PreTrainedConfig):
             Score `negative_relation` by a linear function of the pair's vector, not by its descriptions: the bar
             that a relation must clear. "No relation" is whatever is left over; a sentence can hardly say what
             that is.
+        relation_offsets (`dict[str, float]`, *optional*):
+            Label → what is added to its logit, in units of the logits; for relations that were never trained on, see
+            [`RocModel.set_relation_offsets`]. Labels that the model does not have are passed over.
+        relation_types (`dict[str, list]`, *optional*):
+            Label → [head types, tail types] that it asks for, to search among relations of fitting types only; see
+            [`RocModel.set_relation_types`]. Labels that the model does not have are passed over.
         calibration_temperature (`float`, defaults to 1.0):
             What logits are divided by before a softmax makes probabilities of them, so that these say how often an
             answer is right; fitted on validation by `train.py`. The model's own logits and loss go without it. It
@@ -70,12 +76,6 @@ class RocConfig(PreTrainedConfig):
             The calibrated probability, 0 to 1, that the best relation, `negative_relation` left aside, must reach;
             else no relation is known. Chosen on validation by `train.py`. It depends on how many relations compete:
             [`RocModel.set_relations`] forgets it.
-        relation_offsets (`dict[str, float]`, *optional*):
-            Label → what is added to its logit, in units of the logits; for relations that were never trained on, see
-            [`RocModel.set_relation_offsets`]. Labels that the model does not have are passed over.
-        relation_types (`dict[str, list]`, *optional*):
-            Label → [head types, tail types] that it asks for, to search among relations of fitting types only; see
-            [`RocModel.set_relation_types`]. Labels that the model does not have are passed over.
         relation_length (`int`, defaults to 0):
             Tokens of the longest description; kept by [`RocModel.set_relations`].
 
@@ -121,10 +121,10 @@ class RocConfig(PreTrainedConfig):
     text_similarity: int | float = 0.0
     negative_relation: str | None = None
     learn_negative_threshold: bool = False
-    calibration_temperature: int | float = 1.0
-    abstention_threshold: int | float | None = None
     relation_offsets: dict | None = None
     relation_types: dict | None = None
+    calibration_temperature: int | float = 1.0
+    abstention_threshold: int | float | None = None
     relation_length: int = 0
 
     def __post_init__(self, **kwargs):

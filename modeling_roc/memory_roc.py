@@ -5,6 +5,7 @@ import hashlib
 import json
 import math
 
+import numpy as np
 import torch
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
@@ -100,12 +101,12 @@ def pack_relations(config) -> torch.Tensor:
     """The relations with their descriptions, in the logits' order, and what was measured with them, as bytes:
     (length,) of uint8."""
     content = {"relations": config.relation_descriptions, **{name: getattr(config, name) for name in PACKED}}
-    return torch.tensor(list(json.dumps(content, ensure_ascii=False).encode()), dtype=torch.uint8)
+    return torch.tensor(np.frombuffer(json.dumps(content, ensure_ascii=False).encode(), dtype=np.uint8))
 
 
 def unpack_relations(packed: torch.Tensor, config):
     """Sets the relations of `config` to those of `pack_relations`."""
-    content = json.loads(bytes(packed.tolist()))
+    content = json.loads(packed.cpu().numpy().tobytes())
     config.relation_descriptions = content["relations"]
     config.id2label = dict(enumerate(content["relations"]))
     config.label2id = {label: index for index, label in config.id2label.items()}

@@ -73,7 +73,7 @@ class RocPreTrainedModel(PreTrainedModel):
 
 
 class RocModel(
-    PairEncoderMixin, RelationSetMixin, AdaptedRelationsMixin, SaliencyMixin, SearchMixin, RocPreTrainedModel
+    PairEncoderMixin, RelationSetMixin, AdaptedRelationsMixin, SearchMixin, SaliencyMixin, RocPreTrainedModel
 ):
     """
     Retrieval over Classification (EMNLP 2025, arXiv 2509.21151).

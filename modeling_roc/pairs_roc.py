@@ -139,7 +139,17 @@ class PairEncoderMixin:
             input_ids, attention_mask, pixel_values, image_index, object_boxes, object_mask, roles
         )
         features = self._pair_vector(sequence, head_index, tail_index, head_span, tail_span)
-        return self._with_text(features, input_ids, attention_mask)
+        if not self.compares_texts:
+            return features
+        texts = self.get_text_features(input_ids, attention_mask)
+        if self.training:
+            self._move_text_center(texts)
+        return torch.cat([features, texts], dim=-1)
+
+    @property
+    def compares_texts(self) -> bool:
+        """Whether the texts' own vectors are a part of the score, see `config.text_similarity`."""
+        return self.config.objective == "retrieval" and self.config.text_similarity > 0
 
     def _pair_vector(self, sequence, head_index, tail_index, head_span, tail_span) -> torch.Tensor:
         rows = torch.arange(sequence.shape[0], device=sequence.device)
@@ -149,15 +159,6 @@ class PairEncoderMixin:
                 raise ValueError("the model pools mentions (config.pool_mentions): give head_span and tail_span")
             entities += [_mean_over(sequence, span) for span in (head_span, tail_span)]
         return self.pair_fusion(torch.cat(entities, dim=-1))
-
-    def _with_text(self, features: torch.Tensor, input_ids: torch.Tensor, attention_mask: torch.Tensor):
-        """Pairs' vectors, followed by those of their texts where the model compares these too."""
-        if self.config.objective == "classification" or not self.config.text_similarity:
-            return features
-        texts = self.get_text_features(input_ids, attention_mask)
-        if self.training:
-            self._move_text_center(texts)
-        return torch.cat([features, texts], dim=-1)
 
     @torch.no_grad()
     def _move_text_center(self, texts: torch.Tensor):

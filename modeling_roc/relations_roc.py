@@ -33,9 +33,12 @@ class RelationSetMixin:
     def get_relation_features(self, input_ids: torch.Tensor) -> torch.Tensor:
         """Mean token vector of each description: (num, length), padded with -1 → (num, hidden_size)."""
         mask = input_ids >= 0
-        length = int(mask.nonzero()[:, 1].max()) + 1
+        length = int(mask.sum(dim=1).max())
         input_ids, mask = input_ids[:, :length].clamp(min=0).long(), mask[:, :length]
-        states = self._description_encoder(input_ids=input_ids, attention_mask=mask.long()).last_hidden_state
+        return self._mean_token_vector(mask, input_ids=input_ids)
+
+    def _mean_token_vector(self, mask: torch.Tensor, **inputs) -> torch.Tensor:
+        states = self._description_encoder(**inputs, attention_mask=mask.long()).last_hidden_state
         return (states * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True)
 
     def _project_relations(self, features: torch.Tensor) -> torch.Tensor:
@@ -52,22 +55,34 @@ class RelationSetMixin:
             return projected
         return torch.cat([(1 - share) ** 0.5 * projected, share**0.5 * texts.float()], dim=-1)
 
-    def get_text_features(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+    def get_text_features(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, inputs_embeds: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """
         Mean token vector of each text, as the relation encoder gives it: what `config.text_similarity` compares.
 
         Args:
             input_ids, attention_mask (batch, text_length): as for [`RocModel.forward`].
+            inputs_embeds (batch, text_length, embedding_size): word embeddings of the relation encoder to use in place
+                of those of input_ids.
 
         Returns:
             (batch, hidden_size) of the relation encoder, without dropout where that is one of its own.
         """
-        if self.relation_encoder is None:
-            return self.get_relation_features(input_ids.masked_fill(attention_mask == 0, -1))
-        # Its vocabulary is the published one, in which there are no markers.
-        mask = (attention_mask > 0) & (input_ids < self.relation_encoder.get_input_embeddings().num_embeddings)
+        mask = attention_mask > 0
+        if self.relation_encoder is not None:
+            mask = mask & self._known_words(input_ids)
+        inputs = {"inputs_embeds": inputs_embeds}
+        if inputs_embeds is None:
+            inputs = {"input_ids": input_ids.masked_fill(~mask, 0)}
+        if self.relation_encoder is None or not self.relation_encoder.training:
+            return self._mean_token_vector(mask, **inputs)
         with _evaluating(self.relation_encoder):
-            return self.get_relation_features(input_ids.masked_fill(~mask, -1))
+            return self._mean_token_vector(mask, **inputs)
+
+    def _known_words(self, input_ids: torch.Tensor) -> torch.Tensor:
+        # The vocabulary of a relation encoder of its own is the published one, in which there are no markers.
+        return input_ids < self._description_encoder.get_input_embeddings().num_embeddings
 
     def _encode_in_batches(self, input_ids: torch.Tensor, batch_size: int = 64) -> torch.Tensor:
         """`get_relation_features` without gradient, dropout or autocast, descriptions of like length together."""

@@ -104,6 +104,11 @@ class SaliencyMixin:
         embeddings = self.get_input_embeddings()
         ends = {"words": embeddings(pair["input_ids"]).detach()}
         starts = {"words": embeddings(blank_input_ids).detach()}
+        if self.compares_texts and self.relation_encoder is not None:
+            # The texts are read by a second encoder, with word embeddings of its own.
+            embeddings = self.relation_encoder.get_input_embeddings()
+            for way, ids in ((ends, pair["input_ids"]), (starts, blank_input_ids)):
+                way["texts"] = embeddings(ids.masked_fill(~self._known_words(ids), 0)).detach()
         if pixel_values is not None:
             owners = (pair["image_index"] >= 0).nonzero().flatten()
             pictures = pixel_values[pair["image_index"][owners]].clone()
@@ -142,7 +147,7 @@ class SaliencyMixin:
             patches = by_patch.new_zeros(len(margins[0]), *by_patch.shape[1:])
             patches[pair["image_index"] >= 0] = by_patch
         return Saliency(
-            tokens=found["words"].sum(dim=-1),
+            tokens=sum(found[name].sum(dim=-1) for name in ("words", "texts") if name in found),
             patches=patches,
             objects=None if pair.get("object_boxes") is None else passed,
             margin=margins[-1],
@@ -167,8 +172,10 @@ class SaliencyMixin:
         )
         places = [pair.get(name) for name in ("head_index", "tail_index", "head_span", "tail_span")]
         features = self._pair_vector(self._fuse(sequence, mask), *places)
-        # What `config.text_similarity` adds is the same along the way, and takes no part in the difference.
-        features = self._with_text(features, pair["input_ids"], pair["attention_mask"])
+        if self.compares_texts:
+            words = inputs.get("texts", inputs["words"])
+            texts = self.get_text_features(pair["input_ids"], pair["attention_mask"], words)
+            features = torch.cat([features, texts], dim=-1)
         logits = self._answer(features, True, relation_memory)[0]
         targets = pair["targets"][:, None]
         others = logits.scatter(1, targets, 0).sum(dim=1) / max(logits.shape[1] - 1, 1)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from transformers.utils import ModelOutput
 
+from .adapted_roc import copy_in_force
 from .faiss_roc import FaissSearch
 from .losses_roc import relation_logits
 from .memory_roc import RelationMemory, described_places, relation_offsets
@@ -116,7 +117,7 @@ class SearchMixin:
         Returns:
             (batch, num_relations) of bool. The negative relation fits every pair unless types are set for it.
         """
-        memory = self.memory if relation_memory is None else relation_memory
+        memory = copy_in_force(self.memory) if relation_memory is None else relation_memory
         pairs = [tuple(pair) for pair in types]
         fitting = {pair: self._fitting(pair, memory) for pair in set(pairs)}
         return torch.stack([fitting[pair] for pair in pairs])
@@ -194,7 +195,7 @@ class SearchMixin:
         """
         if k < 1:
             raise ValueError(f"k must be 1 or more, got {k}")
-        memory = self.memory if relation_memory is None else relation_memory
+        memory = copy_in_force(self.memory) if relation_memory is None else relation_memory
         self.refresh_memory(memory)
         pair_embeds, threshold = self.project_pairs(pair_features, memory)
         if types is not None and len(types) != len(pair_embeds):

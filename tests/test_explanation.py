@@ -59,6 +59,8 @@ def assert_adds_up(explanation: dict, tolerance: float = 0.03):
         {"object_features": "roi"},
         {"object_features": "crop", "learn_negative_threshold": True, "relation_aggregation": "logsumexp"},
         {"object_features": "roi", "objective": "classification"},
+        {"object_features": "roi", "text_similarity": 0.5},
+        {"object_features": "roi", "text_similarity": 0.5, "own_relation_encoder": True},
     ],
 )
 def test_words_and_patches_add_up_to_what_the_blank_pair_lacks(make_pipe, config, changes):
