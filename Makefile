@@ -26,7 +26,7 @@ outputs/demo/model.safetensors: | .venv/.installed
 	$(BIN)/accelerate launch --num_processes 1 train.py
 
 test: .venv/.installed
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 test-slow: .venv/.installed
 	$(BIN)/pytest -m slow
