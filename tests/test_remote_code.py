@@ -142,7 +142,8 @@ def test_a_saved_folder_works_without_the_project(make_model, processor, tmp_pat
         assert report["labels_again"] == list(model.config.id2label.values())
         assert report["labels_again"][-1] == NEW_RELATION
         assert not any(report["info_again"].values()), report["info_again"]
-        assert torch.equal(torch.tensor(report["logits_again"]), torch.tensor(report["new_logits"]))
+        # Weights that are mapped from a file lie elsewhere in memory, which moves the last bit of a product.
+        assert torch.allclose(torch.tensor(report["logits_again"]), torch.tensor(report["new_logits"]), atol=1e-6)
         assert torch.allclose(torch.tensor(report["logits_again"]), answer(), atol=1e-6)
         again = tmp_path / "again"
         assert {path.name for path in again.glob("*.py")} == MODEL_FILES | PROCESSOR_FILES
