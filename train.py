@@ -11,23 +11,17 @@ import argparse
 import json
 import logging
 import sys
-from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import yaml
-from transformers import (
-    AutoImageProcessor,
-    AutoTokenizer,
-    EarlyStoppingCallback,
-    HfArgumentParser,
-    set_seed,
-)
+from transformers import EarlyStoppingCallback, HfArgumentParser, set_seed
 from transformers.utils import logging as transformers_logging
 
-from data_scripts.demo import build_demo_tokenizer, demo_backbone_configs, demo_image_processor
+from data_scripts.arguments import DataArguments, ModelArguments
 from data_scripts.descriptions import count_unreviewed
 from data_scripts.hold_out import check_hold_out, choose_unseen, hold_out, seen_descriptions, seen_rows
-from data_scripts.loading import DEMO, has_objects, load_relation_dataset, relation_texts
+from data_scripts.loading import DEMO, has_objects, load_relation_dataset
+from data_scripts.models import build_model, load_model
 from hub.errors import HubError
 from hub.model_card import TrainingRun, build_model_card
 from hub.model_files import ServingFilesCallback, write_card
@@ -38,96 +32,13 @@ from metrics.groups import GROUP_COLUMNS, group_metrics, score_groups
 from metrics.relation_f1.relation_f1 import compute_relation_f1
 from metrics.report import format_example, report_split
 from metrics.zero_shot_run import ZeroShotEvaluation
-from modeling_roc import RocConfig, RocModel, RocTrainer, RocTrainingArguments, get_last_complete_checkpoint
-from modeling_roc.lora_roc import LoraArguments, add_lora, check_lora, refuse_adapter
-from processing_roc import RocProcessor
+from modeling_roc import RocConfig, RocTrainer, RocTrainingArguments, get_last_complete_checkpoint
+from modeling_roc.lora_roc import add_lora, check_lora, refuse_adapter
 from processing_roc.collator_roc import PictureTable, RocDataCollator
 from processing_roc.rows_roc import prepare_splits
 
 logger = logging.getLogger("train")
 DEMO_CONFIG = Path(__file__).parent / "configs" / "demo.yaml"
-
-
-@dataclass
-class ModelArguments(LoraArguments):
-    """Which encoders, the settings of [`RocConfig`], and whether to train an adapter only."""
-
-    model_name_or_path: str | None = field(
-        default=None,
-        metadata={"help": "A trained ROC model to go on with or evaluate, as it is."},
-    )
-    text_model_name_or_path: str | None = field(
-        default=None, metadata={"help": "Pretrained text encoder. Default, on the demo set: a tiny one from scratch."}
-    )
-    vision_model_name_or_path: str | None = field(
-        default=None, metadata={"help": "Pretrained ViT-like vision encoder, or a CLIP model. Default: text only."}
-    )
-    share_relation_encoder: bool = field(
-        default=True,
-        metadata={"help": "Encode descriptions with the pair's text encoder, not one of their own."},
-    )
-    num_fusion_layers: int = field(default=2, metadata={"help": "The paper's N."})
-    pool_mentions: bool = field(
-        default=True, metadata={"help": "Add the mean of an entity's mention to the vector at its index."}
-    )
-    object_features: str = field(
-        default="roi",
-        metadata={
-            "choices": ["roi", "crop"],
-            "help": "What an object of the picture is seen by, where the data set has any: its patches, or a crop.",
-        },
-    )
-    projection_dim: int = field(default=256, metadata={"help": "Dimension of the retrieval space."})
-    pair_dropout: float = field(default=0.1, metadata={"help": "Dropout on entity and pair vectors."})
-    temperature: float = field(default=0.05, metadata={"help": "InfoNCE temperature."})
-    learn_temperature: bool = field(default=False, metadata={"help": "Train the temperature too."})
-    objective: str = field(default="retrieval", metadata={"choices": ["retrieval", "classification"]})
-    relation_aggregation: str = field(default="max", metadata={"choices": ["max", "mean", "logsumexp"]})
-    text_similarity: float = field(
-        default=0.0, metadata={"help": "Share of the relation encoder's own text similarity in a score, 0 to below 1."}
-    )
-    learn_negative_threshold: bool = field(
-        default=False, metadata={"help": "Score the negative relation by the pair alone, not by its descriptions."}
-    )
-    attn_implementation: str | None = field(default=None, metadata={"help": "sdpa, eager, flash_attention_2 ..."})
-
-
-@dataclass
-class DataArguments:
-    """Which data, and how they reach the model."""
-
-    dataset_name: str = field(default=DEMO, metadata={"help": "demo, a converted folder, or a data set on the Hub."})
-    dataset_config_name: str | None = field(default=None)
-    dataset_revision: str | None = field(default=None)
-    relations_file: str | None = field(
-        default=None, metadata={"help": "Relation descriptions to use in place of the data set's own."}
-    )
-    relation_text: str = field(
-        default="descriptions",
-        metadata={"choices": ["descriptions", "labels"], "help": "labels: the ablation without descriptions."},
-    )
-    use_entity_types: bool = field(default=True, metadata={"help": "false: the ablation without type prompts."})
-    use_images: bool = field(default=True, metadata={"help": "false: the ablation without pictures."})
-    max_length: int = field(default=128, metadata={"help": "Longest text in tokens; padding follows the batch."})
-    max_objects: int = field(default=12, metadata={"help": "Most objects of a picture."})
-    train_fraction: float = field(default=1.0, metadata={"help": "Random share of the training split, by --seed."})
-    hold_out_relations: str | None = field(
-        default=None,
-        metadata={"help": "Relations never to train on, but to evaluate: labels with commas, or a number, by --seed."},
-    )
-    unseen_rate: float = field(
-        default=0.02, metadata={"help": "Share of other rows that a held-out relation may take on validation."}
-    )
-    preprocessing_num_workers: int | None = field(default=None)
-    early_stopping_patience: int | None = field(
-        default=None, metadata={"help": "Stop after so many evaluations without a better validation score."}
-    )
-
-    def __post_init__(self):
-        if not 0 < self.train_fraction <= 1:
-            raise ValueError(f"train_fraction must be above 0 and at most 1, got {self.train_fraction}")
-        if not 0 < self.unseen_rate < 1:
-            raise ValueError(f"unseen_rate must be above 0 and below 1, got {self.unseen_rate}")
 
 
 def parse_arguments(argv: list[str]) -> tuple[ModelArguments, DataArguments, RocTrainingArguments]:
@@ -163,98 +74,6 @@ def parse_arguments(argv: list[str]) -> tuple[ModelArguments, DataArguments, Roc
             else:
                 settings.append(f"--{name}={json.dumps(value) if isinstance(value, dict) else value}")
     return parser.parse_args_into_dataclasses(args=settings + argv)
-
-
-def refuse_without_effect(settings, own, what: str):
-    """
-    Raises:
-        ValueError: if one of `settings` was given and is not what the trained model was made with.
-    """
-    for setting in fields(settings):
-        value, theirs = getattr(settings, setting.name), getattr(own, setting.name, None)
-        if theirs is not None and value not in (setting.default, theirs):
-            raise ValueError(f"--{setting.name} {value} has no effect on a trained {what}: it has {theirs}")
-
-
-def load_model(model_args: ModelArguments, data_args: DataArguments, descriptions: dict, with_objects: bool):
-    """(model, processor) as they were trained; the data set's relations are set if they are not the model's."""
-    path = model_args.model_name_or_path
-    model = RocModel.from_pretrained(path, attn_implementation=model_args.attn_implementation)
-    processor = RocProcessor.from_pretrained(path)
-    refuse_without_effect(model_args, model.config, "model")
-    refuse_without_effect(data_args, processor, "processor")
-    if with_objects and model.config.object_features is None:
-        raise ValueError(f"{path} takes no objects of pictures, but the data set has some")
-    if not data_args.use_images:
-        processor = RocProcessor(
-            None, processor.tokenizer, processor.max_length, processor.use_entity_types, processor.max_objects
-        )
-    if model.config.objective == "classification":
-        if list(model.config.id2label.values()) != list(descriptions["relations"]):
-            raise ValueError(
-                f"{path} classifies into {list(model.config.id2label.values())}, the data set into others"
-            )
-        return model, processor
-    relations = relation_texts(descriptions, data_args.relation_text)
-    if list(model.config.relation_descriptions.items()) != list(relations.items()):
-        model.set_relations(relations, processor, descriptions["negative_relation"])
-    return model, processor
-
-
-def load_image_processor(name: str, with_objects: bool):
-    """The image processor of a vision encoder; where an object may lie at a picture's edge, one that crops none."""
-    image_processor = AutoImageProcessor.from_pretrained(name)
-    if with_objects and getattr(image_processor, "do_center_crop", None):
-        logger.info(
-            "pictures are resized to %s and not cropped, which could cut objects away", image_processor.crop_size
-        )
-        image_processor = AutoImageProcessor.from_pretrained(
-            name, do_center_crop=False, size=dict(image_processor.crop_size)
-        )
-    return image_processor
-
-
-def build_model(model_args: ModelArguments, data_args: DataArguments, descriptions: dict, with_objects: bool):
-    """(model, processor): new layers on pretrained encoders, or on the demo's tiny ones from scratch."""
-    relations = relation_texts(descriptions, data_args.relation_text)
-    settings = {
-        "fusion_encoder_config": {"num_hidden_layers": model_args.num_fusion_layers},
-        "id2label": dict(enumerate(relations)),
-        "label2id": {label: index for index, label in enumerate(relations)},
-        "negative_relation": descriptions["negative_relation"],
-        "attn_implementation": model_args.attn_implementation,
-    }
-    own = {setting.name for setting in fields(RocConfig)}
-    settings |= {name: value for name, value in vars(model_args).items() if name in own}
-    if not with_objects:
-        settings["object_features"] = None
-    vision_name = model_args.vision_model_name_or_path if data_args.use_images else None
-    if model_args.text_model_name_or_path is not None:
-        tokenizer = AutoTokenizer.from_pretrained(model_args.text_model_name_or_path)
-        image_processor = None if vision_name is None else load_image_processor(vision_name, with_objects)
-        model = RocModel.from_encoders_pretrained(
-            model_args.text_model_name_or_path, vision_name, model_args.share_relation_encoder, **settings
-        )
-    elif data_args.dataset_name == DEMO and vision_name is None:
-        text_config, vision_config = demo_backbone_configs()
-        tokenizer = build_demo_tokenizer()
-        image_processor = demo_image_processor() if data_args.use_images else None
-        model = RocModel(
-            RocConfig(
-                text_config=text_config,
-                vision_config=vision_config if data_args.use_images else None,
-                relation_config=None if model_args.share_relation_encoder else text_config.to_dict(),
-                **settings,
-            )
-        )
-    else:
-        raise ValueError("name a text encoder (--text_model_name_or_path) or a trained model (--model_name_or_path)")
-    own = ("max_length", "use_entity_types", "max_objects")
-    processor = RocProcessor(image_processor, tokenizer, **{name: getattr(data_args, name) for name in own})
-    model.resize_token_embeddings(len(tokenizer))
-    if model_args.objective == "retrieval":
-        model.set_relations(relations, processor)
-    return model, processor
 
 
 def make_compute_metrics(config: RocConfig):

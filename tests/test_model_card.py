@@ -18,6 +18,7 @@ from test_train_script import place, run  # noqa: F401
 from transformers import TrainingArguments
 
 import train
+from data_scripts.arguments import DataArguments, ModelArguments
 from data_scripts.demo import load_demo_descriptions
 from hub.model_card import TrainingRun, build_model_card, readdress
 from hub.model_files import write_card
@@ -37,8 +38,8 @@ def make_run(make_model, tmp_path):
         account = TrainingRun(
             model_id="org/roc-tiny",
             model=model or make_model(),
-            model_args=train.ModelArguments(**dict(model_args)),
-            data_args=train.DataArguments(**dict(data_args)),
+            model_args=ModelArguments(**dict(model_args)),
+            data_args=DataArguments(**dict(data_args)),
             args=RocTrainingArguments(output_dir=str(tmp_path / "out"), do_train=True, **dict(args)),
             splits=splits,
             descriptions=DESCRIPTIONS,
