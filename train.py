@@ -180,12 +180,14 @@ def main():
             zero_shot.open_relations([split for split in ("validation", "test") if wanted[split]])
         trainer.save_model()
         trainer.save_state()
+        result.metrics["train_samples"] = len(prepared["train"])
         trainer.log_metrics("train", result.metrics)
         trainer.save_metrics("train", result.metrics)
         metrics["train"] = result.metrics
     for name, split in (("eval", "validation"), ("test", "test")):
         if wanted[split]:
             output = trainer.predict(prepared[split], metric_key_prefix=name)
+            output.metrics[f"{name}_samples"] = len(prepared[split])
             labels, negative = list(model.config.id2label.values()), model.config.negative_relation
             rows = splits[split].select_columns(list(GROUP_COLUMNS))
             groups = score_groups(rows, output.predictions.argmax(axis=-1), output.label_ids, labels, negative)

@@ -179,6 +179,7 @@ def test_a_run_leaves_metrics_predictions_and_tables(place, trained):
         assert (out / f"{split}_confusion_matrix.png").read_bytes().startswith(b"\x89PNG")
         assert f"{split}, by relation\n| relation" in output
     assert read_json(out / "train_results.json")["train_loss"] > 0
+    assert [everything[f"{name}_samples"] for name in ("train", "eval", "test")] == [48, 18, 18]
     answer = output[output.index("One answered example") :]
     assert all(line in answer for line in ("  text: ", "  head: ", "  tail: ", "  picture: test-", "  gold: "))
 
@@ -267,6 +268,7 @@ def test_variants_train_and_their_models_can_be_evaluated(run, arguments, files)
     for name in files:
         assert any(key.startswith(name) for key in weights)
     assert any(key.startswith("vision_encoder") for key in weights) == ("--use_images" not in arguments)
+    assert read_json(out / "train_results.json")["train_samples"] == (24 if "--train_fraction" in arguments else 48)
     before = read_json(out / "test_results.json")
     again = ("--model_name_or_path", out, "--output_dir", "again", "--do_train", "false", *arguments)
     after = read_json(run(*again).joinpath("again", "test_results.json"))
