@@ -74,8 +74,7 @@ class RelationSetMixin:
         self, relations, processor, negative_relation: str | None, examples: dict[str, int] | None = None
     ) -> RelationMemory:
         """A memory with the texts of a checked relation set, and without their vectors."""
-        if self.config.objective != "retrieval":
-            raise ValueError('a model with objective="classification" has a fixed set of relations')
+        self._refuse_fixed_set()
         self.follow_adapter()
         examples = examples or {}
         relations = check_relations(relations, examples)
@@ -147,9 +146,8 @@ class RelationSetMixin:
                 for examples that are not as above, naming the relation and the example's number from 0; for examples
                 of a negative relation that is scored by a learned threshold.
         """
+        self._refuse_fixed_set()
         self.follow_adapter()
-        if self.config.objective != "retrieval":
-            raise ValueError('a model with objective="classification" has a fixed set of relations')
         if label in self.config.relation_descriptions:
             raise ValueError(f"relation {label!r} is there already; remove it first")
         if descriptions is None and examples is None:
@@ -174,11 +172,16 @@ class RelationSetMixin:
         Takes one relation out; the others stay as they are. See [`RocModel.set_relations`].
 
         Raises:
-            ValueError: if there is no such relation.
+            ValueError: if there is no such relation, or for a model with `objective="classification"`.
         """
+        self._refuse_fixed_set()
         self.follow_adapter()
         if label not in self.config.relation_descriptions:
             raise ValueError(f"no relation {label!r}; there are {', '.join(self.config.relation_descriptions)}")
         rest = {name: texts for name, texts in self.config.relation_descriptions.items() if name != label}
         kept = [name for name in self.config.relation_examples if name != label]
         self._replace_relations(rest, processor, None, {}, kept_examples=kept)
+
+    def _refuse_fixed_set(self):
+        if self.config.objective != "retrieval":
+            raise ValueError('a model with objective="classification" has a fixed set of relations')
