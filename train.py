@@ -26,7 +26,15 @@ from transformers.utils import logging as transformers_logging
 
 from data_scripts.demo import build_demo_tokenizer, demo_backbone_configs, demo_image_processor
 from data_scripts.descriptions import count_unreviewed
-from data_scripts.hold_out import check_hold_out, choose_unseen, hold_out, seen_descriptions, seen_rows
+from data_scripts.hold_out import (
+    FEW_SHOT,
+    check_few_shot,
+    check_hold_out,
+    choose_unseen,
+    hold_out,
+    seen_descriptions,
+    seen_rows,
+)
 from data_scripts.loading import DEMO, has_objects, load_relation_dataset, relation_texts
 from hub.errors import HubError
 from hub.model_card import TrainingRun, build_model_card
@@ -118,6 +126,10 @@ class DataArguments:
     unseen_rate: float = field(
         default=0.02, metadata={"help": "Share of other rows that a held-out relation may take on validation."}
     )
+    few_shot_examples: list[int] | None = field(
+        default=None,
+        metadata={"help": "Evaluate held-out relations by so many examples each, too: numbers of 1 to 16."},
+    )
     preprocessing_num_workers: int | None = field(default=None)
     early_stopping_patience: int | None = field(
         default=None, metadata={"help": "Stop after so many evaluations without a better validation score."}
@@ -128,6 +140,7 @@ class DataArguments:
             raise ValueError(f"train_fraction must be above 0 and at most 1, got {self.train_fraction}")
         if not 0 < self.unseen_rate < 1:
             raise ValueError(f"unseen_rate must be above 0 and below 1, got {self.unseen_rate}")
+        check_few_shot(self.few_shot_examples or [], self.hold_out_relations)
 
 
 def parse_arguments(argv: list[str]) -> tuple[ModelArguments, DataArguments, RocTrainingArguments]:
@@ -316,7 +329,8 @@ def main():
         relations, negative = list(descriptions["relations"]), descriptions["negative_relation"]
         unseen = choose_unseen(data_args.hold_out_relations, relations, negative, args.seed)
         logger.info("held out of training: %s", ", ".join(unseen))
-        splits, descriptions = hold_out(splits, descriptions, unseen)
+        num_examples = max(data_args.few_shot_examples or [0])
+        splits, descriptions = hold_out(splits, descriptions, unseen, num_examples, args.seed)
         seen = seen_descriptions(descriptions, unseen)
     if data_args.train_fraction < 1 and "train" in splits:
         kept = round(data_args.train_fraction * len(splits["train"]))
@@ -335,6 +349,7 @@ def main():
         if data_args.use_images and processor.image_processor is not None:
             pictures = PictureTable(processor, list(splits.values()), num_proc=num_proc)
         prepared = prepare_splits(splits, processor, pictures, num_proc)
+    splits.pop(FEW_SHOT, None)  # evaluated with, but no split of the data set
 
     callbacks = [ServingFilesCallback]
     if data_args.early_stopping_patience is not None:
@@ -352,7 +367,7 @@ def main():
     zero_shot = None
     if unseen:
         arguments = (unseen, descriptions, data_args.relation_text, data_args.unseen_rate, trainer, prepared)
-        zero_shot = ZeroShotEvaluation(*arguments)
+        zero_shot = ZeroShotEvaluation(*arguments, data_args.few_shot_examples or [])
     metrics, tables = {}, {}
     if args.do_train:
         model.config.calibration_temperature, model.config.abstention_threshold = 1.0, None  # of other weights
