@@ -19,7 +19,7 @@ from transformers.utils import logging as transformers_logging
 
 from data_scripts.arguments import DataArguments, ModelArguments
 from data_scripts.descriptions import count_unreviewed
-from data_scripts.hold_out import check_hold_out, choose_unseen, hold_out, seen_descriptions, seen_rows
+from data_scripts.hold_out import FEW_SHOT, check_hold_out, choose_unseen, hold_out, seen_descriptions, seen_rows
 from data_scripts.loading import DEMO, has_objects, load_relation_dataset
 from data_scripts.models import build_model, load_model
 from hub.errors import HubError
@@ -135,7 +135,8 @@ def main():
         relations, negative = list(descriptions["relations"]), descriptions["negative_relation"]
         unseen = choose_unseen(data_args.hold_out_relations, relations, negative, args.seed)
         logger.info("held out of training: %s", ", ".join(unseen))
-        splits, descriptions = hold_out(splits, descriptions, unseen)
+        num_examples = max(data_args.few_shot_examples or [0])
+        splits, descriptions = hold_out(splits, descriptions, unseen, num_examples, args.seed)
         seen = seen_descriptions(descriptions, unseen)
     if data_args.train_fraction < 1 and "train" in splits:
         kept = round(data_args.train_fraction * len(splits["train"]))
@@ -154,6 +155,7 @@ def main():
         if data_args.use_images and processor.image_processor is not None:
             pictures = PictureTable(processor, list(splits.values()), num_proc=num_proc)
         prepared = prepare_splits(splits, processor, pictures, num_proc)
+    splits.pop(FEW_SHOT, None)  # evaluated with, but no split of the data set
 
     callbacks = [ServingFilesCallback]
     if data_args.early_stopping_patience is not None:
@@ -171,7 +173,7 @@ def main():
     zero_shot = None
     if unseen:
         arguments = (unseen, descriptions, data_args.relation_text, data_args.unseen_rate, trainer, prepared)
-        zero_shot = ZeroShotEvaluation(*arguments)
+        zero_shot = ZeroShotEvaluation(*arguments, data_args.few_shot_examples or [])
     metrics, tables = {}, {}
     if args.do_train:
         model.config.calibration_temperature, model.config.abstention_threshold = 1.0, None  # of other weights

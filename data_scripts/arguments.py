@@ -3,6 +3,7 @@
 
 from dataclasses import dataclass, field
 
+from data_scripts.hold_out import check_few_shot
 from data_scripts.loading import DEMO
 from modeling_roc.lora_roc import LoraArguments
 
@@ -77,6 +78,10 @@ class DataArguments:
     unseen_rate: float = field(
         default=0.02, metadata={"help": "Share of other rows that a held-out relation may take on validation."}
     )
+    few_shot_examples: list[int] | None = field(
+        default=None,
+        metadata={"help": "Evaluate held-out relations by so many examples each, too: numbers of 1 to 16."},
+    )
     preprocessing_num_workers: int | None = field(default=None)
     early_stopping_patience: int | None = field(
         default=None, metadata={"help": "Stop after so many evaluations without a better validation score."}
@@ -87,3 +92,4 @@ class DataArguments:
             raise ValueError(f"train_fraction must be above 0 and at most 1, got {self.train_fraction}")
         if not 0 < self.unseen_rate < 1:
             raise ValueError(f"unseen_rate must be above 0 and below 1, got {self.unseen_rate}")
+        check_few_shot(self.few_shot_examples or [], self.hold_out_relations)

@@ -1,5 +1,5 @@
 # Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
-"""Relations that are kept out of training, to be retrieved by their descriptions alone."""
+"""Relations that are kept out of training, to be retrieved by their descriptions alone, or by a few examples."""
 
 import random
 from collections.abc import Sequence
@@ -7,6 +7,10 @@ from collections.abc import Sequence
 from datasets import ClassLabel, Dataset, DatasetDict
 
 from data_scripts.descriptions import select_relations
+from modeling_roc.configuration_roc import MAX_EXAMPLES
+
+FEW_SHOT = "few_shot"
+"""The split with examples of relations that were held out."""
 
 
 def check_hold_out(objective: str, trains_anew: bool, splits: DatasetDict):
@@ -26,6 +30,19 @@ def check_hold_out(objective: str, trains_anew: bool, splits: DatasetDict):
         )
     if "validation" not in splits:
         raise ValueError("--hold_out_relations needs a validation split, on which unseen relations are calibrated")
+
+
+def check_few_shot(numbers: Sequence[int], hold_out_relations: str | None):
+    """
+    Raises:
+        ValueError: if relations cannot be evaluated by these numbers of examples, saying why.
+    """
+    if numbers and hold_out_relations is None:
+        raise ValueError("--few_shot_examples belongs to --hold_out_relations, which says whose examples they are")
+    if wrong := [number for number in numbers if not 1 <= number <= MAX_EXAMPLES]:
+        raise ValueError(f"--few_shot_examples {wrong[0]}: it must be 1 to {MAX_EXAMPLES}")
+    if len(set(numbers)) < len(numbers):
+        raise ValueError(f"--few_shot_examples: a number stands twice in {', '.join(map(str, numbers))}")
 
 
 def choose_unseen(wanted: str, relations: Sequence[str], negative: str | None, seed: int) -> list[str]:
@@ -69,7 +86,9 @@ def choose_unseen(wanted: str, relations: Sequence[str], negative: str | None, s
     return [label for label in relations if label in chosen]
 
 
-def hold_out(splits: DatasetDict, descriptions: dict, unseen: Sequence[str]) -> tuple[DatasetDict, dict]:
+def hold_out(
+    splits: DatasetDict, descriptions: dict, unseen: Sequence[str], num_examples: int = 0, seed: int = 0
+) -> tuple[DatasetDict, dict]:
     """
     Takes the rows of unseen relations out of the training split.
 
@@ -77,18 +96,24 @@ def hold_out(splits: DatasetDict, descriptions: dict, unseen: Sequence[str]) -> 
         splits: rows of the project's schema.
         descriptions: content of a descriptions file with exactly the data set's relations, in their order.
         unseen: some of them.
+        num_examples: how many of each unseen relation's training rows to give as examples, or all where there are
+            fewer.
+        seed: of their draw: the first of them are those of a smaller number.
 
     Returns:
         The splits and the descriptions with the unseen relations last, so that the others have the same ids with and
-        without them. Other splits than `train` keep all their rows.
+        without them. Other splits than `train` keep all their rows. With `num_examples` there is one split more,
+        `FEW_SHOT`.
 
     Raises:
-        ValueError: if no training row is left.
+        ValueError: if no training row is left, or there is none to draw examples from.
     """
     names = list(descriptions["relations"])
     order = [name for name in names if name not in unseen] + [name for name in names if name in unseen]
     place = {names.index(name): index for index, name in enumerate(order)} | {None: None, -1: -1}
     num_seen, result = len(order) - len(unseen), {}
+    if num_examples:
+        splits = DatasetDict({**splits, FEW_SHOT: _draw_examples(splits["train"], unseen, num_examples, seed)})
     for split, rows in splits.items():
         labels = [place[relation] for relation in rows["relation"]]
         if split == "train":
@@ -99,6 +124,21 @@ def hold_out(splits: DatasetDict, descriptions: dict, unseen: Sequence[str]) -> 
         rows = rows.remove_columns("relation").add_column("relation", labels, feature=ClassLabel(names=order))
         result[split] = rows
     return DatasetDict(result), select_relations(descriptions, order)
+
+
+def _draw_examples(rows: Dataset, unseen: Sequence[str], number: int, seed: int) -> Dataset:
+    """Rows of the unseen relations, in the order in which they are drawn; so many of each, as far as there are."""
+    labels = rows["relation"][:]
+    drawn = []
+    for label in unseen:
+        place = rows.features["relation"].str2int(label)
+        candidates = [index for index, relation in enumerate(labels) if relation == place]
+        # What else is held out makes no difference.
+        random.Random(f"{seed} {label}").shuffle(candidates)
+        drawn += candidates[:number]
+    if not drawn:
+        raise ValueError(f"--few_shot_examples: the training split has no row of {', '.join(unseen)}")
+    return rows.select(drawn)
 
 
 def seen_descriptions(descriptions: dict, unseen: Sequence[str]) -> dict:

@@ -198,6 +198,9 @@ def describe_relation(label: str, run: TrainingRun) -> dict:
     """Label, the descriptions that the model has, where they are from and whether a person reviewed them."""
     texts = run.model.config.relation_descriptions.get(label, [])
     source = run.descriptions["relations"].get(label)
+    if not texts and (number := run.model.config.relation_examples.get(label)):
+        texts = [f"(no description; the mean of {number} examples)"]
+        return {"label": label, "descriptions": texts, "provenance": None, "reviewed": None}
     if not texts or source is None:
         return {"label": label, "descriptions": texts, "provenance": None, "reviewed": None}
     if texts != source["descriptions"]:

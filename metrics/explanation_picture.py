@@ -134,5 +134,6 @@ def _lines(answer: Sequence[Mapping]) -> Iterator[tuple[str, dict]]:
         descriptions = relation["explanation"]["descriptions"]
         for one in descriptions if rank == 0 else descriptions[:1]:
             cosine = "" if one["score"] is None else f"{one['score']:+.2f}  "
-            for i, line in enumerate(textwrap.wrap(one["description"], 84)):
+            words = one["description"] or f"{one['examples']} example(s)"
+            for i, line in enumerate(textwrap.wrap(words, 84)):
                 yield f"      {cosine if i == 0 else '         '}{line}", {"fontsize": 9, "color": "#404040"}

@@ -3,6 +3,7 @@
 
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from datasets import Dataset
 from torch.nn import functional as F
 
+from data_scripts.hold_out import FEW_SHOT
 from data_scripts.loading import relation_texts
 from metrics.report import replacing
 from metrics.zero_shot import format_zero_shot, negative_offset, score_zero_shot, unseen_offsets
@@ -28,6 +30,9 @@ class ZeroShotEvaluation:
 
     - "not calibrated": without the offsets of the unseen relations;
     - "label names": the unseen relations by the words of their labels in place of their descriptions;
+    - "4 examples", "descriptions and 4 examples", for each number in `few_shot_examples`: the unseen relations by so
+      many of their training rows in place of their descriptions, and by both. A relation that has fewer rows gets all
+      of them, and one that has none its descriptions;
     - "untrained encoders": before training, the mean token vector of the text with its markers and types against the
       descriptions, both less their means. The negative relation's score gets the offset that is best on validation.
 
@@ -39,18 +44,28 @@ class ZeroShotEvaluation:
         relation_text: kind of text, as for `relation_texts`.
         rate: for `unseen_offsets`.
         trainer: a RocTrainer with a model that has the seen relations.
-        prepared: the encoded splits; `validation` is needed.
+        prepared: the encoded splits; `validation` is needed, and `FEW_SHOT` of hold_out for examples.
+        few_shot_examples: numbers of examples, 1 to 16.
     """
 
-    def __init__(self, unseen: list[str], descriptions: dict, relation_text: str, rate: float, trainer, prepared):
+    def __init__(
+        self,
+        unseen: list[str],
+        descriptions: dict,
+        relation_text: str,
+        rate: float,
+        trainer,
+        prepared,
+        few_shot_examples: Sequence[int] = (),
+    ):
         self.unseen, self.descriptions, self.relation_text, self.rate = unseen, descriptions, relation_text, rate
         self.trainer, self.prepared = trainer, prepared
         labels, self.negative = list(descriptions["relations"]), descriptions["negative_relation"]
         self.places = [labels.index(label) for label in unseen]
         self.negative_place = None if self.negative is None else labels.index(self.negative)
         self.results = {}
-        self.untrained = {name: self._untrained(name) for name in prepared if name != "train"}
-        self.label_names = {}
+        self.untrained = {name: self._untrained(name) for name in prepared if name not in ("train", FEW_SHOT)}
+        self.label_names, self.few_shot, self.few_shot_examples = {}, {}, few_shot_examples
 
     @property
     def model(self):
@@ -85,6 +100,25 @@ class ZeroShotEvaluation:
             vectors.append((states.float() * weights).sum(dim=1) / weights.sum(dim=1))
         return torch.cat(vectors)
 
+    def _encode_examples(self) -> dict[str, torch.Tensor]:
+        """Unseen label → pair vectors (num_rows, embedding_dim) of its examples, in the order of their draw."""
+        rows, collate = self.prepared[FEW_SHOT], self.trainer.data_collator
+        loader = torch.utils.data.DataLoader(rows, batch_size=64, collate_fn=collate)
+        embeds = []
+        for batch in loader:
+            del batch["labels"]
+            embeds.append(self.model.encode_pairs(**batch))
+        embeds, labels = torch.cat(embeds), np.array(rows["labels"])
+        found = {label: embeds[labels == place] for label, place in zip(self.unseen, self.places, strict=True)}
+        for label in (label for label, vectors in found.items() if not len(vectors)):
+            logger.warning("no training row of %s: it is evaluated by its descriptions, not by examples", label)
+        return {label: vectors for label, vectors in found.items() if len(vectors)}
+
+    def _count_examples(self) -> dict[str, int]:
+        """Unseen label → rows that its examples were taken from: no more than the highest number asked for."""
+        labels = self.prepared[FEW_SHOT]["labels"][:]
+        return {label: labels.count(place) for label, place in zip(self.unseen, self.places, strict=True)}
+
     def _known(self, split: str) -> np.ndarray:
         """Which rows of a split are labelled with a relation that was trained on, or with the negative one."""
         labels = np.array(self.prepared[split]["labels"])
@@ -108,13 +142,24 @@ class ZeroShotEvaluation:
         trainer, model, processor = self.trainer, self.model, self.trainer.processing_class
         compute_metrics, trainer.compute_metrics = trainer.compute_metrics, None
 
-        def predict(kind):
-            model.set_relations(self._relations(kind), processor, self.negative)
+        def predict():
             return {name: trainer.predict(self.prepared[name]).predictions for name in splits}
 
         if self.relation_text != "labels":
-            self.label_names = self._calibrate(predict("labels"))
-        self.plain = predict(self.relation_text)
+            model.set_relations(self._relations("labels"), processor, self.negative)
+            self.label_names = self._calibrate(predict())
+        model.set_relations(described := self._relations(self.relation_text), processor, self.negative)
+        self.plain = predict()
+        # After the first prediction, which may change the weights' type.
+        examples = self._encode_examples() if self.few_shot_examples else {}
+        for number in self.few_shot_examples:
+            embeds = {label: vectors[:number] for label, vectors in examples.items()}
+            shots = f"{number} example{'s' if number > 1 else ''}"
+            shown = {label: [] if label in embeds else texts for label, texts in described.items()}
+            for name, relations in ((shots, shown), (f"descriptions and {shots}", described)):
+                model._replace_relations(relations, processor, self.negative, embeds)
+                self.few_shot[name] = self._calibrate(predict())
+        model.set_relations(described, processor, self.negative)
         moved = self._calibrate(self.plain)
         offsets = (moved["validation"] - self.plain["validation"])[0, self.places]
         model.set_relation_offsets(dict(zip(self.unseen, map(float, offsets), strict=True)))
@@ -146,6 +191,7 @@ class ZeroShotEvaluation:
         if not labelled.any():
             return {}
         systems = {SYSTEM: logits, "not calibrated": self.plain[split]}
+        systems |= {name: values[split] for name, values in self.few_shot.items()}
         if self.label_names:
             systems["label names"] = self.label_names[split]
         systems["untrained encoders"] = self.untrained[split]
@@ -177,6 +223,7 @@ class ZeroShotEvaluation:
             "unseen": self.unseen,
             "unseen_rate": self.rate,
             "offsets": self.model.config.relation_offsets,
+            **({"few_shot_rows": self._count_examples()} if self.few_shot_examples else {}),
             **self.results,
         }
         with replacing(Path(output_dir) / "zero_shot.json") as temporary:

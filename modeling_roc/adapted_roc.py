@@ -12,7 +12,7 @@ from .memory_roc import RelationMemory
 
 RELATION_FIELDS = (
     "relation_descriptions", "id2label", "label2id", "negative_relation", "relation_length", "abstention_threshold",
-    "calibration_temperature", "relation_offsets", "relation_types",
+    "calibration_temperature", "relation_offsets", "relation_types", "relation_examples",
 )  # fmt: skip
 DOWNLOAD_SETTINGS = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token")
 

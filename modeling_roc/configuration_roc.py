@@ -8,6 +8,8 @@ from transformers.configuration_utils import PreTrainedConfig, SubConfigSpec
 OBJECTIVES = ("retrieval", "classification")
 AGGREGATIONS = ("max", "mean", "logsumexp")
 OBJECT_FEATURES = (None, "roi", "crop")
+MAX_EXAMPLES = 16
+"""Most examples that stand for one relation."""
 
 
 @strict
@@ -47,9 +49,13 @@ class RocConfig(PreTrainedConfig):
         relation_descriptions (`dict[str, list[str]]`, *optional*):
             Label → its descriptions; without an `id2label`, their order is the order of the logits. Use
             [`RocModel.set_relations`] to change it: it keeps the memory in step.
+        relation_examples (`dict[str, int]`, *optional*):
+            Label → how many examples, 1 to 16, its example row in the memory is the mean of; labels without examples
+            are left out. Such a label may have an empty list of descriptions. [`RocModel.add_relation`] makes it.
         relation_aggregation (`str`, defaults to `"max"`):
-            How the scores of one relation's descriptions become its logit: `"max"`, `"mean"` or `"logsumexp"`
-            (the logarithm of the mean of exponentials, so that many descriptions give no advantage).
+            How the scores of one relation's descriptions (and of its examples' mean) become its logit: `"max"`,
+            `"mean"` or `"logsumexp"` (the logarithm of the mean of exponentials, so that many descriptions give no
+            advantage).
         negative_relation (`str`, *optional*):
             The label that stands for "no relation" (MNRE: `None`, MORE: `none`).
         text_similarity (`float`, defaults to 0.0):
@@ -81,9 +87,10 @@ class RocConfig(PreTrainedConfig):
 
     Raises:
         StrictDataclassError: (huggingface_hub) for a field of the wrong type, an unknown `objective` or
-            `relation_aggregation`, a temperature that is not positive, a threshold outside 0 to 1, a relation without
-            a description, a `negative_relation` that is not among the labels, an `id2label` that contradicts
-            `relation_descriptions`, or fusion layers of another width than the text encoder.
+            `relation_aggregation`, a temperature that is not positive, a threshold outside 0 to 1, a relation with
+            neither a description nor examples, a number of examples outside 1 to 16, a `negative_relation` that is not
+            among the labels, an `id2label` that contradicts `relation_descriptions`, or fusion layers of another width
+            than the text encoder.
 
     Example:
 
@@ -117,6 +124,7 @@ class RocConfig(PreTrainedConfig):
     learn_temperature: bool = False
     objective: str = "retrieval"
     relation_descriptions: dict | None = None
+    relation_examples: dict | None = None
     relation_aggregation: str = "max"
     text_similarity: int | float = 0.0
     negative_relation: str | None = None
@@ -129,6 +137,7 @@ class RocConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs):
         self.relation_descriptions = self.relation_descriptions or {}
+        self.relation_examples = self.relation_examples or {}
         # `pipeline` looks here for the class that serves the task; the processor's folder holds its file.
         kwargs.setdefault(
             "custom_pipelines",
@@ -198,8 +207,15 @@ class RocConfig(PreTrainedConfig):
                 f"text_config.hidden_size ({self.text_config.hidden_size})"
             )
         for label, descriptions in self.relation_descriptions.items():
-            if not isinstance(descriptions, list) or not descriptions:
+            if not isinstance(descriptions, list) or not (descriptions or label in self.relation_examples):
                 raise ValueError(f"relation {label!r} needs a list of at least one description, got {descriptions!r}")
+        for label, number in self.relation_examples.items():
+            if label not in self.relation_descriptions:
+                raise ValueError(f"relation_examples names {label!r}, which is not in relation_descriptions")
+            if not isinstance(number, int) or isinstance(number, bool) or not 1 <= number <= MAX_EXAMPLES:
+                raise ValueError(f"relation {label!r} must have 1 to {MAX_EXAMPLES} examples, got {number!r}")
+            if self.learn_negative_threshold and label == self.negative_relation:
+                raise ValueError(f"relation {label!r} is scored by a learned threshold, and not by examples")
         different = set(self.id2label.values()) ^ set(self.relation_descriptions)
         if self.relation_descriptions and different:
             raise ValueError(f"id2label and relation_descriptions differ in {', '.join(sorted(different))}")

@@ -9,7 +9,8 @@ from .memory_roc import RelationMemory
 class FaissSearch:
     """
     An index over a memory's vectors. With several descriptions a relation, `"max"` is searched over descriptions and
-    `"mean"` over each relation's mean vector, which gives the same scores.
+    `"mean"` over each relation's mean vector, which gives the same scores. A relation's examples count as one
+    description more.
 
     Args:
         memory: what is searched, as it is now.
@@ -56,7 +57,8 @@ class FaissSearch:
     @staticmethod
     def _key(memory, factory, temperature, offsets):
         offsets = None if offsets is None else tuple(offsets.tolist())
-        return (factory, bytes(memory.made_from.flatten().tolist()), temperature.item(), offsets)
+        proofs = torch.cat([memory.made_from, memory.examples_made_from])
+        return (factory, bytes(proofs.flatten().tolist()), temperature.item(), offsets)
 
     def serves(self, memory: RelationMemory, factory: str, temperature, offsets) -> bool:
         """Whether this index is the one that was asked for, of what the memory holds now."""
@@ -65,7 +67,7 @@ class FaissSearch:
     def __call__(self, pair_embeds: torch.Tensor, k: int, fitting: torch.Tensor | None):
         """As `search_exactly`; places that the index leaves empty are -1, and the sum of exponentials is nan."""
         queries, limits = pair_embeds.float().cpu(), {}
-        num_relations = int(self.owners[-1]) + 1 if fitting is None else len(fitting)
+        num_relations = int(self.owners.max()) + 1 if fitting is None else len(fitting)
         if self.has_offsets:
             queries = torch.cat([queries, torch.ones(len(queries), 1)], dim=1)
         if fitting is not None:

@@ -1,5 +1,5 @@
 # Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
-"""The relation memory: descriptions as token ids and as unit vectors, with the proof of what they were made from."""
+"""The relation memory: descriptions and examples as unit vectors, with the proof of what they were made from."""
 
 import hashlib
 import json
@@ -23,9 +23,9 @@ def _count_optimizer_step(*_):
 register_optimizer_step_post_hook(_count_optimizer_step)
 
 
-def check_relations(relations) -> dict[str, list[str]]:
+def check_relations(relations, with_examples=()) -> dict[str, list[str]]:
     """
-    Label → list of descriptions, of what a user gave.
+    Label → list of descriptions, of what a user gave. Labels in `with_examples` may have none.
 
     Raises:
         ValueError: naming the label, if a label or a description is empty or no string, or if a text stands twice.
@@ -39,7 +39,7 @@ def check_relations(relations) -> dict[str, list[str]]:
         texts = [texts] if isinstance(texts, str) else texts
         if (
             not isinstance(texts, (list, tuple))
-            or not texts
+            or not (texts or label in with_examples)
             or not all(isinstance(t, str) and t.strip() for t in texts)
         ):
             raise ValueError(f"relation {label!r} needs at least one description that is not empty, got {texts!r}")
@@ -57,9 +57,14 @@ def token_rows(input_ids: torch.Tensor) -> list[tuple[int, ...]]:
 
 
 def described_relations(config) -> dict[str, list[str]]:
-    """The relations that are retrieved by their descriptions: all but a negative one with a learned threshold."""
+    """The relations that the memory has rows of: all but a negative one with a learned threshold."""
     learned = config.negative_relation if config.learn_negative_threshold else None
     return {label: texts for label, texts in config.relation_descriptions.items() if label != learned}
+
+
+def example_labels(config) -> list[str]:
+    """The relations that have examples, in the order of their rows."""
+    return [label for label in described_relations(config) if label in config.relation_examples]
 
 
 def described_places(config, device=None) -> torch.Tensor:
@@ -82,11 +87,17 @@ def relation_offsets(offsets: dict | None, config, device=None) -> torch.Tensor 
 
 
 def relation_entries(config) -> torch.Tensor:
-    """(num_described, max_entries) of int64: the memory's rows of each described relation, padded with -1."""
-    table, next_row = [], 0
-    for texts in described_relations(config).values():
-        table.append(torch.arange(next_row, next_row + len(texts)))
+    """(num_described, max_entries) of int64: the memory's rows of each described relation, padded with -1. Those of
+    its descriptions come first, then that of its examples."""
+    described = described_relations(config)
+    table, next_row, next_example = [], 0, sum(map(len, described.values()))
+    for label, texts in described.items():
+        rows = torch.arange(next_row, next_row + len(texts))
         next_row += len(texts)
+        if label in config.relation_examples:
+            rows = torch.cat([rows, torch.tensor([next_example])])
+            next_example += 1
+        table.append(rows)
     if not table:
         return torch.zeros(0, 1, dtype=torch.long)
     return nn.utils.rnn.pad_sequence(table, batch_first=True, padding_value=-1)
@@ -94,6 +105,7 @@ def relation_entries(config) -> torch.Tensor:
 
 PACKED = (
     "negative_relation", "calibration_temperature", "abstention_threshold", "relation_offsets", "relation_types",
+    "relation_examples",
 )  # fmt: skip
 
 
@@ -110,6 +122,7 @@ def unpack_relations(packed: torch.Tensor, config):
     config.relation_descriptions = content["relations"]
     config.id2label = dict(enumerate(content["relations"]))
     config.label2id = {label: index for index, label in config.id2label.items()}
+    content.setdefault("relation_examples", {})  # adapters of before there were any
     for name in PACKED:
         setattr(config, name, content[name])
 
@@ -135,11 +148,15 @@ def _state(weight: torch.Tensor | str) -> tuple:
 
 class RelationMemory(nn.Module):
     """
-    What the model retrieves from. With R descriptions of at most L tokens, it holds the buffers
+    What the model retrieves from. With R descriptions of at most L tokens, and examples of E relations, it holds the
+    buffers
 
     - `input_ids` (R, L) of int32, padded with -1: the model can encode its descriptions without a tokenizer;
-    - `embeds` (R, embedding_dim) of float32: their unit vectors;
+    - `embeds` (R + E, embedding_dim) of float32: their unit vectors, then the normalized mean pair vector of each
+      relation's examples, which cannot be made anew: texts and pictures are not kept;
     - `made_from` (2, 32) of uint8: fingerprints of the texts, and of the weights with the `embeds` they gave;
+    - `examples_made_from` (E, 32) of uint8: fingerprints of the pair encoder's weights with the label and the row
+      that they gave (saved where there are examples);
     - `relations` (length,) of uint8: the relation set itself, packed. A checkpoint has it in its config and is saved
       without; an adapter of peft has no such config, and brings its relations along in this;
     - `entries` (num_described, max_entries): which rows belong to which relation (not saved, follows the config);
@@ -160,10 +177,12 @@ class RelationMemory(nn.Module):
         super().__init__()
         self.config = config
         num_descriptions = sum(map(len, described_relations(config).values()))
+        num_rows = num_descriptions + len(example_labels(config))
         empty = torch.full((num_descriptions, config.relation_length), -1, dtype=torch.int32)
         self.register_buffer("input_ids", empty if input_ids is None else input_ids.to(torch.int32))
-        self.register_buffer("embeds", torch.zeros(num_descriptions, config.embedding_dim))
+        self.register_buffer("embeds", torch.zeros(num_rows, config.embedding_dim))
         self.register_buffer("made_from", torch.zeros(2, 32, dtype=torch.uint8))
+        self._register_proofs(num_rows - num_descriptions)
         self.register_buffer("relations", pack_relations(config))
         self.register_buffer("entries", relation_entries(config), persistent=False)
         # Here and not in the model, where as its first parameter it would be taken for the model's type.
@@ -177,9 +196,13 @@ class RelationMemory(nn.Module):
         self.index = None
         # The types that the relations ask for, and which relation asks for which.
         self.kinds = None
-        self._seen = None
+        self._seen = self._seen_examples = None
         if input_ids is not None:
             self.made_from[0].copy_(self.text_fingerprint())
+
+    def _register_proofs(self, number: int, device=None):
+        empty = torch.zeros(number, 32, dtype=torch.uint8, device=device)
+        self.register_buffer("examples_made_from", empty, persistent=number > 0)
 
     @torch.no_grad()
     def init_values(self):
@@ -187,6 +210,7 @@ class RelationMemory(nn.Module):
         init.constant_(self.input_ids, -1)
         init.zeros_(self.embeds)
         init.zeros_(self.made_from)
+        init.zeros_(self.examples_made_from)
         init.copy_(self.relations, pack_relations(self.config))
         init.copy_(self.entries, relation_entries(self.config))
         init.constant_(self.log_temperature, math.log(self.config.temperature))
@@ -230,17 +254,37 @@ class RelationMemory(nn.Module):
 
     def distrust(self):
         """Makes the next look at the memory a thorough one."""
-        self._seen = None
+        self._seen = self._seen_examples = None
 
     def matches(self, weights: list[torch.Tensor | str]) -> bool:
-        """Whether `embeds` are what `weights` (the relation encoder's parameters and buffers) gave, by content."""
-        return torch.equal(fingerprint(*weights, self.embeds), self.made_from[1].cpu())
+        """Whether the descriptions' `embeds` are what `weights` (the relation encoder's parameters and buffers) gave,
+        by content."""
+        return torch.equal(fingerprint(*weights, self.embeds[: len(self.input_ids)]), self.made_from[1].cpu())
 
     @torch.no_grad()
     def store(self, embeds: torch.Tensor, weights: list[torch.Tensor | str]):
-        """Keeps `embeds` (R, embedding_dim) as what `weights` give."""
-        self.embeds.copy_(embeds)
-        self.made_from[1].copy_(fingerprint(*weights, self.embeds))
+        """Keeps `embeds` (R, embedding_dim) as what `weights` give for the descriptions."""
+        self.embeds[: len(embeds)] = embeds
+        self.made_from[1].copy_(fingerprint(*weights, self.embeds[: len(embeds)]))
+
+    def prove_examples(self, weights: list[torch.Tensor | str]) -> torch.Tensor:
+        """(E, 32) of uint8: what `examples_made_from` must be if `weights` gave the examples' rows."""
+        proofs, made_with = torch.zeros(self.examples_made_from.shape, dtype=torch.uint8), fingerprint(*weights)
+        rows = self.embeds[len(self.input_ids) :]
+        for place, (label, row) in enumerate(zip(example_labels(self.config), rows, strict=True)):
+            given = json.dumps([label, self.config.relation_examples[label]], ensure_ascii=False)
+            proofs[place] = fingerprint(made_with, given, row)
+        return proofs
+
+    def stale_examples(self, weights: list[torch.Tensor | str], thorough: bool = False) -> list[str]:
+        """The relations whose examples' rows are not what `weights` give; hashes as little as `is_current` asks for,
+        or, if `thorough`, in any case."""
+        if not thorough and self._look_at(weights) == self._seen_examples:
+            return []
+        fits = (self.prove_examples(weights) == self.examples_made_from.cpu()).all(dim=1)
+        stale = [label for label, fit in zip(example_labels(self.config), fits.tolist(), strict=True) if not fit]
+        self._seen_examples = None if stale else self._look_at(weights)
+        return stale
 
     def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs):
         if prefix + "relations" in state_dict:
@@ -248,18 +292,22 @@ class RelationMemory(nn.Module):
         else:
             state_dict[prefix + "relations"] = self.relations
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
-        self._seen = self.features = None
+        self._seen = self._seen_examples = self.features = None
 
     def _make_room(self, relations: torch.Tensor, input_ids: torch.Tensor):
         """Takes over a relation set from elsewhere, with buffers of its size for what belongs to it."""
         unpack_relations(relations, self.config)
-        num_descriptions, self.config.relation_length = input_ids.shape
+        num_examples = len(example_labels(self.config))
+        num_rows, self.config.relation_length = len(input_ids) + num_examples, input_ids.shape[1]
         self.entries = relation_entries(self.config).to(self.entries.device)
         if relations.shape != self.relations.shape:
             self.relations = self.relations.new_zeros(relations.shape)
         if input_ids.shape != self.input_ids.shape:
             self.input_ids = self.input_ids.new_zeros(input_ids.shape)
-            self.embeds = self.embeds.new_zeros(num_descriptions, self.config.embedding_dim)
+        if num_rows != len(self.embeds):
+            self.embeds = self.embeds.new_zeros(num_rows, self.config.embedding_dim)
+        if num_examples != len(self.examples_made_from):
+            self._register_proofs(num_examples, self.examples_made_from.device)
 
     def _apply(self, fn, recurse=True):
         # Moves with the model, but is not rounded with it.
@@ -268,5 +316,5 @@ class RelationMemory(nn.Module):
         if not embeds.is_meta:
             self.embeds = embeds.to(self.input_ids.device)
             self.log_temperature.data = log_temperature.to(self.input_ids.device)
-        self._seen = self.features = None
+        self._seen = self._seen_examples = self.features = None
         return self

@@ -13,11 +13,13 @@ from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
 from .adapted_roc import AdaptedRelationsMixin
 from .configuration_roc import RocConfig
+from .examples_roc import ExamplesMixin
 from .losses_roc import info_nce
 from .memory_roc import RelationMemory
 from .pairs_roc import PairEncoderMixin
 from .regions_roc import ObjectEmbedding
-from .relations_roc import RelationSetMixin, full_precision
+from .relation_set_roc import RelationSetMixin
+from .relations_roc import RelationsMixin, full_precision
 from .saliency_roc import SaliencyMixin
 from .search_roc import SearchMixin
 
@@ -73,7 +75,14 @@ class RocPreTrainedModel(PreTrainedModel):
 
 
 class RocModel(
-    PairEncoderMixin, RelationSetMixin, AdaptedRelationsMixin, SearchMixin, SaliencyMixin, RocPreTrainedModel
+    PairEncoderMixin,
+    RelationsMixin,
+    RelationSetMixin,
+    ExamplesMixin,
+    AdaptedRelationsMixin,
+    SearchMixin,
+    SaliencyMixin,
+    RocPreTrainedModel,
 ):
     """
     Retrieval over Classification (EMNLP 2025, arXiv 2509.21151).
@@ -84,7 +93,8 @@ class RocModel(
     - Relation encoder: the mean of a description's token vectors less the mean of all, a projection, L2 norm. It
       shares the text encoder unless `config.relation_config` gives it its own.
     - Relation memory: the descriptions' vectors. In training they are encoded with gradient; otherwise they are
-      encoded once and used until the weights change.
+      encoded once and used until the weights change. A relation may also be known by a few examples, as their mean
+      pair vector; it holds for the weights that it was made with, and only for them.
     """
 
     def __init__(self, config: RocConfig):
@@ -219,7 +229,9 @@ class RocModel(
 
         Raises:
             ValueError: for a model that has no relations yet, inputs that are missing, pictures or objects that do not
-                fit the model, or attentions asked for where the attention implementation gives none.
+                fit the model, attentions asked for where the attention implementation gives none, or training with
+                relations that are known by examples.
+            RuntimeError: if relations' examples were encoded with other weights; see `refresh_memory`.
             TypeError: for an unknown argument.
         """
         if unknown := kwargs.keys() - {"output_attentions", "output_hidden_states"}:

@@ -130,8 +130,10 @@ class PairEncoderMixin:
         Args: as for [`RocModel.forward`].
 
         Raises:
-            ValueError: as for `get_joint_sequence`, or if `config.pool_mentions` is set and the spans are missing.
+            ValueError: as for `get_joint_sequence` and `check_trainable`, or if `config.pool_mentions` is set and the
+                spans are missing.
         """
+        self.check_trainable()
         roles = None
         if object_boxes is not None:
             roles = object_roles(head_index, tail_index, input_ids.shape[1], object_boxes.shape[1])

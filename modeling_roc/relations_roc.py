@@ -1,7 +1,6 @@
 # Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
-"""The relation side of the model: encoding descriptions, keeping the memory true, changing the set of relations."""
+"""The relation side of the model: encoding descriptions, keeping the memory true, retrieving from it."""
 
-import copy
 import math
 from contextlib import contextmanager
 
@@ -10,15 +9,15 @@ from torch import nn
 from torch.nn import functional as F
 from transformers.utils import logging
 
-from .adapted_roc import RELATION_FIELDS, copy_in_force, replace_copy_in_force, weights_in_force
+from .adapted_roc import copy_in_force, weights_in_force
 from .losses_roc import relation_logits
-from .memory_roc import RelationMemory, check_relations, described_relations, relation_offsets, token_rows
+from .memory_roc import RelationMemory, described_relations, relation_offsets
 
 # From so many descriptions on, encoding them shows its progress.
 LARGE_MEMORY = 1000
 
 
-class RelationSetMixin:
+class RelationsMixin:
     """For [`RocModel`], which has the encoders, the projection and the memory that these methods use."""
 
     @property
@@ -86,6 +85,8 @@ class RelationSetMixin:
 
     def _encode_in_batches(self, input_ids: torch.Tensor, batch_size: int = 64) -> torch.Tensor:
         """`get_relation_features` without gradient, dropout or autocast, descriptions of like length together."""
+        if not len(input_ids):
+            return self.relation_center.new_zeros(0, len(self.relation_center))
         features = []
         order = (input_ids >= 0).sum(dim=1).argsort()
         # Not in inference mode either: what is made there cannot be written to later.
@@ -111,6 +112,22 @@ class RelationSetMixin:
         with torch.inference_mode(False), torch.no_grad():
             return self._project_relations(features)
 
+    def encode_pairs(self, **inputs) -> torch.Tensor:
+        """
+        Unit vectors of pairs, without gradient, dropout and autocast.
+
+        Args:
+            inputs: what the processor returns.
+
+        Returns:
+            (batch, embedding_dim) of float32.
+        """
+        inputs = {name: value.to(self.device) for name, value in inputs.items()}
+        if "pixel_values" in inputs:
+            inputs["pixel_values"] = inputs["pixel_values"].to(self.dtype)
+        with torch.inference_mode(False), torch.no_grad(), _evaluating(self), full_precision(self.relation_center):
+            return self.project_pairs(self.get_pair_features(**inputs), self.memory)[0]
+
     @torch.compiler.disable  # looks at where tensors lie and at what is in them
     def refresh_memory(self, memory: RelationMemory | None = None):
         """
@@ -122,10 +139,15 @@ class RelationSetMixin:
             memory: one from `make_relation_memory`. Default: the model's own.
 
         Raises:
-            RuntimeError: if the descriptions in the config are not those that the memory's token ids were made from.
+            RuntimeError: if the descriptions in the config are not those that the memory's token ids were made from,
+                or as `check_examples` does: examples cannot be encoded anew.
         """
         self.follow_adapter()
         memory = self.memory if memory is None else memory
+        self._refresh_descriptions(memory)
+        self.check_examples(memory)
+
+    def _refresh_descriptions(self, memory: RelationMemory):
         if memory.embeds.device != self.device:
             memory.to(self.device)
         weights = self._relation_weights()
@@ -236,15 +258,15 @@ class RelationSetMixin:
         self, pair_embeds: torch.Tensor, relation_memory: RelationMemory | None = None
     ) -> torch.Tensor:
         """
-        Which of each relation's descriptions fits a pair best, to show with the answer.
+        Which of each relation's descriptions fits a pair best, or whether its examples do, to show with the answer.
 
         Args:
             pair_embeds: (batch, embedding_dim), from [`RocOutput`].
             relation_memory: as for [`RocModel.forward`].
 
         Returns:
-            (batch, num_relations) of int64: index into the relation's list of descriptions; 0 for a negative relation
-            that is scored by a learned threshold.
+            (batch, num_relations) of int64: index into the relation's list of descriptions, or, where its examples
+            fit better, the length of that list; 0 for a negative relation that is scored by a learned threshold.
         """
         cosines = self.description_cosines(pair_embeds, relation_memory)
         return cosines.nan_to_num(float("-inf")).argmax(dim=-1)
@@ -253,13 +275,14 @@ class RelationSetMixin:
         self, pair_embeds: torch.Tensor, relation_memory: RelationMemory | None = None
     ) -> torch.Tensor:
         """
-        How well each description of each relation fits a pair.
+        How well each description of each relation, and the mean of its examples, fits a pair.
 
         Args: as for `nearest_descriptions`.
 
         Returns:
-            (batch, num_relations, max_descriptions) of float32: cosines in the order of the relation's list of
-            descriptions; nan behind its end, and for a negative relation that is scored by a learned threshold.
+            (batch, num_relations, max_entries) of float32: cosines in the order of the relation's list of
+            descriptions, then, if it has examples, with their mean; nan behind these, and for a negative relation that
+            is scored by a learned threshold.
         """
         memory = self.memory if relation_memory is None else relation_memory
         with full_precision(pair_embeds):
@@ -270,125 +293,13 @@ class RelationSetMixin:
             cosines = _insert_negative(cosines, unscored, memory.config)
         return cosines
 
-    def make_relation_memory(
-        self, relations: dict[str, str | list[str]], processor, negative_relation: str | None = None
-    ) -> RelationMemory:
-        """
-        A memory of another relation set, to be given to [`RocModel.forward`]: its answers are those that the model
-        would give after [`RocModel.set_relations`], and the model stays as it is. Descriptions that are in the model's
-        own memory already are not encoded again.
-
-        Args, Raises: as for `set_relations`; ValueError also for a model that has no relations of its own yet.
-        """
-        if self.config.objective == "retrieval" and not self.config.id2label:
-            raise ValueError("the model has no relations of its own yet: call model.set_relations first")
-        memory = self._tokenize_relations(relations, processor, negative_relation)
-        self._fill_memory(memory)
-        return memory
-
-    def set_relations(self, relations: dict[str, str | list[str]], processor, negative_relation: str | None = None):
-        """
-        Replaces the relation set: `id2label`, `label2id`, config and memory follow, nothing is trained. Descriptions
-        that are in the memory already are not encoded again. The first set of two or more descriptions that a model
-        is given also decides `relation_center`, the mean that is taken off every description's vector from then on.
-        `config.abstention_threshold` was chosen for the relations that were there, and is forgotten with them.
-
-        Args:
-            relations: label → its description or descriptions.
-            processor: the model's [`RocProcessor`], which tokenises the descriptions.
-            negative_relation: the label that means "no relation". Default: `config.negative_relation` if it is among
-                the relations.
-
-        Raises:
-            ValueError: for an empty set, an empty label or description, one text for two relations (nothing could
-                tell them apart), a `negative_relation` that is not in the set, or a model with
-                `objective="classification"`.
-        """
-        memory = self._tokenize_relations(relations, processor, negative_relation)
-        self._fill_memory(memory, decide_center=True)
-        # Nothing has been replaced so far: what was refused above leaves the model as it was.
-        for name in RELATION_FIELDS:
-            setattr(self.config, name, getattr(memory.config, name))
-        memory.config = self.config
-        memory.log_temperature = self.memory.log_temperature
-        replace_copy_in_force(self, "memory", memory)
-
-    def _tokenize_relations(self, relations, processor, negative_relation: str | None) -> RelationMemory:
-        """A memory with the texts of a checked relation set, and without their vectors."""
-        if self.config.objective != "retrieval":
-            raise ValueError('a model with objective="classification" has a fixed set of relations')
-        self.follow_adapter()
-        relations = check_relations(relations)
-        if negative_relation not in (None, *relations):
-            raise ValueError(f"negative_relation {negative_relation!r} is not among the relations")
-        config = copy.copy(self.config)
-        config.negative_relation = negative_relation or self.config.negative_relation
-        if config.negative_relation not in relations:
-            config.negative_relation = None
-        if relations != self.config.relation_descriptions:
-            config.abstention_threshold = None  # chosen for other competitors
-        config.relation_descriptions = relations
-        config.id2label = dict(enumerate(relations))
-        config.label2id = {label: index for index, label in enumerate(relations)}
-        texts = [text for texts in described_relations(config).values() for text in texts]
-        if not texts:
-            raise ValueError("a relation set needs at least one relation besides the negative one")
-        encoded = processor(relations=texts, return_tensors="pt")
-        ids = encoded["relation_input_ids"].masked_fill(encoded["relation_attention_mask"] == 0, -1)
-        config.relation_length = ids.shape[1]
-        with torch.inference_mode(False), torch.no_grad():
-            return RelationMemory(config, ids).to(self.device)
-
-    def _fill_memory(self, memory: RelationMemory, decide_center: bool = False):
-        """Puts the descriptions' vectors into `memory`; encodes those that the model's own memory does not hold."""
-        known = {}
-        if len(self.memory.embeds) and self.memory.has_texts():
-            self.refresh_memory()
-            known = {row: index for index, row in enumerate(token_rows(self.memory.input_ids))}
-        rows = token_rows(memory.input_ids)
-        new = [index for index, row in enumerate(rows) if row not in known]
-        with torch.inference_mode(False), torch.no_grad():
-            embeds = torch.zeros(len(rows), self.config.embedding_dim, device=self.device)
-            if new:
-                features = self._encode_in_batches(memory.input_ids[new])
-                if decide_center and len(new) > 1 and not self.relation_center.any():
-                    self.relation_center = features.mean(dim=0).to(self.relation_center)
-                embeds[new] = self._project_relations(features)
-            if kept := [index for index, row in enumerate(rows) if row in known]:
-                embeds[kept] = self.memory.embeds[[known[rows[index]] for index in kept]]
-            memory.store(embeds, self._relation_weights())
-
-    def add_relation(self, label: str, descriptions: str | list[str], processor, negative: bool = False):
-        """
-        Adds one relation, to be retrieved at once. See [`RocModel.set_relations`].
-
-        Args:
-            negative: whether the label means "no relation".
-
-        Raises:
-            ValueError: if the label is there already.
-        """
-        self.follow_adapter()
-        if label in self.config.relation_descriptions:
-            raise ValueError(f"relation {label!r} is there already; remove it first")
-        relations = {**self.config.relation_descriptions, label: descriptions}
-        self.set_relations(relations, processor, negative_relation=label if negative else None)
-
-    def remove_relation(self, label: str, processor):
-        """
-        Takes one relation out. See [`RocModel.set_relations`].
-
-        Raises:
-            ValueError: if there is no such relation.
-        """
-        self.follow_adapter()
-        if label not in self.config.relation_descriptions:
-            raise ValueError(f"no relation {label!r}; there are {', '.join(self.config.relation_descriptions)}")
-        rest = {name: texts for name, texts in self.config.relation_descriptions.items() if name != label}
-        self.set_relations(rest, processor)
-
     def save_pretrained(self, save_directory, *args, state_dict=None, **kwargs):
-        """As in transformers; the memory that is saved is the one that the saved weights give, or is marked as not."""
+        """
+        As in transformers; the memory that is saved is the one that the saved weights give, or is marked as not.
+
+        Raises:
+            RuntimeError: as `check_examples` does.
+        """
         if self.config.objective == "retrieval" and self.memory.has_texts():
             self.refresh_memory()
             if state_dict is not None:
@@ -398,6 +309,8 @@ class RelationSetMixin:
                     # Weights of elsewhere, an average say: whoever loads them encodes the descriptions anew.
                     memory["memory.made_from"] = memory["memory.made_from"].clone()
                     memory["memory.made_from"][1] = 0
+                    if (proofs := memory.get("memory.examples_made_from")) is not None:
+                        memory["memory.examples_made_from"] = torch.zeros_like(proofs)
                 state_dict = {**own, **memory}
         return super().save_pretrained(save_directory, *args, state_dict=state_dict, **kwargs)
 

@@ -165,7 +165,9 @@ class SearchMixin:
 
         Raises:
             ValueError: for a classification model, a k below 1, types that are not one a pair, an unknown index, or
-                one that cannot give the answer (`relation_aggregation="logsumexp"` with several descriptions).
+                one that cannot give the answer (`relation_aggregation="logsumexp"` with several descriptions,
+                examples counting as one more).
+            RuntimeError: as for `refresh_memory`.
             ImportError: with the line that installs faiss.
         """
         if self.config.objective != "retrieval":
@@ -286,10 +288,12 @@ def search_exactly(
         entries = memory.entries[part]
         rows = entries[entries >= 0]
         # Neighbouring relations' rows are a slice, which costs no copy.
-        contiguous = int(rows[-1] - rows[0]) == len(rows) - 1
-        matrix = memory.embeds[rows[0] : rows[-1] + 1] if contiguous else memory.embeds[rows]
+        first, last = (int(end) for end in rows.aminmax())
         local = torch.full_like(entries, -1)
-        local[entries >= 0] = torch.arange(len(rows), device=rows.device)
+        if last - first == len(rows) - 1:
+            matrix, local[entries >= 0] = memory.embeds[first : last + 1], rows - first
+        else:
+            matrix, local[entries >= 0] = memory.embeds[rows], torch.arange(len(rows), device=rows.device)
         with torch.autocast(pair_embeds.device.type, enabled=False):
             logits = relation_logits(pair_embeds @ matrix.T / temperature, local, aggregation)
         if offsets is not None:

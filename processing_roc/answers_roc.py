@@ -38,8 +38,9 @@ def write_answer(answer: dict[str, Any], row: int, config, top_k: int | None, th
 
     Args:
         answer: `scores` (num_pairs, num_relations); of a retrieval model `nearest`, of the same shape, the place of
-            each relation's best description; with an explanation `saliency`, a dict for each pair's first relation,
-            and of a retrieval model `cosines` (num_pairs, num_relations, max_descriptions).
+            each relation's best description, or, where its examples fit better, the number of its descriptions; with
+            an explanation `saliency`, a dict for each pair's first relation, and of a retrieval model `cosines`
+            (num_pairs, num_relations, max_entries), with the descriptions and then the examples.
         row: the pair's place in it.
         config, threshold: as for `kept_relations`.
         top_k: most relations to return.
@@ -47,16 +48,20 @@ def write_answer(answer: dict[str, Any], row: int, config, top_k: int | None, th
     scores, relations = answer["scores"][row], []
     for rank, index in enumerate(kept_relations(scores, config, threshold)[:top_k]):
         label, description, texts, cosines = config.id2label[index], None, [], []
+        num_examples = None
         if answer["nearest"] is not None:
-            texts = config.relation_descriptions[label]
-            description = texts[int(answer["nearest"][row, index])]
+            texts, num_examples = config.relation_descriptions[label], config.relation_examples.get(label)
+            nearest = int(answer["nearest"][row, index])
+            description = texts[nearest] if nearest < len(texts) else None
         relations.append({"label": label, "score": float(scores[index]), "description": description})
+        if description is None and num_examples is not None:
+            relations[-1]["examples"] = num_examples
         if answer["saliency"] is not None:
             if answer["cosines"] is not None:
                 cosines = answer["cosines"][row, index].tolist()
             saliency = answer["saliency"][row]
             relations[-1]["explanation"] = {
-                "descriptions": rank_descriptions(texts, cosines),
+                "descriptions": rank_descriptions(texts, cosines, num_examples),
                 **(saliency if rank == 0 else dict.fromkeys(saliency)),
             }
     return relations

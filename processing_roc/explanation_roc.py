@@ -58,15 +58,23 @@ def saliency_of_pair(saliency: Mapping, row: int, batch: Mapping, shown: Box | N
     return {"words": words, "patches": patches, "objects": objects, **margins}
 
 
-def rank_descriptions(descriptions: Sequence[str], cosines: Sequence[float]) -> list[dict[str, Any]]:
-    """`[{"description": ..., "score": cosine}, ...]`, best first.
+def rank_descriptions(
+    descriptions: Sequence[str], cosines: Sequence[float], num_examples: int | None = None
+) -> list[dict[str, Any]]:
+    """`[{"description": ..., "score": cosine}, ...]`, best first; examples are `{"description": None, "examples":
+    how many, "score": cosine with their mean}`.
 
     Args:
         descriptions: of one relation.
-        cosines: of its descriptions, in their order; what comes behind them is ignored. nan is no score: None.
+        cosines: of its descriptions, in their order, then of its examples, if it has some; what comes behind them is
+            ignored. nan is no score: None.
+        num_examples: of the relation.
     """
+    entries = [{"description": text} for text in descriptions]
+    if num_examples is not None:
+        entries.append({"description": None, "examples": num_examples})
     scored = [
-        {"description": text, "score": None if math.isnan(cosine) else cosine}
-        for text, cosine in zip(descriptions, cosines, strict=False)
+        {**entry, "score": None if math.isnan(cosine) else cosine}
+        for entry, cosine in zip(entries, cosines, strict=False)
     ]
     return sorted(scored, key=lambda one: -math.inf if one["score"] is None else one["score"], reverse=True)

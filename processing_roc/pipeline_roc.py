@@ -57,8 +57,8 @@ class RelationExtractionPipeline(Pipeline):
             "no relation". That one comes behind them, so that it stands first, and alone, where none does. A model
             that has no such relation then returns an empty list.
         relations (`dict`, *optional*): label → description or list of descriptions, to be scored in place of the
-            model's own relations. The model keeps its own. The label that means "no relation" to the model keeps that
-            meaning if it is among them.
+            model's own relations, their examples too. The model keeps its own. The label that means "no relation" to
+            the model keeps that meaning if it is among them.
         explain (`bool`, *optional*, defaults to `False`): whether to add an `explanation` to every relation that is
             returned. It takes some seventy times as long as the answer.
         timeout (`float`, *optional*): seconds to wait for a picture from the web; `None` waits for ever.
@@ -100,11 +100,14 @@ class RelationExtractionPipeline(Pipeline):
             - `label` (`str`);
             - `score` (`float`): its probability over all the relations that were scored, 0 to 1, calibrated on
               validation if the model was (`config.calibration_temperature`);
-            - `description` (`str`, `None` in a classification model): the one that fits the pair best;
+            - `description` (`str`, `None` in a classification model): the one that fits the pair best. `None` too
+              where the relation's examples fit better, or it has nothing else (`RocModel.add_relation`); then there is
+            - `examples` (`int`): how many examples they are;
             - `explanation` (with `explain=True`): what speaks for the relation, a `dict` for JSON with
                 - `descriptions`: all of the relation, best first, each with its cosine to the pair as `score` (`None`
                   for a negative relation that the model scores by a learned threshold; an empty list in a
-                  classification model);
+                  classification model). The mean of a relation's examples stands among them, with `description`
+                  `None` and `examples`, how many they are;
                 - `words`: the text's words with `start` and `end` (in characters; of tokens joined by one blank) and
                   `score`. Markers and types belong to no word, and what was cut off a text that is too long has none;
                 - `patches`: `rows` and `columns` of a grid over the picture, `scores` (a list for each row) and `box`,

@@ -44,6 +44,8 @@ def headline_html(
     told = f'<span class="score">{100 * best["score"]:.0f}%</span>'
     if best["description"]:
         told += f" <q>{escape(best['description'])}</q>"
+    elif "examples" in best:
+        told += f" Nearest: {_examples(best)}."
     if best["label"] == negative:
         told += " None of the other relations fits these two better."
     sentence = sentence_html(names[post["head"]], best["label"], names[post["tail"]])
@@ -55,6 +57,7 @@ def answer_html(relations: list[dict[str, Any]]) -> str:
     rows = []
     for relation in relations:
         label, score, words = relation["label"], relation["score"], relation["description"]
+        words = words or ("examples" in relation and _examples(relation))
         described = f'<span class="description">{escape(words)}</span>' if words else ""
         rows.append(
             f'<li data-label="{escape(label)}"><span class="name" title="{escape(label)}">'
@@ -83,11 +86,18 @@ def explanation_html(post: dict[str, Any], relation: dict[str, Any], preview: st
         parts.append(_picture_html(post, explanation["patches"], preview))
     scored = [one for one in explanation["descriptions"] if one["score"] is not None]
     if scored:
-        lines = "".join(f"<li><span>{one['score']:.2f}</span> {escape(one['description'])}</li>" for one in scored)
+        words = [one["description"] or _examples(one) for one in scored]
+        lines = "".join(
+            f"<li><span>{one['score']:.2f}</span> {escape(text)}</li>" for one, text in zip(scored, words, strict=True)
+        )
         parts.append('<p class="title">How near its descriptions are to the pair (cosine)</p>')
         parts.append(f'<ul class="roc-descriptions">{lines}</ul>')
     told = f"What speaks for “{escape(short_name(relation['label']))}”"
     return f'<section class="roc-why" aria-label="{told}"><p class="title">{told}</p>{"".join(parts)}</section>'
+
+
+def _examples(one: dict[str, Any]) -> str:
+    return "the one example it was given by" if one["examples"] == 1 else f"the {one['examples']} examples of it"
 
 
 def _strengths(scores: list[float]) -> list[float]:

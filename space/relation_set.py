@@ -46,13 +46,18 @@ class RelationSet:
         """The relations in use, as the pipeline takes them; None if they are the model's own, as they were.
 
         Raises:
-            Refusal: there are fewer than two.
+            Refusal: there are fewer than two, or one that only the model's own set has, as examples and not in words.
         """
         if len(self.in_use) < 2:
             raise Refusal("Switch on at least two relations: with fewer there is nothing to choose from.")
         chosen = {name: self.entries[name]["descriptions"] for name in self.entries if name in self.in_use}
         if chosen == {name: entry["descriptions"] for name, entry in self._own.items()}:
             return None
+        if unsaid := [name for name, texts in chosen.items() if not texts]:
+            raise Refusal(
+                f"“{unsaid[0]}” is known to this model by examples, which go with its own relations only: describe it "
+                "or switch it off."
+            )
         return chosen
 
     def use(self, names: list[str]) -> None:
@@ -109,8 +114,9 @@ class RelationSet:
         self.negative = None if name == self.negative else self.negative
 
     def save(self) -> str:
-        """The relations in use, as the content of a relation file."""
-        relations = {name: self.entries[name] for name in self.entries if name in self.in_use}
+        """The relations in use, as the content of a relation file; those that nothing describes are left out."""
+        in_use = {name: self.entries[name] for name in self.entries if name in self.in_use}
+        relations = {name: entry for name, entry in in_use.items() if entry["descriptions"]}
         negative = self.negative if self.negative in relations else None
         return json.dumps({"relations": relations, "negative_relation": negative}, ensure_ascii=False, indent=2) + "\n"
 

@@ -16,8 +16,8 @@ from processing_roc import RocProcessor
 MODEL_FILES = {
     f"{name}_roc.py"
     for name in (
-        "configuration", "modeling", "adapted", "faiss", "losses", "memory", "pairs", "regions", "relations",
-        "saliency", "search",
+        "configuration", "modeling", "adapted", "examples", "faiss", "losses", "memory", "pairs", "regions",
+        "relation_set", "relations", "saliency", "search",
     )
 }  # fmt: skip
 PROCESSOR_FILES = {

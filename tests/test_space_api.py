@@ -2,6 +2,7 @@
 """The Space's endpoint for programs, and its parts that need no browser: files, limits, relation sets."""
 
 import base64
+import copy
 import csv
 import io
 import json
@@ -145,6 +146,28 @@ def test_a_relation_set_is_saved_and_loaded(relations):
     relations.use(["a"])
     with pytest.raises(Refusal, match="at least two"):
         relations.for_pipeline()
+
+
+def test_relations_that_the_model_knows_by_examples(space_extractor):
+    config = copy.copy(space_extractor.model.config)
+    config.id2label = {**config.id2label, len(config.id2label): "fan of"}
+    config.relation_descriptions = {**config.relation_descriptions, "fan of": []}
+    relations = RelationSet(config)
+    assert relations.for_pipeline() is None
+    assert "fan of" not in json.loads(relations.save())["relations"]
+    relations.put("rival", ["They compete."])
+    with pytest.raises(Refusal, match="“fan of” is known to this model by examples"):
+        relations.for_pipeline()
+    relations.use([name for name in relations.entries if name != "fan of"])
+    assert "fan of" not in relations.for_pipeline()
+    relation = {"label": "fan of", "score": 0.5, "description": None, "examples": 4}
+    scored = [{"description": None, "examples": 4, "score": 0.25}, {"description": "They <3.", "score": 0.125}]
+    nothing = {"words": [], "patches": None}
+    post = {"text": "Maya and Noah", "head": 0, "tail": 1, "entities": []}
+    shown = headline_html(post, ["Maya", "Noah"], [relation], None) + answer_html([relation])
+    assert shown.count("the 4 examples of it") == 2
+    shown = explanation_html(post, {**relation, "explanation": {**nothing, "descriptions": scored}}, "")
+    assert "<span>0.25</span> the 4 examples of it" in shown and "They &lt;3." in shown
 
 
 def entry(*texts, **fields):

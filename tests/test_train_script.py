@@ -323,12 +323,18 @@ def test_unlabelled_rows_are_predicted(run, trained, place, tmp_path):
 def test_relations_held_out_compete_in_the_evaluation(run, place):
     unseen = ["/per/per/peer", "/per/org/member_of"]
     arguments = ("--hold_out_relations", ",".join(unseen), "--text_similarity", "0.5", "--unseen_rate", "0.1")
-    out = run(*arguments) / "out"
+    out = run(*arguments, "--few_shot_examples", "1", "4") / "out"
     report, everything = read_json(out / "zero_shot.json"), read_json(out / "all_results.json")
     assert report["unseen"] == unseen and set(report["offsets"]) == set(unseen)
+    assert report["few_shot_rows"] == {unseen[0]: 3, unseen[1]: 4}  # all that there are
     for split, prefix in (("validation", "eval"), ("test", "test")):
         systems = report[split]
-        assert list(systems) == ["retrieval", "not calibrated", "label names", "untrained encoders"]
+        shots = ["1 example", "descriptions and 1 example", "4 examples", "descriptions and 4 examples"]
+        assert list(systems) == ["retrieval", "not calibrated", *shots, "label names", "untrained encoders"]
+        results = [json.dumps(systems[name]) for name in ("retrieval", *shots)]
+        assert len(set(results)) > 2 and {one["unseen"]["examples"] for one in systems.values()} == {
+            systems["retrieval"]["unseen"]["examples"]
+        }
         own = systems["retrieval"]
         assert everything[f"{prefix}_unseen_micro_f1"] == own["unseen"]["micro_f1"]
         assert everything[f"{prefix}_seen_micro_f1"] == own["seen"]["micro_f1"]
@@ -341,6 +347,9 @@ def test_relations_held_out_compete_in_the_evaluation(run, place):
     # What was saved answers as what was scored, and the choice of a checkpoint saw no row of an unseen relation.
     again = ("--model_name_or_path", out, "--output_dir", "again", "--do_train", "false")
     model = RocModel.from_pretrained(out)
+    assert model.config.relation_examples == {} and not re.search(
+        r"few_shot(?!_examples)", (out / "README.md").read_text()
+    )
     assert list(model.config.id2label.values())[-2:] == unseen and model.config.relation_offsets == report["offsets"]
     after = read_json(run(*again).joinpath("again", "test_results.json"))
     assert after["test_micro_f1"] == everything["test_micro_f1"]
@@ -359,6 +368,12 @@ def test_relations_cannot_be_held_out_of_everything(run, trained):
         run("--hold_out_relations", "x")
     with pytest.raises(ValueError, match="unseen_rate"):
         run("--hold_out_relations", "2", "--unseen_rate", "0")
+    with pytest.raises(ValueError, match="belongs to --hold_out_relations"):
+        run("--few_shot_examples", "4")
+    with pytest.raises(ValueError, match="few_shot_examples 17: it must be 1 to 16"):
+        run("--hold_out_relations", "2", "--few_shot_examples", "4", "17")
+    with pytest.raises(ValueError, match="twice in 4, 4"):
+        run("--hold_out_relations", "2", "--few_shot_examples", "4", "4")
 
 
 def parse(tmp_path, content, *arguments):

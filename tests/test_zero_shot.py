@@ -112,6 +112,33 @@ def test_their_rows_leave_training_and_the_choice_of_a_checkpoint():
         hold_out(splits, descriptions, list(descriptions["relations"]))
 
 
+def test_examples_of_held_out_relations_are_drawn_from_training_rows():
+    splits, descriptions = load_demo(num_train=90, num_validation=27, num_test=27), load_demo_descriptions()
+    unseen = ["/per/per/peer", "/per/org/member_of"]
+
+    def draw(number, seed=0, unseen=unseen):
+        rows = hold_out(splits, descriptions, unseen, number, seed)[0]["few_shot"]
+        names = rows.features["relation"].int2str(rows["relation"])
+        return {label: [i for i, name in zip(rows["id"], names, strict=True) if name == label] for label in unseen}
+
+    four = draw(4)
+    assert all(len(set(ids)) == 4 for ids in four.values())
+    assert draw(1) == {label: ids[:1] for label, ids in four.items()} and draw(4, seed=1) != four
+    assert draw(4, unseen=unseen[:1]) == {unseen[0]: four[unseen[0]]}
+    own = splits["train"].features["relation"].int2str(splits["train"]["relation"])
+    rows = {
+        label: {i for i, name in zip(splits["train"]["id"], own, strict=True) if name == label} for label in unseen
+    }
+    assert all(set(four[label]) < rows[label] for label in unseen)
+    assert {label: set(ids) for label, ids in draw(16).items()} == rows  # there are fewer
+    kept = hold_out(splits, descriptions, unseen, 4)[0]["train"]["id"]
+    assert not {i for ids in rows.values() for i in ids} & set(kept)
+    assert "few_shot" not in hold_out(splits, descriptions, unseen)[0]
+    splits["train"] = splits["train"].filter(lambda row: row["id"] in kept)
+    with pytest.raises(ValueError, match="no row of /per/per/peer, /per/org/member_of"):
+        draw(1)
+
+
 def test_what_cannot_hold_relations_out():
     splits = {"train": None, "validation": None}
     check_hold_out("retrieval", True, splits)
