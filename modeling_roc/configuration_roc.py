@@ -61,9 +61,10 @@ class RocConfig(PreTrainedConfig):
         text_similarity (`float`, defaults to 0.0):
             λ, 0 to below 1: a pair's score with a description is (1 - λ) · cosine of their projected vectors + λ ·
             cosine of the text's and the description's mean token vectors, as the relation encoder gives them. The
-            second part knows relations that were never trained on as well as any other. A relation encoder of its own
-            that is frozen (`relation_update_steps=0`) keeps it as it was pretrained. Temperature: multiply by 1 - λ
-            what is right for 0.
+            second part knows relations that were never trained on as well as any other; it joins in where the model
+            answers, not in the training loss. A relation encoder of its own that is frozen
+            (`relation_update_steps=0`) keeps it as it was pretrained. Temperature: multiply by 1 - λ what is right
+            for 0.
         learn_negative_threshold (`bool`, defaults to `False`):
             Score `negative_relation` by a linear function of the pair's vector, not by its descriptions: the bar
             that a relation must clear. "No relation" is whatever is left over; a sentence can hardly say what

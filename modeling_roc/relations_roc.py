@@ -217,8 +217,8 @@ class RelationsMixin:
             memory: what the pairs are to be compared with.
 
         Returns:
-            pair_embeds (batch, embedding_dim): unit vectors. The negative relation's logit (batch, 1) where it is
-            the pair's own threshold, else `None`. Both float32.
+            pair_embeds (batch, embedding_dim): unit vectors, less the texts' part in training mode. The negative
+            relation's logit (batch, 1) where it is the pair's own threshold, else `None`. Both float32.
         """
         threshold = None
         with full_precision(pair_features):
@@ -228,7 +228,9 @@ class RelationsMixin:
             pair_features = pair_features.to(self.pair_projection.weight.dtype)
             pair_embeds = F.normalize(self.pair_projection(pair_features).float(), dim=-1)
             if self.config.text_similarity:
-                pair_embeds = self._join(pair_embeds, F.normalize(texts.float() - self.text_center, dim=-1))
+                texts = F.normalize(texts.float() - self.text_center, dim=-1)
+                # A projection that may lean on the texts in training knows less by itself, of unseen relations most.
+                pair_embeds = self._join(pair_embeds, torch.zeros_like(texts) if self.training else texts)
             if self.config.learn_negative_threshold and memory.config.negative_relation is not None:
                 threshold = self.negative_threshold(pair_features).float()
         return pair_embeds, threshold

@@ -179,8 +179,11 @@ def test_offsets_of_relations(make_model, batch, processor, tmp_path, learned):
 @pytest.mark.parametrize("own_relation_encoder", [False, True])
 def test_the_similarity_of_texts_is_part_of_the_score(make_model, batch, tmp_path, own_relation_encoder):
     model = make_model(own_relation_encoder=own_relation_encoder, text_similarity=0.4, relation_aggregation="mean")
-    model.train()(**batch)
+    trained = model.train()(**batch)
     assert model.text_center.any()
+    # The loss sees the projections' part alone.
+    assert torch.allclose(trained.pair_embeds.norm(dim=-1), torch.full((4,), 0.6**0.5), atol=1e-5)
+    assert not trained.pair_embeds[:, model.config.projection_dim :].any()
     with torch.no_grad():
         output = model.eval()(**batch)
         texts = model.get_text_features(batch["input_ids"], batch["attention_mask"]) - model.text_center
