@@ -17,7 +17,7 @@ MODEL_FILES = {
     f"{name}_roc.py"
     for name in (
         "configuration", "modeling", "adapted", "faiss", "losses", "memory", "pairs", "regions", "relations",
-        "saliency", "search",
+        "saliency", "search", "training_memory",
     )
 }  # fmt: skip
 PROCESSOR_FILES = {
