@@ -104,7 +104,9 @@ class TrainingMemoryMixin:
         share = -(-len(others) // update.max_age)
         overdue = int(((update.step - memory.encoded_at >= update.max_age) & others).sum())
         order = memory.encoded_at.argsort(stable=True)
-        for rows in order[others[order]][: max(share, overdue)].split(PART):
+        renewed = order[others[order]][: max(share, overdue)]
+        for start in range(0, len(renewed), PART):
+            rows = renewed[start : start + PART]
             memory.features = memory.features.index_copy(0, rows, self._encode_in_batches(memory.input_ids[rows]))
             memory.encoded_at[rows] = update.step
 

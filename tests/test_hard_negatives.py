@@ -83,11 +83,14 @@ def rows_of(model, labels) -> list[int]:
     ],
 )
 def test_with_enough_negatives_it_is_full_encoding(make_large, pairs, settings):
+    """In the first step, and in one after it."""
     outputs, models = [], []
-    for update in (True, RelationUpdate(step=0, hard_negatives=len(RELATIONS))):
+    enough = len(RELATIONS)
+    for updates in ((True, True), (RelationUpdate(0, enough), RelationUpdate(1, enough))):
         model = make_large(**settings)
+        model(**pairs, update_relations=updates[0])
         shake(model, 0)
-        outputs.append(model(**pairs, update_relations=update))
+        outputs.append(model(**pairs, update_relations=updates[1]))
         outputs[-1].loss.backward()
         models.append(model)
     assert torch.allclose(outputs[0].logits, outputs[1].logits, atol=1e-6)
