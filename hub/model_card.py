@@ -34,7 +34,8 @@ SCORES = {
 TRAINING_SETTINGS = (
     "num_train_epochs", "max_steps", "per_device_train_batch_size", "gradient_accumulation_steps", "learning_rate",
     "head_learning_rate", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps", "weight_decay", "optim",
-    "adam_beta1", "adam_beta2", "adam_epsilon", "max_grad_norm", "relation_update_steps", "bf16", "fp16",
+    "adam_beta1", "adam_beta2", "adam_epsilon", "max_grad_norm", "relation_update_steps", "relation_hard_negatives",
+    "relation_max_age", "bf16", "fp16",
     "eval_strategy", "eval_steps", "save_strategy", "save_steps", "load_best_model_at_end", "metric_for_best_model",
     "seed", "data_seed",
 )  # fmt: skip

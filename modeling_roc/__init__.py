@@ -5,6 +5,7 @@ from .configuration_roc import RocConfig
 from .modeling_roc import RocModel, RocOutput, RocPreTrainedModel
 from .search_roc import RelationHits, types_from_labels
 from .trainer_roc import RocTrainer, RocTrainingArguments, get_last_complete_checkpoint
+from .training_memory_roc import RelationUpdate
 
 # Where the project is installed, its own code opens its checkpoints, and nobody is asked to trust the copy in them.
 AutoConfig.register("roc", RocConfig)
@@ -12,6 +13,7 @@ AutoModel.register(RocConfig, RocModel)
 
 __all__ = [
     "RelationHits",
+    "RelationUpdate",
     "RocConfig",
     "RocModel",
     "RocOutput",

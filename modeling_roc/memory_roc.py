@@ -192,6 +192,8 @@ class RelationMemory(nn.Module):
             self.register_buffer("log_temperature", torch.tensor(0.0))
         # (R, hidden_size): the descriptions before the projection, from the last training step that encoded them.
         self.features = None
+        # (R,) of int64: the optimizer step of each, where training encodes some of them only.
+        self.encoded_at = None
         # An index to search in, made when it is first asked for; see `search_roc`.
         self.index = None
         # The types that the relations ask for, and which relation asks for which.

@@ -22,6 +22,7 @@ from .relation_set_roc import RelationSetMixin
 from .relations_roc import RelationsMixin, full_precision
 from .saliency_roc import SaliencyMixin
 from .search_roc import SearchMixin
+from .training_memory_roc import RelationUpdate, TrainingMemoryMixin
 
 
 @dataclass
@@ -78,6 +79,7 @@ class RocModel(
     PairEncoderMixin,
     RelationsMixin,
     RelationSetMixin,
+    TrainingMemoryMixin,
     ExamplesMixin,
     AdaptedRelationsMixin,
     SearchMixin,
@@ -201,7 +203,7 @@ class RocModel(
         object_mask: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         num_items_in_batch: torch.Tensor | int | None = None,
-        update_relations: bool = True,
+        update_relations: bool | RelationUpdate = True,
         relation_memory: RelationMemory | None = None,
         **kwargs,
     ) -> RocOutput:
@@ -221,7 +223,8 @@ class RocModel(
             labels (batch,): index into the relations, -100 where unknown.
             num_items_in_batch: labelled pairs of the whole optimizer step; see [`info_nce`].
             update_relations: in training, whether to encode the descriptions with gradient now, or to use what the
-                last such step gave (their projection is trained in every step).
+                last such step gave (their projection is trained in every step). A [`RelationUpdate`] encodes those
+                of the labels' relations and of hard negatives with gradient, and keeps the others from growing old.
             relation_memory: other relations to compare with in this call, from [`RocModel.make_relation_memory`].
 
         Returns:
@@ -258,14 +261,14 @@ class RocModel(
             object_boxes,
             object_mask,
         )
-        logits, pair_embeds = self._answer(features, update_relations, relation_memory)
+        logits, pair_embeds = self._answer(features, update_relations, relation_memory, labels)
         loss = None if labels is None else info_nce(logits, labels, num_items_in_batch)
         return RocOutput(loss=loss, logits=logits, pair_embeds=pair_embeds)
 
-    def _answer(self, features: torch.Tensor, update_relations: bool, relation_memory: RelationMemory | None):
+    def _answer(self, features: torch.Tensor, update_relations, relation_memory: RelationMemory | None, labels=None):
         """Pair features → logits (batch, num_relations) and, in retrieval, pair_embeds (batch, projection_dim)."""
         if self.config.objective == "retrieval":
-            return self.retrieve(features, update_relations, relation_memory)
+            return self.retrieve(features, update_relations, relation_memory, labels)
         if relation_memory is not None:
             raise ValueError('a model with objective="classification" takes no relation_memory')
         with full_precision(features):

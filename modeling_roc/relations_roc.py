@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 from transformers.utils import logging
 
-from .adapted_roc import copy_in_force, weights_in_force
+from .adapted_roc import weights_in_force
 from .losses_roc import relation_logits
 from .memory_roc import RelationMemory, described_relations, relation_offsets
 
@@ -164,33 +164,20 @@ class RelationsMixin:
                     module.distrust()
         return super().train(mode)
 
-    def _memory_matrix(self, memory: RelationMemory, update_relations: bool) -> torch.Tensor:
-        """(num_descriptions, embedding_dim) of float32: unit vectors; the model's own in training with gradient."""
-        if memory is not self.memory or not (self.training and torch.is_grad_enabled()):
-            self.refresh_memory(memory)
-            return memory.embeds
-        if not update_relations and self.memory.features is not None:
-            return self._project_relations(self.memory.features)
-        self.memory.check_texts()
-        if update_relations:
-            features = self.get_relation_features(self.memory.input_ids)
-        else:
-            features = self._encode_in_batches(self.memory.input_ids)
-        copy_in_force(self.memory).features = features.detach()
-        return self._project_relations(features)
-
     def retrieve(
         self,
         pair_features: torch.Tensor,
-        update_relations: bool = True,
+        update_relations=True,
         relation_memory: RelationMemory | None = None,
+        labels: torch.Tensor | None = None,
     ):
         """
         Compares pairs with the relation memory.
 
         Args:
             pair_features: (batch, features), from [`RocModel.get_pair_features`].
-            update_relations, relation_memory: as for [`RocModel.forward`].
+            update_relations, relation_memory, labels: as for [`RocModel.forward`]. Labels only decide which
+                descriptions a `RelationUpdate` encodes.
 
         Returns:
             logits (batch, num_relations): cosine / temperature; with `config.learn_negative_threshold`, the negative
@@ -198,17 +185,20 @@ class RelationsMixin:
             under autocast too.
         """
         memory = self.memory if relation_memory is None else relation_memory
-        matrix = self._memory_matrix(memory, update_relations)
         pair_embeds, threshold = self.project_pairs(pair_features, memory)
+        matrix = self._memory_matrix(memory, update_relations, pair_embeds, labels)
         with full_precision(pair_features):
-            scores = pair_embeds @ matrix.T / self.memory.log_temperature.exp()
-            logits = relation_logits(scores, memory.entries, self.config.relation_aggregation)
-            offsets = relation_offsets(self.config.relation_offsets, memory.config, logits.device)
-            if offsets is not None:
-                logits = logits + offsets
+            logits = self._described_logits(pair_embeds, matrix, memory)
             if threshold is not None:
                 logits = _insert_negative(logits, threshold, memory.config)
         return logits, pair_embeds
+
+    def _described_logits(self, pair_embeds: torch.Tensor, matrix: torch.Tensor, memory: RelationMemory):
+        """(batch, num_described) of float32, of pairs and of the memory's rows in `matrix`."""
+        scores = pair_embeds @ matrix.T / self.memory.log_temperature.exp()
+        logits = relation_logits(scores, memory.entries, self.config.relation_aggregation)
+        offsets = relation_offsets(self.config.relation_offsets, memory.config, logits.device)
+        return logits if offsets is None else logits + offsets
 
     def project_pairs(self, pair_features: torch.Tensor, memory: RelationMemory):
         """

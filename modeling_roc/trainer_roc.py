@@ -10,6 +10,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from .adapted_roc import copy_in_force
 from .sampler_roc import PictureGroupedSampler
+from .training_memory_roc import RelationUpdate
 
 ENCODERS = ("text_encoder", "vision_encoder", "relation_encoder")
 
@@ -25,6 +26,14 @@ class RocTrainingArguments(TrainingArguments):
         relation_update_steps: encode the relation descriptions with gradient in every k-th optimizer step; in
             between, what the last such step gave goes through the (always trained) projection. 0 freezes the
             relation encoder, which must then be one of its own.
+        relation_hard_negatives: for large relation sets. In the steps that encode with gradient, encode the
+            descriptions of the batch's gold relations and of so many others, those that score highest for it; each
+            micro-batch of each process chooses its own. Default: the descriptions of all relations.
+        relation_max_age: with `relation_hard_negatives`, encode a description that was not chosen again after so
+            many optimizer steps, without gradient: R descriptions make R / relation_max_age a step.
+
+    Raises:
+        ValueError: for a number that is out of range, or a setting that has no effect beside the others.
     """
 
     head_learning_rate: float | None = field(
@@ -32,6 +41,16 @@ class RocTrainingArguments(TrainingArguments):
     )
     relation_update_steps: int = field(
         default=1, metadata={"help": "Encode descriptions with gradient every k-th optimizer step; 0: frozen."}
+    )
+    relation_hard_negatives: int | None = field(
+        default=None,
+        metadata={
+            "help": "Encode only the batch's gold relations and so many hard negatives with gradient. Default: all."
+        },
+    )
+    relation_max_age: int = field(
+        default=100,
+        metadata={"help": "With relation_hard_negatives: optimizer steps until others are encoded again."},
     )
     remove_unused_columns: bool = field(
         default=False, metadata={"help": "Must stay false: the collator needs the picture's id."}
@@ -49,6 +68,15 @@ class RocTrainingArguments(TrainingArguments):
             raise ValueError("remove_unused_columns must stay false: the collator needs the picture's id")
         if self.relation_update_steps < 0:
             raise ValueError(f"relation_update_steps must be 0 or more, got {self.relation_update_steps}")
+        if self.relation_max_age < 1:
+            raise ValueError(f"relation_max_age must be 1 or more, got {self.relation_max_age}")
+        if self.relation_hard_negatives is None:
+            if self.relation_max_age != type(self).relation_max_age:
+                raise ValueError("relation_max_age has no effect without relation_hard_negatives")
+        elif self.relation_hard_negatives < 0:
+            raise ValueError(f"relation_hard_negatives must be 0 or more, got {self.relation_hard_negatives}")
+        elif self.relation_update_steps == 0:
+            raise ValueError("relation_hard_negatives has no effect with relation_update_steps=0: none are encoded")
 
 
 class SamplerEpochCallback(TrainerCallback):
@@ -64,7 +92,8 @@ class RocTrainer(Trainer):
     `image_id` columns besides the collator's.
 
     Raises:
-        ValueError: if `relation_update_steps` is 0 and the relation encoder is shared with the pair's.
+        ValueError: if `relation_update_steps` is 0 and the relation encoder is shared with the pair's, or if there
+            are `relation_hard_negatives` and the model classifies.
     """
 
     def __init__(self, *args, **kwargs):
@@ -73,6 +102,8 @@ class RocTrainer(Trainer):
             raise ValueError("several GPUs need a process each: start with `accelerate launch`")
         self.add_callback(SamplerEpochCallback)
         self._relations_updated_at = None
+        if self.args.relation_hard_negatives is not None and self.model.config.objective != "retrieval":
+            raise ValueError('relation_hard_negatives has no effect on a model with objective="classification"')
         if self.args.relation_update_steps == 0 and self.model.config.objective == "retrieval":
             if self.model.relation_encoder is None:
                 raise ValueError("relation_update_steps=0 freezes the relation encoder; a shared one cannot be frozen")
@@ -116,10 +147,26 @@ class RocTrainer(Trainer):
             )
         return self.optimizer
 
+    def train(self, *args, **kwargs):
+        self._start_relations_anew()
+        return super().train(*args, **kwargs)
+
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         if model.training:
-            inputs = {**inputs, "update_relations": self._updates_relations()}
+            inputs = {**inputs, "update_relations": self._relation_update()}
         return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+
+    def _relation_update(self) -> bool | RelationUpdate:
+        updates, negatives = self._updates_relations(), self.args.relation_hard_negatives
+        if negatives is None:
+            return updates
+        return RelationUpdate(self.state.global_step, negatives, self.args.relation_max_age, with_gradient=updates)
+
+    def _start_relations_anew(self):
+        """The next training step encodes the descriptions, whatever is known of them."""
+        self._relations_updated_at = None
+        if self.args.relation_hard_negatives is not None:
+            copy_in_force(self.model.memory).features = None
 
     def _updates_relations(self) -> bool:
         """The same answer for all micro-batches of an optimizer step, so that accumulation stays exact."""
@@ -163,7 +210,7 @@ class RocTrainer(Trainer):
     def _save_checkpoint(self, model, trial):
         super()._save_checkpoint(model, trial)
         # A resumed run starts by encoding the descriptions; so does an unbroken one after each checkpoint.
-        self._relations_updated_at = None
+        self._start_relations_anew()
 
 
 def get_last_complete_checkpoint(output_dir: str) -> str | None:

@@ -15,6 +15,7 @@ import tempfile
 import time
 from functools import partial
 from importlib.util import find_spec
+from itertools import count
 
 import numpy as np
 import torch
@@ -25,7 +26,7 @@ from transformers import BertConfig, ViTConfig, ViTImageProcessorPil
 from transformers.masking_utils import create_bidirectional_mask
 
 from data_scripts.demo import build_demo_tokenizer
-from modeling_roc import RocConfig, RocModel
+from modeling_roc import RelationUpdate, RocConfig, RocModel
 from modeling_roc.memory_roc import RelationMemory
 from modeling_roc.sampler_roc import PictureGroupedSampler
 from processing_roc import RocProcessor
@@ -33,6 +34,7 @@ from processing_roc.collator_roc import PictureTable, RocDataCollator
 
 BATCH, ROUNDS = 16, 7
 SMALL = {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536}
+TINY = {"hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 512}
 BASE = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072}
 random = np.random.default_rng(0)
 
@@ -132,6 +134,27 @@ def bench_training():
         mean = (seconds["encoding"] + (every - 1) * seconds["between"]) / every
         print(f"  descriptions encoded with gradient every {every:2d} steps: {mean / seconds['floor']:.2f}")
     return seconds["between"]
+
+
+def bench_hard_negatives():
+    print(
+        "Training step, 2,000 relations × 1 description, 2 layers of width 128, over the same with descriptions frozen"
+    )
+    # A model each: they must not see the features that the others kept.
+    everything, hard, frozen = (make_model(2_000, 1, shape=TINY).train() for _ in range(3))
+    batch, steps = make_batch(), count()
+
+    def roc(model, update):
+        training_step(model(**batch, update_relations=update).logits, batch, model.parameters())
+
+    seconds = compare(
+        everything=lambda: roc(everything, True),
+        hard=lambda: roc(hard, RelationUpdate(next(steps), hard_negatives=64, max_age=100)),
+        frozen=lambda: roc(frozen, False),
+    )
+    print(f"  all encoded with gradient: {seconds['everything'] / seconds['frozen']:.2f}")
+    print(f"  the batch's and 64 hard negatives with gradient: {seconds['hard'] / seconds['frozen']:.2f}")
+    print(f"  the one over the other: {seconds['everything'] / seconds['hard']:.1f}")
 
 
 def bench_inference():
@@ -260,6 +283,7 @@ def main():
     torch.manual_seed(0)
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, batch {BATCH}, median of {ROUNDS}\n")
     step_seconds = bench_training()
+    bench_hard_negatives()
     bench_inference()
     bench_search()
     bench_pictures()

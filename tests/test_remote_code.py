@@ -17,7 +17,7 @@ MODEL_FILES = {
     f"{name}_roc.py"
     for name in (
         "configuration", "modeling", "adapted", "examples", "faiss", "losses", "memory", "pairs", "regions",
-        "relation_set", "relations", "saliency", "search",
+        "relation_set", "relations", "saliency", "search", "training_memory",
     )
 }  # fmt: skip
 PROCESSOR_FILES = {
