@@ -171,7 +171,8 @@ def find_pairs(post, session, progress=gr.Progress()):  # noqa: B008 (how gradio
 
 def extract(inputs: dict, parameters: dict | None = None) -> list:
     """Relations of a text and a picture, asked for and answered as by an Inference Endpoint of the model: inputs holds
-    text, head and tail (or entities), image (base64), objects; parameters top_k, threshold, relations, explain."""
+    text, head and tail (or entities), image (base64), objects; parameters top_k, threshold, relations, filter_by_type,
+    explain."""
     try:
         return answer_request(extractor, inputs, parameters)
     except Refusal as refusal:
