@@ -11,7 +11,8 @@ from data_scripts.reading import DataError, Place, check_span, is_text, read_rel
 from data_scripts.schema import object_entity, text_entity
 from data_scripts.words import split_text
 
-ROW_FIELDS = {"id", "text", "tokens", "head", "tail", "relation", "image", "image_id", "objects"}
+ANSWER_FIELDS = {"score", "description"}  # what a model says of its relation; no row keeps it
+ROW_FIELDS = {"id", "text", "tokens", "head", "tail", "relation", "image", "image_id", "objects", *ANSWER_FIELDS}
 ENTITY_FIELDS = {"start", "end", "name", "kind", "type", *BOX_FORMS}
 OBJECT_FIELDS = {"name", "caption", *BOX_FORMS}
 

@@ -18,6 +18,8 @@ id              optional, unique in all files; by default split and line, "train
 image           optional: path of the picture, from --image_dir on.
 image_id        optional: what names the picture; by default its path.
 objects         optional: all objects of the picture, a list of `name`, box and, optionally, `caption`.
+score,          optional: what a model said with the relation, as in the file that the demo gives of all pairs. Not
+description     kept.
 a box           one of: `box` (x0, y0, x1, y1 in 0-1), `box_pixels` (the same in pixels), `box_center` (center x and y,
                 width, height in 0-1), `box_center_pixels`; of the upright picture, its EXIF orientation applied.
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from transformers import pipeline
 
-PARAMETERS = ("top_k", "threshold", "relations", "explain")
+PARAMETERS = ("top_k", "threshold", "relations", "filter_by_type", "explain")
 BATCH_SIZE = 8
 
 
@@ -29,7 +29,8 @@ class EndpointHandler:
         Args:
             data: `{"inputs": ..., "parameters": {...}}`. `inputs` is an object with text, head and tail (or entities),
                 image (an http(s) URL or base64) and objects, or a list of these; `parameters`, which may be left out,
-                holds top_k, threshold, relations and explain. All are as in `RelationExtractionPipeline`.
+                holds top_k, threshold, relations, filter_by_type and explain. All are as in
+                `RelationExtractionPipeline`.
 
         Returns:
             As `RelationExtractionPipeline` does: lists, objects, strings and numbers only.

@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 ROOT = Path(__file__).parent.parent
 TEMPLATE = ROOT / "model_card.md"
 LIBRARIES = ("torch", "transformers", "datasets", "accelerate", "huggingface_hub")
+# The splits that a run evaluates, and what their metrics' and files' names begin with.
+SPLITS = {"validation": "eval", "test": "test"}
 SCORES = {
     "micro_f1": ("f1", "Micro-F1"),
     "macro_f1": ("f1", "Macro-F1"),
@@ -41,6 +43,7 @@ TRAINING_SETTINGS = (
 )  # fmt: skip
 TRAINING_FIGURES = ("epoch", "loss", "runtime")
 CONFUSION_MATRIX = "test_confusion_matrix.png"
+CALIBRATION_ERRORS = ("ece_uncalibrated", "ece")
 WIDGET = [
     {"text": "Maya and Ken on the pier", "example_title": "Two persons"},
     {"text": "Ines on stage with the Blue Comets", "example_title": "A person and an organization"},
@@ -103,11 +106,12 @@ def build_model_card(run: TrainingRun) -> ModelCard:
         starting_point=run.model_args.model_name_or_path and public_name(run.model_args.model_name_or_path),
         settings=yaml.safe_dump(run_settings(run), sort_keys=False, allow_unicode=True).strip(),
         training=figures(run, "train", TRAINING_FIGURES),
-        scores={title: figures(run, name, SCORES) for title, name in (("validation", "eval"), ("test", "test"))},
+        scores={title: figures(run, name, SCORES) for title, name in SPLITS.items()},
         selected=run.args.metric_for_best_model if run.args.load_best_model_at_end else None,
         columns=list(SCORES),
         tables={split: format_table(table, config.negative_relation) for split, table in run.tables.items() if table},
         confusion_matrix=CONFUSION_MATRIX if run.tables.get("test") else None,
+        calibration=describe_calibration(run),
         seed=run.args.seed,
         num_processes=run.args.world_size,
         device=run.args.device.type,
@@ -228,6 +232,18 @@ def describe_encoders(run: TrainingRun) -> dict[str, str]:
         "vision": describe(config.vision_config, run.model_args.vision_model_name_or_path),
         "relation": "the text encoder" if config.relation_config is None else f"one of its own, from {own}",
     }
+
+
+def describe_calibration(run: TrainingRun) -> dict | None:
+    """`temperature`, `errors` by split, before and after, and the last split's `diagram`; None without calibration."""
+    temperature = figures(run, "eval", ["calibration_temperature"])
+    if not temperature:
+        return None
+    errors = {title: figures(run, name, CALIBRATION_ERRORS) for title, name in SPLITS.items()}
+    errors = {title: values for title, values in errors.items() if values}
+    split = list(errors)[-1]
+    diagram = {"split": split, "file": f"{SPLITS[split]}_reliability.png"}
+    return {"temperature": temperature["calibration_temperature"], "errors": errors, "diagram": diagram}
 
 
 def run_settings(run: TrainingRun) -> dict:

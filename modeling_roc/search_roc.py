@@ -88,6 +88,9 @@ def check_relation_types(types, labels: Iterable[str]) -> dict[str, list]:
 class SearchMixin:
     """For [`RocModel`]."""
 
+    # As of a memory, which a classification model has not; see `_fitting`.
+    kinds = None
+
     def set_relation_types(self, types: Mapping[str, Sequence] | None):
         """
         Says which types of head and tail the relations ask for; kept in the config.
@@ -117,13 +120,15 @@ class SearchMixin:
         Returns:
             (batch, num_relations) of bool. The negative relation fits every pair unless types are set for it.
         """
-        memory = copy_in_force(self.memory) if relation_memory is None else relation_memory
+        memory = relation_memory
+        if memory is None:
+            memory = copy_in_force(self.memory) if self.config.objective == "retrieval" else self
         pairs = [tuple(pair) for pair in types]
         fitting = {pair: self._fitting(pair, memory) for pair in set(pairs)}
         return torch.stack([fitting[pair] for pair in pairs])
 
-    def _fitting(self, pair: tuple[str | None, str | None], memory: RelationMemory) -> torch.Tensor:
-        """(num_relations,) of bool for one pair of types."""
+    def _fitting(self, pair: tuple[str | None, str | None], memory) -> torch.Tensor:
+        """(num_relations,) of bool for one pair of types; `memory`, or a classification model, has the relations."""
         if memory.kinds is None or memory.kinds[0] is not self.config.relation_types:
             # Many relations ask for the same few types: these are looked at, and not each relation.
             kinds, wanted = {}, self.config.relation_types or {}

@@ -16,12 +16,14 @@ from transformers import AutoModel, Pipeline
 from transformers.pipelines import PIPELINE_REGISTRY
 from transformers.pipelines.pt_utils import PipelineDataset, PipelineIterator
 
-from .answers_roc import kept_relations, write_answer
+from .answers_roc import candidates_by_type, kept_relations, write_answer
 from .boxes_roc import shown_part
+from .entities_roc import read_example
 from .explanation_roc import blank_words, saliency_of_pair
 from .pictures_roc import load_picture
 
 TASK = "relation-extraction"
+PARAMETERS = ("top_k", "threshold", "relations", "filter_by_type", "explain", "timeout")
 FIELDS = ("text", "head", "tail", "entities", "objects", "image")
 NUM_KEPT_RELATION_SETS = 8
 
@@ -59,6 +61,13 @@ class RelationExtractionPipeline(Pipeline):
         relations (`dict`, *optional*): label → description or list of descriptions, to be scored in place of the
             model's own relations, their examples too. The model keeps its own. The label that means "no relation" to
             the model keeps that meaning if it is among them.
+        filter_by_type (`bool`, *optional*, defaults to `False`): whether only those relations are candidates whose
+            types (`RocModel.set_relation_types`) fit the `type` of head and tail; the others get no probability and
+            are not returned. An entity without a type, or of type `"unknown"`, fits all; a relation for which no
+            types are set fits every pair, also among the call's own `relations`. The relation that means "no
+            relation" is always a candidate: where nothing else fits, it is the answer, and a model that has no such
+            relation returns an empty list. A `threshold`, `"auto"` too, is compared with the probabilities among the
+            candidates.
         explain (`bool`, *optional*, defaults to `False`): whether to add an `explanation` to every relation that is
             returned. It takes some seventy times as long as the answer.
         timeout (`float`, *optional*): seconds to wait for a picture from the web; `None` waits for ever.
@@ -91,15 +100,15 @@ class RelationExtractionPipeline(Pipeline):
                 - `image` (*optional*): a PIL picture, a path, an http(s) URL, base64 (bare or as a data URL) or the
                   bytes of a picture file;
                 - `objects` (*optional*): the picture's objects, as [`RocProcessor`] takes them.
-            kwargs: `top_k`, `threshold`, `relations`, `explain` and `timeout` (see the class), and `batch_size` and
-                `num_workers`. Within a batch, equal pictures are encoded once.
+            kwargs: `top_k`, `threshold`, `relations`, `filter_by_type`, `explain` and `timeout` (see the class), and
+                `batch_size` and `num_workers`. Within a batch, equal pictures are encoded once.
 
         Returns:
             For an input with head and tail a list of relations, best first, each a `dict` with
 
             - `label` (`str`);
-            - `score` (`float`): its probability over all the relations that were scored, 0 to 1, calibrated on
-              validation if the model was (`config.calibration_temperature`);
+            - `score` (`float`): its probability over all the candidates, 0 to 1, calibrated on validation if the
+              model was (`config.calibration_temperature`);
             - `description` (`str`, `None` in a classification model): the one that fits the pair best. `None` too
               where the relation's examples fit better, or it has nothing else (`RocModel.add_relation`); then there is
             - `examples` (`int`): how many examples they are;
@@ -115,7 +124,7 @@ class RelationExtractionPipeline(Pipeline):
                   picture;
                 - `objects`: the objects, those of head and tail first, with `box` (corners as fractions of the
                   picture), `role` (`"head"`, `"tail"` or `None`) and `score`. `None` without objects;
-                - `margin` and `blank_margin`: the relation's logit less the mean logit of the others, for the pair and
+                - `margin` and `blank_margin`: the relation's logit less the mean logit of all others, for the pair and
                   for the same pair with masked words and a picture of one colour.
 
               The last five are given for the best relation and `None` for the others. Scores are signed integrated
@@ -130,8 +139,9 @@ class RelationExtractionPipeline(Pipeline):
         Raises:
             ValueError: for an input that is not as above. The message names the field, and among several inputs the
                 number of the input, from 0. Also for a parameter out of its range, for `threshold="auto"` where no
-                threshold has been chosen for the relations (as for those of the call), and for `relations` given to
-                a model with `objective="classification"`.
+                threshold has been chosen for the relations (as for those of the call), for `filter_by_type` where
+                none of the relations has types, and for `relations` given to a model with
+                `objective="classification"`.
             TypeError: for an unknown parameter.
         """
         if isinstance(inputs, (list, tuple)) and not inputs:
@@ -140,11 +150,14 @@ class RelationExtractionPipeline(Pipeline):
 
     def _sanitize_parameters(self, **parameters):
         parameters.pop("local_files_only", None)  # `pipeline` hands on what was meant for loading
-        if unknown := parameters.keys() - {"top_k", "threshold", "relations", "explain", "timeout"}:
+        if unknown := parameters.keys() - set(PARAMETERS):
             raise TypeError(f"{type(self).__name__} takes no {', '.join(sorted(unknown))}")
-        preprocess = {name: parameters[name] for name in ("explain", "timeout") if name in parameters}
-        if not isinstance(preprocess.get("explain", False), bool):
-            raise ValueError(f"explain must be True or False, got {preprocess['explain']!r}")
+        preprocess = {
+            name: parameters[name] for name in ("filter_by_type", "explain", "timeout") if name in parameters
+        }
+        for name in ("explain", "filter_by_type"):
+            if not isinstance(preprocess.get(name, False), bool):
+                raise ValueError(f"{name} must be True or False, got {preprocess[name]!r}")
         postprocess = {name: parameters[name] for name in ("top_k", "threshold") if name in parameters}
         top_k, threshold = (postprocess.get(name) for name in ("top_k", "threshold"))
         if top_k is not None and (not isinstance(top_k, Integral) or isinstance(top_k, bool) or top_k < 1):
@@ -180,7 +193,12 @@ class RelationExtractionPipeline(Pipeline):
         return self._collate([self._read(inputs, **parameters)])
 
     def _read(
-        self, inputs: Mapping, where: str = "", explain: bool = False, timeout: float | None = None
+        self,
+        inputs: Mapping,
+        where: str = "",
+        filter_by_type: bool = False,
+        explain: bool = False,
+        timeout: float | None = None,
     ) -> dict[str, Any]:
         """Checks an input's fields and opens its picture; what the fields hold is the processor's to check."""
         if not isinstance(inputs, Mapping):
@@ -217,6 +235,7 @@ class RelationExtractionPipeline(Pipeline):
             "is_one_pair": entities is None,
             "objects": objects,
             "image": None if image is None else load_picture(image, f"{where}image", timeout),
+            "filter_by_type": filter_by_type,
             "explain": explain,
         }
 
@@ -248,7 +267,9 @@ class RelationExtractionPipeline(Pipeline):
             raise ValueError(f"{example['where']}{pair}{str(error)[numbered.end() :]}") from error
         if "pixel_values" in tensors:
             tensors["pixel_values"] = tensors["pixel_values"].to(self.dtype)
-        batch = {"tensors": tensors, "words": None, "shown": []}
+        batch = {"tensors": tensors, "types": None, "words": None, "shown": []}
+        if examples[0]["filter_by_type"]:
+            batch["types"] = [_types(example, i, j) for example, i, j in pairs]
         if explain:
             batch["words"] = {name: tensors.pop(name) for name in ("offset_mapping", "word_ids")}
             images = [example["image"] for example, _, _ in pairs]
@@ -258,21 +279,30 @@ class RelationExtractionPipeline(Pipeline):
 
     def _forward(self, model_inputs: dict[str, Any], threshold=None, relation_memory=None) -> dict[str, list]:
         outputs = self.model(**model_inputs["tensors"], relation_memory=relation_memory)
-        scores = (outputs.logits / self.model.config.calibration_temperature).softmax(dim=-1)
+        logits, candidates = outputs.logits / self.model.config.calibration_temperature, None
+        if model_inputs["types"] is not None:
+            candidates = candidates_by_type(self.model, model_inputs["types"], relation_memory)
+            logits = logits.masked_fill(~candidates, float("-inf"))
+        scores = logits.softmax(dim=-1)
+        if candidates is not None:
+            scores = scores.masked_fill(~candidates, 0)  # nan, where there is no candidate at all
         nearest = cosines = saliency = None
         if outputs.pair_embeds is not None:
             nearest = self.model.nearest_descriptions(outputs.pair_embeds, relation_memory)
         if model_inputs["words"] is not None:
             config = self.model.config if relation_memory is None else relation_memory.config
             # What a threshold leaves nothing of is not shown; its best relation takes the place.
-            first = [(kept_relations(row, config, threshold) or [row.argmax()])[0] for row in scores]
+            masks = [None] * len(scores) if candidates is None else candidates
+            kept = [kept_relations(row, config, threshold, mask) for row, mask in zip(scores, masks, strict=True)]
+            first = [(places or [row.argmax()])[0] for places, row in zip(kept, scores, strict=True)]
             saliency = self._saliency(model_inputs, scores.new_tensor(first, dtype=torch.long), relation_memory)
             if outputs.pair_embeds is not None:
                 cosines = self.model.description_cosines(outputs.pair_embeds, relation_memory)
         answers, start = [], 0
         for example in model_inputs["examples"]:
             rows = slice(start, start := start + len(example["pairs"]))
-            answer = {"scores": scores, "nearest": nearest, "cosines": cosines, "saliency": saliency}
+            answer = {"scores": scores, "candidates": candidates, "nearest": nearest, "cosines": cosines}
+            answer["saliency"] = saliency
             answer = {name: None if values is None else values[rows] for name, values in answer.items()}
             answers.append({"example": example, **answer})
         return {"answers": answers}
@@ -332,6 +362,14 @@ class RelationExtractionPipeline(Pipeline):
         """Saves the model and its processor, and with them the code, this file too."""
         self.model.save_pretrained(save_directory, **kwargs)
         self.processor.save_pretrained(save_directory, **kwargs)
+
+
+def _types(example: Mapping, head: int, tail: int) -> tuple[str | None, str | None]:
+    """The types of two of an input's entities; an object's may stand among the picture's objects."""
+    image, entities = example["image"], example["entities"]
+    size = None if image is None else image.size
+    read = read_example(example["text"], entities[head], entities[tail], example["objects"], size, example["where"])
+    return read.pair["head"].type, read.pair["tail"].type
 
 
 class _Numbered(Dataset):

@@ -82,7 +82,8 @@ def examples_html() -> str:
 
 def pick_example(session, event: gr.EventData):
     post, content, preview = example(event.number)
-    session = {**session, "picture": content, "preview": preview}
+    name = EXAMPLES[event.number]["picture"]
+    session = {**session, "picture": content, "picture_name": name, "preview": preview}
     return session, gr.HTML(value=post, picture=preview), post["text"], ""
 
 
@@ -100,7 +101,7 @@ def use_text(text, post, session):
     return {"text": text, "entities": boxes, **kept}
 
 
-def set_picture(content: bytes | None, post, session):
+def set_picture(content: bytes | None, name: str | None, post, session):
     """A new picture, or none, takes the old one's boxes away; mentions stay."""
     preview = "" if content is None else make_preview(read_picture(content))
     post = read(post)
@@ -110,18 +111,19 @@ def set_picture(content: bytes | None, post, session):
         "entities": [post["entities"][place] for place in places],
         **{role: places.index(post[role]) if post[role] in places else None for role in ("head", "tail")},
     }
-    return {**session, "picture": content, "preview": preview}, gr.HTML(value=post, picture=preview)
+    session = {**session, "picture": content, "picture_name": name, "preview": preview}
+    return session, gr.HTML(value=post, picture=preview)
 
 
 def upload_picture(file, post, session):
     try:
-        return *set_picture(take_upload(file), post, session), ""
+        return *set_picture(take_upload(file), Path(file).name, post, session), ""
     except Refusal as refusal:
         return session, gr.skip(), message_html(str(refusal))
 
 
 def remove_picture(post, session):
-    return *set_picture(None, post, session), ""
+    return *set_picture(None, None, post, session), ""
 
 
 def submit_text(text, post, session):
@@ -166,12 +168,14 @@ def find_pairs(post, session, progress=gr.Progress()):  # noqa: B008 (how gradio
         pairs = list(progress.tqdm(found, total=number, desc="Pairs", unit="pairs"))
     except Refusal as refusal:
         return message_html(str(refusal))
-    return pairs_html(post, names_of(post), pairs, session["relations"].negative)
+    name = None if session["picture"] is None else session["picture_name"]
+    return pairs_html(post, names_of(post), pairs, session["relations"].negative, name)
 
 
 def extract(inputs: dict, parameters: dict | None = None) -> list:
     """Relations of a text and a picture, asked for and answered as by an Inference Endpoint of the model: inputs holds
-    text, head and tail (or entities), image (base64), objects; parameters top_k, threshold, relations, explain."""
+    text, head and tail (or entities), image (base64), objects; parameters top_k, threshold, relations, filter_by_type,
+    explain."""
     try:
         return answer_request(extractor, inputs, parameters)
     except Refusal as refusal:
@@ -181,7 +185,8 @@ def extract(inputs: dict, parameters: dict | None = None) -> list:
 FIRST, FIRST_PICTURE, FIRST_PREVIEW = example(0)
 
 with gr.Blocks(title="ROC: what connects two entities?", analytics_enabled=False, delete_cache=(60, 600)) as demo:
-    first = {"picture": FIRST_PICTURE, "preview": FIRST_PREVIEW, "relations": RelationSet(extractor.model.config)}
+    first = {"picture": FIRST_PICTURE, "picture_name": EXAMPLES[0]["picture"], "preview": FIRST_PREVIEW}
+    first["relations"] = RelationSet(extractor.model.config)
     session = gr.State(first, time_to_live=SESSION_SECONDS)
     things = ", or things in the picture" if takes_boxes else ""
     gr.HTML(

@@ -14,7 +14,7 @@ from transformers import pipeline
 TOP_K = 5
 BATCH_SIZE = 8
 MAX_PAIRS = MAX_ENTITIES * (MAX_ENTITIES - 1)  # of one API request
-PARAMETERS = {"top_k", "threshold", "relations", "explain"}
+PARAMETERS = {"top_k", "threshold", "relations", "filter_by_type", "explain"}
 
 
 def load_extractor():
@@ -80,7 +80,7 @@ def answer_request(extractor, inputs: Any, parameters: Any) -> list:
 
     Args:
         inputs: an object with text, head and tail (or entities), image (base64, bare or as a data URL) and objects.
-        parameters: top_k, threshold, relations and explain, all optional; or None.
+        parameters: top_k, threshold, relations, filter_by_type and explain, all optional; or None.
 
     Returns:
         What the pipeline returns.

@@ -41,14 +41,16 @@ def _no_formula(cell: str) -> str:
     return f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
 
 
-def to_json_lines(post: dict[str, Any], names: list[str], pairs: Pairs) -> str:
-    """One object a line: text, head and tail as the pipeline takes them, the best relation with score and words."""
+def to_json_lines(post: dict[str, Any], names: list[str], pairs: Pairs, image: str | None = None) -> str:
+    """One object a line: text, head and tail as the pipeline takes them, the picture's file name `image`, if there is
+    one, and the best relation with score and words. The project's `data_scripts.jsonl` reads such lines."""
+    picture = {} if image is None else {"image": image}
     lines = []
     for pair in pairs:
         best = pair["relations"][0]
         ends = {role: {"name": names[pair[role]], **post["entities"][pair[role]]} for role in ("head", "tail")}
         found = {"relation": best["label"], "score": best["score"], "description": best["description"]}
-        lines.append(json.dumps({"text": post["text"], **ends, **found}, ensure_ascii=False) + "\n")
+        lines.append(json.dumps({"text": post["text"], **ends, **picture, **found}, ensure_ascii=False) + "\n")
     return "".join(lines)
 
 

@@ -14,13 +14,15 @@ LONGEST = 16  # characters of a node's name
 KINDS = 8  # colours and dashes of relations
 
 
-def pairs_html(post: dict[str, Any], names: list[str], pairs: Pairs, negative: str | None) -> str:
-    """The graph of the pairs that are related, the table of all, and three files."""
+def pairs_html(
+    post: dict[str, Any], names: list[str], pairs: Pairs, negative: str | None, image: str | None = None
+) -> str:
+    """The graph of the pairs that are related, the table of all, and three files; `image` names the picture's own."""
     related = [pair for pair in pairs if pair["relations"][0]["label"] != negative]
     others = [pair for pair in pairs if pair["relations"][0]["label"] == negative]
     links = (
         download_link(to_csv(post, names, pairs), "pairs.csv", "text/csv", "CSV"),
-        download_link(to_json_lines(post, names, pairs), "pairs.jsonl", "application/jsonl", "JSON lines"),
+        download_link(to_json_lines(post, names, pairs, image), "pairs.jsonl", "application/jsonl", "JSON lines"),
         download_link(to_turtle(post, names, pairs, negative), "pairs.ttl", "text/turtle", "RDF (Turtle)"),
     )
     parts = [graph_svg(post, names, related), _table(names, related) if related else ""]

@@ -65,6 +65,11 @@ def test_the_answers_are_the_pipelines(handler, repository):
     assert ask(handler, {"inputs": make_input(), "parameters": parameters}) == pipe(
         make_input(image=picture), **parameters
     )
+    for model in (handler.pipeline.model, pipe.model):
+        model.set_relation_types({"/per/per/peer": ["person", "person"]})
+    typed = {"tail": {**ROVERS, "type": "organization"}}
+    answer = ask(handler, {"inputs": make_input(**typed), "parameters": {"filter_by_type": True}})
+    assert answer == pipe(make_input(**typed, image=picture), filter_by_type=True) and len(answer) == 2
     assert ask(handler, {"inputs": make_input(), "parameters": None}) == pipe(make_input(image=picture))
     entities = {
         "text": TEXT,

@@ -162,7 +162,7 @@ def objects(*entries):
         ("{'text': 'single quotes'}", ": not a JSON object"),
         ('{"text": "a", "text": "b"}', r": not a JSON object .*\['text'\] stand twice"),
         ("[1]", ": not a JSON object but a list"),
-        (changed(label="x"), r"field 'label': unknown field; known are head, id, image, "),
+        (changed(label="x"), r"field 'label': unknown field; known are description, head, id, image, "),
         (changed(head={"start": 0, "end": 3, "pos": [0, 3]}), r"field 'head\.pos': unknown field"),
         (changed(head=None), "field 'head': missing"),
         (changed(head=[0, 7]), r"field 'head': an object is expected, not \[0, 7\]"),

@@ -98,6 +98,12 @@ def test_the_card_of_a_run(run, place):  # noqa: F811
     assert "24 train, 18 validation, 18 test" in body
     assert "![Gold against predicted relations on the test split](test_confusion_matrix.png)" in body
     assert (folder / "test_confusion_matrix.png").exists()
+    for split, name in (("validation", "eval"), ("test", "test")):
+        before, after = (round(results[f"{name}_{key}"], 4) for key in ("ece_uncalibrated", "ece"))
+        assert f"\n| {split} | {before} | {after} |\n" in section
+    assert f"temperature of {round(results['eval_calibration_temperature'], 4)}, which" in section
+    assert "on the test split, uncalibrated and calibrated](test_reliability.png)\n" in section
+    assert (folder / "test_reliability.png").read_bytes().startswith(b"\x89PNG") and "not calibrated" not in body
     descriptions = json.loads((place / "dataset" / "relation_descriptions.json").read_text())
     for label, relation in descriptions["relations"].items():
         assert f"- `{label}` ({relation['source']}; not reviewed)" in body
@@ -192,6 +198,17 @@ def test_the_card_says_what_the_model_is(make_run, make_model, settings, with_vi
     assert not re.search(r"\n{4,}", card.text)
     for code in snippets(card.text):
         compile(code, "snippet", "exec")
+
+
+def test_calibration_is_told_where_there_was_one(make_run):
+    evaluated = {"eval_ece_uncalibrated": 0.12345, "eval_ece": 0.05, "eval_calibration_temperature": 1.38888}
+    text = build_model_card(make_run(metrics={"eval": evaluated})).text
+    assert "temperature of 1.3889" in text and "| validation | 0.1235 | 0.05 |\n\n![Accuracy" in text
+    assert "(eval_reliability.png)" in text and "calibrated on this data set only; one of them" in text
+    # The test split alone tells how well an uncalibrated model knows what it knows: there is no before and after.
+    test = {**TEST_METRICS["test"], "test_ece_uncalibrated": 0.2, "test_ece": 0.2}
+    text = build_model_card(make_run(metrics={"test": test})).text
+    assert "reliability" not in text and "which is not calibrated; one of them always comes first" in text
 
 
 def test_secrets_and_paths_stay_at_home(make_run, tmp_path):

@@ -238,6 +238,106 @@ def test_mentions_and_objects_together(make_model, processor, object_features):
         pipe([make_input(objects=[{"box": [0, 0, 2, 1]}])])
 
 
+# Relations of fitting types only
+
+PEER, MEMBER = "/per/per/peer", "/per/org/member_of"
+RELATION_TYPES = {PEER: ["person", "person"], MEMBER: ["person", ["organization", "band"]]}
+
+
+@pytest.fixture
+def typed_pipe(pipe):
+    pipe.model.set_relation_types(RELATION_TYPES)
+    return pipe
+
+
+def among(answer: list[dict], labels: set[str]) -> dict[str, float]:
+    """The scores of those relations, as if there were no others."""
+    kept = {label: score for label, score in scores(answer).items() if label in labels}
+    return {label: score / sum(kept.values()) for label, score in kept.items()}
+
+
+@pytest.mark.parametrize(
+    ("tail", "labels"),
+    [
+        (ROVERS, {"none", MEMBER}),
+        ({**ROVERS, "type": "Band"}, {"none", MEMBER}),
+        (NOAH, {"none", PEER}),
+        ({**NOAH, "type": "dog"}, {"none"}),
+        ({**NOAH, "type": "unknown"}, {"none", PEER, MEMBER}),
+        ({"start": 9, "end": 13}, {"none", PEER, MEMBER}),
+    ],
+)
+def test_only_relations_of_fitting_types_are_candidates(typed_pipe, tail, labels):
+    given_input = make_input(tail=tail)
+    everything, answer = typed_pipe(given_input), typed_pipe(given_input, filter_by_type=True)
+    assert len(everything) == 3 and scores(answer).keys() == labels
+    assert scores(answer) == pytest.approx(among(everything, labels), abs=1e-5)
+    assert [one["score"] for one in answer] == sorted(scores(answer).values(), reverse=True)
+    assert typed_pipe(given_input, filter_by_type=False) == everything
+    assert typed_pipe(given_input, filter_by_type=True, top_k=1) == answer[:1]
+    assert typed_pipe(given_input, filter_by_type=True, threshold=0) == answer
+    best = answer[0]["score"]
+    kept = typed_pipe(given_input, filter_by_type=True, threshold=best)
+    assert kept == [one for one in answer if one["score"] >= best]
+    explained = typed_pipe(given_input, filter_by_type=True, explain=True)
+    assert [{**one, "explanation": 0} for one in explained] == [{**one, "explanation": 0} for one in answer]
+    assert explained[0]["explanation"]["words"] and explained[0]["explanation"]["descriptions"]
+
+
+def test_the_filter_in_all_pairs_and_batches(typed_pipe):
+    inputs = [{"text": TEXT, "entities": [MAYA, NOAH, ROVERS], "image": make_picture()}, make_input(tail=NOAH)]
+    batch = typed_pipe(inputs, filter_by_type=True, batch_size=2)
+    labels = [set(scores(record["relations"])) for record in batch[0]]
+    assert labels == [{"none", PEER}, {"none", MEMBER}, {"none", PEER}, {"none", MEMBER}, {"none"}, {"none"}]
+    for record in batch[0]:
+        pair = make_input(head=record["head"], tail=record["tail"])
+        assert_same(record["relations"], typed_pipe(pair, filter_by_type=True))
+    assert_same(batch[1], typed_pipe(inputs[1], filter_by_type=True))
+
+
+def test_the_filter_among_relations_of_the_call(typed_pipe):
+    relations = {PEER: "They are friends.", MEMBER: "The tail has the head.", "fan": "The head admires the tail."}
+    everything = typed_pipe(make_input(), relations=relations)
+    answer = typed_pipe(make_input(), relations=relations, filter_by_type=True)
+    assert scores(answer) == pytest.approx(among(everything, {MEMBER, "fan"}), abs=1e-5)
+    del relations["fan"]
+    dog = make_input(tail={**NOAH, "type": "dog"})
+    for more in ({}, {"threshold": 0}, {"explain": True}):
+        assert typed_pipe(dog, relations=relations, filter_by_type=True, **more) == []
+    with pytest.raises(ValueError, match="^filter_by_type: none of these relations has types"):
+        typed_pipe(make_input(), relations=OWN_RELATIONS, filter_by_type=True)
+
+
+def test_the_filter_with_the_models_own_threshold(typed_pipe):
+    model, typed = typed_pipe.model, {"filter_by_type": True, "threshold": "auto"}
+    (negative,) = typed_pipe(make_input(tail={**NOAH, "type": "dog"}), filter_by_type=True)
+    assert negative["label"] == "none" and negative["score"] == pytest.approx(1)
+    for threshold, labels in ((0.0, [MEMBER, "none"]), (1.0, ["none"])):
+        model.config.abstention_threshold = threshold
+        assert [one["label"] for one in typed_pipe(make_input(), **typed)] == labels
+        dog = make_input(tail={**NOAH, "type": "dog"})
+        assert [one["label"] for one in typed_pipe(dog, explain=True, **typed)] == ["none"]
+    # "No relation" holds between whatever there is.
+    model.set_relation_types({**RELATION_TYPES, "none": ["dog", "dog"]})
+    assert scores(typed_pipe(make_input(), filter_by_type=True)).keys() == {"none", MEMBER}
+    model.config.negative_relation = None
+    assert typed_pipe(dog, **typed) == typed_pipe(dog, filter_by_type=True) == []
+
+
+def test_the_filter_in_other_models(make_model, processor):
+    for kwargs in ({"objective": "classification"}, {"learn_negative_threshold": True}, {"object_features": "roi"}):
+        pipe = pipeline("relation-extraction", model=make_model(**kwargs), processor=processor, filter_by_type=True)
+        with pytest.raises(ValueError, match="^filter_by_type: none of these relations has types"):
+            pipe(make_input())
+        pipe.model.set_relation_types(RELATION_TYPES)
+        expected = among(pipe(make_input(), filter_by_type=False), {"none", MEMBER})
+        assert scores(pipe(make_input())) == pytest.approx(expected, abs=1e-5)
+    # An object's type may stand among the picture's objects.
+    dog = {"box": [0.0, 0.0, 0.5, 1.0], "name": "dog"}
+    labels = [scores(pipe(make_input(tail=dog, objects=[{**dog, **more}]))).keys() for more in ({}, {"type": "dog"})]
+    assert labels == [{"none", PEER, MEMBER}, {"none"}]
+
+
 # Batches, generators, data sets
 
 
@@ -489,6 +589,7 @@ def test_an_input_that_is_no_dict(pipe):
         ({"top_k": "3"}, ValueError, "top_k must be"),
         ({"threshold": 1.5}, ValueError, "threshold must be a probability"),
         ({"threshold": float("nan")}, ValueError, "threshold must be a probability"),
+        ({"filter_by_type": 1}, ValueError, "filter_by_type must be True or False"),
         ({"topk": 3}, TypeError, "takes no topk"),
     ],
 )

@@ -277,6 +277,7 @@ def test_all_pairs_as_graph_table_and_files(visit, extractor, tmp_path):
         assert rows == [one["label"] for one in best]
     assert [float(row["score"]) for row in table] == pytest.approx([one["score"] for one in best], abs=1e-6)
     assert [line["head"]["type"] for line in lines] == [one["head"]["type"] for one in expected]
+    assert {line["image"] for line in lines} == {post["picture"]}
     assert {row["head"] for row in table} == {"Tom Reed", "Rovers", "Oslo", "box 1", "box 2"}
     graph = rdflib.Graph().parse(data=files["RDF (Turtle)"], format="turtle")
     assert len(list(graph.subjects(rdflib.RDF.type, rdflib.RDF.Statement))) == len(related)

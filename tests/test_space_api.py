@@ -5,6 +5,7 @@ import base64
 import copy
 import csv
 import io
+import itertools
 import json
 import sys
 
@@ -15,6 +16,7 @@ from PIL import Image
 from space_app import EXAMPLES, SPACE, example_input
 
 from data_scripts.descriptions import DescriptionError, check_descriptions, load_builtin_descriptions
+from data_scripts.jsonl import read_jsonl
 
 gradio_client = pytest.importorskip("gradio_client", reason="gradio is not installed: pip install -e .[demo]")
 rdflib = pytest.importorskip("rdflib", reason="rdflib is not installed: pip install -e .[demo]")
@@ -122,6 +124,29 @@ def test_files_and_pages_take_any_words(text, label, kind, words):
     shown = headline_html(post, names, [relation], None) + answer_html([relation])
     shown += explanation_html(post, relation, "data:,") + pairs_html(post, names, pairs, None)
     assert "<img src=x" not in shown and "<i>" not in shown
+
+
+def test_the_json_lines_of_all_pairs_are_data_of_ones_own(tmp_path):
+    post = {"text": "Maya (and Ken) on the pier", "entities": [
+        {"kind": "text", "start": 0, "end": 4, "type": "person"},
+        {"kind": "text", "start": 10, "end": 13, "type": None},
+        {"kind": "object", "box": [0.0, 0.0, 0.5, 1.0], "type": "dog"},
+    ]}  # fmt: skip
+    names, places = ["Maya", "Ken", "box 1"], list(itertools.permutations(range(3), 2))
+    relations = [{"label": "peer", "score": 0.25, "description": "They are friends."}]
+    pairs = [{"head": head, "tail": tail, "relations": relations} for head, tail in places]
+    Image.new("RGB", (40, 30)).save(tmp_path / "pier.png")
+    (tmp_path / "train.jsonl").write_text(to_json_lines(post, names, pairs, "pier.png"), encoding="utf-8")
+    (tmp_path / "relation_descriptions.json").write_text(json.dumps({"peer": "They are friends.", "none": "Nothing."}))
+    rows = read_jsonl(tmp_path, negative_relation="none").splits["train"]
+    assert [(row["head"]["name"], row["tail"]["name"]) for row in rows] == [(names[i], names[j]) for i, j in places]
+    assert {row["relation"] for row in rows} == {"peer"}
+    assert rows[0]["tokens"][rows[0]["tail"]["start"]] == "Ken" and rows[0]["head"]["type"] == "person"
+    assert rows[1]["tail"]["box"] == [0.0, 0.0, 0.5, 1.0] and rows[1]["tail"]["type"] == "dog"
+    assert {row["image"] for row in rows} == {str(tmp_path / "pier.png")}
+    text_only = [pair for pair in pairs if 2 not in (pair["head"], pair["tail"])]
+    (tmp_path / "train.jsonl").write_text(to_json_lines(post, names, text_only), encoding="utf-8")
+    assert [row["image"] for row in read_jsonl(tmp_path, negative_relation="none").splits["train"]] == [None, None]
 
 
 @pytest.fixture
