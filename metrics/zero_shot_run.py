@@ -132,6 +132,18 @@ class ZeroShotEvaluation:
             values[:, self.places] += offsets
         return moved
 
+    @torch.no_grad()
+    def _score(self, logits: np.ndarray, pair_embeds: np.ndarray) -> np.ndarray:
+        """Logits (num_rows, num_relations) of the relations that the model has now. Args: of `RocOutput`; the negative
+        relation's logits are kept where they are the pairs' own thresholds."""
+        model = self.model
+        model.refresh_memory()
+        pairs = torch.from_numpy(pair_embeds).to(model.device)
+        scored = model.described_logits(pairs, model.memory.embeds, model.memory).cpu().numpy()
+        if scored.shape[1] < logits.shape[1]:
+            scored = np.insert(scored, self.negative_place, logits[:, self.negative_place], axis=1)
+        return scored
+
     def open_relations(self, splits: list[str]):
         """Gives the trained model all relations, the unseen ones by their texts, and calibrates it.
 
@@ -141,16 +153,19 @@ class ZeroShotEvaluation:
         splits = sorted({"validation", *splits})
         trainer, model, processor = self.trainer, self.model, self.trainer.processing_class
         compute_metrics, trainer.compute_metrics = trainer.compute_metrics, None
+        described = self._relations(self.relation_text)
+        model.set_relations(described, processor, self.negative)
+        # What the relations are changes nothing of the pairs' vectors: they are computed once.
+        outputs = {name: trainer.predict(self.prepared[name], ignore_keys=[]).predictions for name in splits}
+        self.plain = {name: logits for name, (logits, _) in outputs.items()}
 
-        def predict():
-            return {name: trainer.predict(self.prepared[name]).predictions for name in splits}
+        def score_anew():
+            return self._calibrate({name: self._score(*output) for name, output in outputs.items()})
 
         if self.relation_text != "labels":
             model.set_relations(self._relations("labels"), processor, self.negative)
-            self.label_names = self._calibrate(predict())
-        model.set_relations(described := self._relations(self.relation_text), processor, self.negative)
-        self.plain = predict()
-        # After the first prediction, which may change the weights' type.
+            self.label_names = score_anew()
+        # After the prediction, which may change the weights' type.
         examples = self._encode_examples() if self.few_shot_examples else {}
         for number in self.few_shot_examples:
             embeds = {label: vectors[:number] for label, vectors in examples.items()}
@@ -158,7 +173,7 @@ class ZeroShotEvaluation:
             shown = {label: [] if label in embeds else texts for label, texts in described.items()}
             for name, relations in ((shots, shown), (f"descriptions and {shots}", described)):
                 model._replace_relations(relations, processor, self.negative, embeds)
-                self.few_shot[name] = self._calibrate(predict())
+                self.few_shot[name] = score_anew()
         model.set_relations(described, processor, self.negative)
         moved = self._calibrate(self.plain)
         offsets = (moved["validation"] - self.plain["validation"])[0, self.places]

@@ -188,13 +188,23 @@ class RelationsMixin:
         pair_embeds, threshold = self.project_pairs(pair_features, memory)
         matrix = self._memory_matrix(memory, update_relations, pair_embeds, labels)
         with full_precision(pair_features):
-            logits = self._described_logits(pair_embeds, matrix, memory)
+            logits = self.described_logits(pair_embeds, matrix, memory)
             if threshold is not None:
                 logits = _insert_negative(logits, threshold, memory.config)
         return logits, pair_embeds
 
-    def _described_logits(self, pair_embeds: torch.Tensor, matrix: torch.Tensor, memory: RelationMemory):
-        """(batch, num_described) of float32, of pairs and of the memory's rows in `matrix`."""
+    def described_logits(self, pair_embeds: torch.Tensor, matrix: torch.Tensor, memory: RelationMemory):
+        """
+        Logits of the relations that the memory has rows of: all but a negative one with a learned threshold.
+
+        Args:
+            pair_embeds: (batch, embedding_dim), from [`RocOutput`].
+            matrix: (num_rows, embedding_dim), the vectors of the memory's rows.
+            memory: whose rows they are.
+
+        Returns:
+            (batch, num_described): cosine / temperature, aggregated, with the relations' offsets.
+        """
         scores = pair_embeds @ matrix.T / self.memory.log_temperature.exp()
         logits = relation_logits(scores, memory.entries, self.config.relation_aggregation)
         offsets = relation_offsets(self.config.relation_offsets, memory.config, logits.device)

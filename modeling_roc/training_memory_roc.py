@@ -121,7 +121,7 @@ class TrainingMemoryMixin:
             if (labels >= 0).any():
                 pair_embeds = pair_embeds[labels >= 0]
         with full_precision(pair_embeds):
-            logits = self._described_logits(pair_embeds, self._project_relations(memory.features), memory)
+            logits = self.described_logits(pair_embeds, self._project_relations(memory.features), memory)
         return gold | highest(logits.amax(dim=0).masked_fill(gold, float("-inf")), num_negatives)
 
 

@@ -176,6 +176,18 @@ def test_offsets_of_relations(make_model, batch, processor, tmp_path, learned):
             model.set_relation_offsets(offsets)
 
 
+@pytest.mark.parametrize("learned", [False, True])
+def test_pairs_are_scored_anew_without_being_encoded_anew(make_model, batch, learned):
+    model = make_model(learn_negative_threshold=learned, text_similarity=0.3).eval()
+    model.set_relation_offsets({"/per/per/peer": 0.5})
+    with torch.no_grad():
+        output = model(**batch)
+        scored = model.described_logits(output.pair_embeds, model.memory.embeds, model.memory)
+    negative = model.config.label2id[model.config.negative_relation]
+    kept = [place for place in range(model.config.num_labels) if not (learned and place == negative)]
+    assert torch.allclose(scored, output.logits[:, kept], atol=1e-5)
+
+
 @pytest.mark.parametrize("own_relation_encoder", [False, True])
 def test_the_similarity_of_texts_is_part_of_the_score(make_model, batch, tmp_path, own_relation_encoder):
     model = make_model(own_relation_encoder=own_relation_encoder, text_similarity=0.4, relation_aggregation="mean")
