@@ -18,8 +18,9 @@ from .losses_roc import info_nce
 from .memory_roc import RelationMemory
 from .pairs_roc import PairEncoderMixin
 from .regions_roc import ObjectEmbedding
+from .relation_encoder_roc import RelationEncoderMixin, full_precision
 from .relation_set_roc import RelationSetMixin
-from .relations_roc import RelationsMixin, full_precision
+from .retrieval_roc import RetrievalMixin
 from .saliency_roc import SaliencyMixin
 from .search_roc import SearchMixin
 from .training_memory_roc import RelationUpdate, TrainingMemoryMixin
@@ -77,7 +78,8 @@ class RocPreTrainedModel(PreTrainedModel):
 
 class RocModel(
     PairEncoderMixin,
-    RelationsMixin,
+    RelationEncoderMixin,
+    RetrievalMixin,
     RelationSetMixin,
     TrainingMemoryMixin,
     ExamplesMixin,

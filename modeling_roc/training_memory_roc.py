@@ -7,7 +7,7 @@ import torch
 
 from .adapted_roc import copy_in_force
 from .memory_roc import RelationMemory, described_places
-from .relations_roc import full_precision
+from .relation_encoder_roc import full_precision
 
 # Descriptions without gradient are encoded so many at once: few enough that no step shows a progress bar of its own.
 PART = 512

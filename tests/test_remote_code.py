@@ -17,7 +17,7 @@ MODEL_FILES = {
     f"{name}_roc.py"
     for name in (
         "configuration", "modeling", "adapted", "examples", "faiss", "losses", "memory", "pairs", "regions",
-        "relation_set", "relations", "saliency", "search", "training_memory",
+        "relation_encoder", "relation_set", "retrieval", "saliency", "search", "training_memory",
     )
 }  # fmt: skip
 PROCESSOR_FILES = {
