@@ -4,7 +4,7 @@ How scores grow with the training data: F1 of finished runs of train.py over the
 
     python -m metrics.learning_curve outputs/retrieval-* outputs/classification-* --output_dir low_resource
 
-Runs with the same objective and as many training pairs are one point, the mean of what their seeds gave.
+Runs with the same objective and settings and as many training pairs are one point, the mean of what their seeds gave.
 """
 
 import argparse
@@ -23,6 +23,11 @@ from metrics.report import replacing
 PREFIXES = {"test": "test", "validation": "eval"}
 """Of each split, what the names of its metrics and files begin with."""
 METRICS = ("micro_f1", "macro_f1")
+SETTINGS = (
+    "relation_aggregation", "text_similarity", "temperature", "learn_temperature", "learn_negative_threshold",
+    "pool_mentions", "pair_dropout", "projection_dim", "object_features",
+)  # fmt: skip
+"""Fields of [`RocConfig`] that set curves of one objective apart."""
 
 
 def read_run(folder: str | Path, split: str) -> dict:
@@ -33,8 +38,9 @@ def read_run(folder: str | Path, split: str) -> dict:
         split: "test" or "validation".
 
     Returns:
-        `run` (the folder), `objective`, `train_samples`, `micro_f1` and `macro_f1` (0-1), and `supports`, the
-        relations with their gold examples in the split, `{relation: int}`.
+        `run` (the folder), `objective`, `train_samples`, `micro_f1` and `macro_f1` (0-1), `settings` (those of
+        `SETTINGS` that the config has), and `supports`, the relations with their gold examples in the split,
+        `{relation: int}`.
 
     Raises:
         ValueError: naming the folder and what is missing in it or is not as train.py writes it.
@@ -63,7 +69,8 @@ def read_run(folder: str | Path, split: str) -> dict:
         raise ValueError(f"{folder} has no {path.name}")
     supports = {row["relation"]: row["support"] for row in read_per_relation(path)}
     run = {"run": str(folder), "objective": objective, "train_samples": train_samples}
-    return {**run, **scores, "supports": supports}
+    settings = {name: config[name] for name in SETTINGS if name in config}
+    return {**run, **scores, "settings": settings, "supports": supports}
 
 
 def _read_object(path: Path) -> dict:
@@ -104,25 +111,40 @@ def check_comparable(runs: Sequence[dict]) -> None:
             )
 
 
+def name_curves(runs: Sequence[dict]) -> list[str]:
+    """Of each run, the curve it belongs to: its objective, with the settings in which runs of that objective differ.
+
+    Args:
+        runs: from `read_run`.
+    """
+    curves = []
+    for run in runs:
+        others = [other["settings"] for other in runs if other["objective"] == run["objective"]]
+        own = run["settings"]
+        differing = [name for name in own if any(other.get(name) != own[name] for other in others)]
+        curves.append(", ".join([run["objective"], *(f"{name} {own[name]}" for name in differing)]))
+    return curves
+
+
 def average_runs(runs: Sequence[dict]) -> list[dict]:
     """The points of the curves.
 
     Args:
-        runs: from `read_run`.
+        runs: from `read_run`, each with its `curve`, from `name_curves`.
 
     Returns:
-        list of dict: `objective`, `train_samples`, `num_runs`, and of each metric its mean by its name and the sample
-        standard deviation (over n - 1) as `<metric>_std`, None for a single run. Sorted by objective, the first run's
+        list of dict: `curve`, `train_samples`, `num_runs`, and of each metric its mean by its name and the sample
+        standard deviation (over n - 1) as `<metric>_std`, None for a single run. Sorted by curve, the first run's
         first, and number of training pairs.
     """
     groups: dict[tuple[str, int], list[dict]] = {}
-    objectives = list(dict.fromkeys(run["objective"] for run in runs))
+    curves = list(dict.fromkeys(run["curve"] for run in runs))
     for run in runs:
-        groups.setdefault((run["objective"], run["train_samples"]), []).append(run)
+        groups.setdefault((run["curve"], run["train_samples"]), []).append(run)
     points = []
-    for objective, train_samples in sorted(groups, key=lambda key: (objectives.index(key[0]), key[1])):
-        group = groups[objective, train_samples]
-        point = {"objective": objective, "train_samples": train_samples, "num_runs": len(group)}
+    for curve, train_samples in sorted(groups, key=lambda key: (curves.index(key[0]), key[1])):
+        group = groups[curve, train_samples]
+        point = {"curve": curve, "train_samples": train_samples, "num_runs": len(group)}
         for metric in METRICS:
             values = [run[metric] for run in group]
             point[metric] = statistics.fmean(values)
@@ -133,20 +155,18 @@ def average_runs(runs: Sequence[dict]) -> list[dict]:
 
 def format_points(points: Sequence[dict]) -> str:
     """`average_runs`'s points as a Markdown table: mean ± standard deviation, and of how many runs."""
-    lines = ["| objective | training pairs | runs | micro F1 | macro F1 |", "|:--|--:|--:|--:|--:|"]
+    lines = ["| curve | training pairs | runs | micro F1 | macro F1 |", "|:--|--:|--:|--:|--:|"]
     for point in points:
         cells = []
         for metric in METRICS:
             std = point[f"{metric}_std"]
             cells.append(f"{point[metric]:.3f}" + ("" if std is None else f" ± {std:.3f}"))
-        lines.append(
-            f"| {point['objective']} | {point['train_samples']:,} | {point['num_runs']} | {' | '.join(cells)} |"
-        )
+        lines.append(f"| {point['curve']} | {point['train_samples']:,} | {point['num_runs']} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
 def save_curves(path: str | Path, points: Sequence[dict], runs: Sequence[dict]) -> None:
-    """Draws F1 over the number of training pairs, a panel for each metric and a curve for each objective.
+    """Draws F1 over the number of training pairs, a panel for each metric.
 
     A curve joins means; the band is one standard deviation to either side, where there are several runs; every run is
     a dot.
@@ -154,17 +174,17 @@ def save_curves(path: str | Path, points: Sequence[dict], runs: Sequence[dict]) 
     Args:
         path: the picture to write; its ending (.png, .svg, .pdf) decides the format.
         points: from `average_runs`.
-        runs: from `read_run`, those of the points.
+        runs: from `read_run`, those of the points, each with its `curve`.
     """
     sizes = sorted({point["train_samples"] for point in points})
     figure = Figure(figsize=(9, 4.2), layout="constrained")
     for panel, metric in zip(figure.subplots(1, 2, sharey=True), METRICS, strict=True):
-        for objective in dict.fromkeys(point["objective"] for point in points):
-            curve = [point for point in points if point["objective"] == objective]
-            dots = [(run["train_samples"], run[metric]) for run in runs if run["objective"] == objective]
+        for name in dict.fromkeys(point["curve"] for point in points):
+            curve = [point for point in points if point["curve"] == name]
+            dots = [(run["train_samples"], run[metric]) for run in runs if run["curve"] == name]
             pairs, means = ([point[key] for point in curve] for key in ("train_samples", metric))
             spread = [math.nan if point[f"{metric}_std"] is None else point[f"{metric}_std"] for point in curve]
-            (line,) = panel.plot(pairs, means, linewidth=1.5, label=objective)
+            (line,) = panel.plot(pairs, means, linewidth=1.5, label=name)
             lower, upper = ([mean + sign * std for mean, std in zip(means, spread, strict=True)] for sign in (-1, 1))
             panel.fill_between(pairs, lower, upper, color=line.get_color(), alpha=0.2, linewidth=0)
             panel.scatter(*zip(*dots, strict=True), color=line.get_color(), s=14, zorder=3)
@@ -194,7 +214,9 @@ def main() -> None:
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
     supports = runs[0]["supports"]
-    runs = [{name: value for name, value in run.items() if name != "supports"} for run in runs]
+    for run, curve in zip(runs, name_curves(runs), strict=True):
+        run["curve"] = curve
+        del run["supports"], run["settings"]
     points = average_runs(runs)
     options.output_dir.mkdir(parents=True, exist_ok=True)
     report = {"split": options.split, "num_examples": sum(supports.values()), "points": points, "runs": runs}

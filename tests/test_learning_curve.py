@@ -15,7 +15,14 @@ SUPPORTS = {"none": 4, "/per/per/peer": 3}
 
 
 def write_run(
-    folder, objective="retrieval", train_samples=100, micro=0.5, macro=0.25, supports=SUPPORTS, prefix="test"
+    folder,
+    objective="retrieval",
+    train_samples=100,
+    micro=0.5,
+    macro=0.25,
+    supports=SUPPORTS,
+    prefix="test",
+    **settings,
 ):
     """The files of a run that the command reads."""
     folder.mkdir(parents=True)
@@ -25,7 +32,7 @@ def write_run(
     ]
     for name, content in (
         ("all_results.json", results),
-        ("config.json", {"objective": objective}),
+        ("config.json", {"objective": objective, **settings}),
         (f"{prefix}_per_relation.json", table),
     ):
         (folder / name).write_text(json.dumps(content))
@@ -57,16 +64,16 @@ def test_means_and_deviations(folders, tmp_path, monkeypatch, capsys):
     assert (report["split"], report["num_examples"]) == ("test", 7)
     assert [one["run"] for one in report["runs"]] == [str(folder) for folder in folders]
     small, large, other = report["points"]
-    assert (small["objective"], small["train_samples"], small["num_runs"]) == ("retrieval", 100, 3)
+    assert (small["curve"], small["train_samples"], small["num_runs"]) == ("retrieval", 100, 3)
     assert small["micro_f1"] == pytest.approx(0.5) and small["micro_f1_std"] == pytest.approx(0.1)
     # 0.1, 0.1, 0.4: mean 0.2, squares 0.01 + 0.01 + 0.04 over 2.
     assert small["macro_f1"] == pytest.approx(0.2) and small["macro_f1_std"] == pytest.approx(math.sqrt(0.03))
     assert (large["train_samples"], large["num_runs"], large["micro_f1"]) == (1000, 1, 0.8)
     assert large["micro_f1_std"] is None
-    assert other["objective"] == "classification" and other["micro_f1"] == pytest.approx(0.4)
+    assert other["curve"] == "classification" and other["micro_f1"] == pytest.approx(0.4)
     assert other["micro_f1_std"] == pytest.approx(math.sqrt(0.02)) and other["macro_f1_std"] == 0
     assert capsys.readouterr().out == (
-        "| objective | training pairs | runs | micro F1 | macro F1 |\n"
+        "| curve | training pairs | runs | micro F1 | macro F1 |\n"
         "|:--|--:|--:|--:|--:|\n"
         "| retrieval | 100 | 3 | 0.500 ± 0.100 | 0.200 ± 0.173 |\n"
         "| retrieval | 1,000 | 1 | 0.800 | 0.400 |\n"
@@ -75,6 +82,23 @@ def test_means_and_deviations(folders, tmp_path, monkeypatch, capsys):
     with Image.open(tmp_path / "out" / "learning_curve.png") as picture:
         assert picture.width > 800
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["learning_curve.json", "learning_curve.png"]
+
+
+def test_settings_in_which_runs_differ_set_curves_apart(tmp_path, monkeypatch):
+    same = {"pair_dropout": 0.2}
+    folders = [
+        write_run(tmp_path / "a", micro=0.4, text_similarity=0.0, **same),
+        write_run(tmp_path / "b", micro=0.6, text_similarity=0.0, **same),
+        write_run(tmp_path / "c", micro=0.7, text_similarity=0.5, **same),
+        write_run(tmp_path / "d", micro=0.2, objective="classification", **same),
+    ]
+    draw(monkeypatch, *folders, "--output_dir", tmp_path / "out")
+    points = json.loads((tmp_path / "out" / "learning_curve.json").read_text())["points"]
+    assert [(point["curve"], point["num_runs"], point["micro_f1"]) for point in points] == [
+        ("retrieval, text_similarity 0.0", 2, pytest.approx(0.5)),
+        ("retrieval, text_similarity 0.5", 1, 0.7),
+        ("classification", 1, 0.2),
+    ]
 
 
 def test_the_picture_shows_the_scores(folders, tmp_path, monkeypatch):
@@ -92,7 +116,7 @@ def test_runs_of_the_command(run, tmp_path, monkeypatch, capsys):  # noqa: F811
     for split, prefix in (("test", "test"), ("validation", "eval")):
         draw(monkeypatch, "half", "all", "--split", split, "--output_dir", split)
         points = json.loads((tmp_path / split / "learning_curve.json").read_text())["points"]
-        assert [(point["objective"], point["train_samples"]) for point in points] == [
+        assert [(point["curve"], point["train_samples"]) for point in points] == [
             ("classification", 24),
             ("retrieval", 48),
         ]
