@@ -87,8 +87,11 @@ class RetrievalMixin:
             under autocast too.
         """
         memory = self.memory if relation_memory is None else relation_memory
+        trains = memory is self.memory and self.training and torch.is_grad_enabled()
+        if not trains:
+            self.refresh_memory(memory)  # before all else: torch.compile leaves it out, and breaks its graph once
         pair_embeds, threshold = self.project_pairs(pair_features, memory)
-        matrix = self._memory_matrix(memory, update_relations, pair_embeds, labels)
+        matrix = self._training_matrix(update_relations, pair_embeds, labels) if trains else memory.embeds
         with full_precision(pair_features):
             logits = self.described_logits(pair_embeds, matrix, memory)
             if threshold is not None:

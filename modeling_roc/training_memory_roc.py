@@ -46,17 +46,10 @@ class RelationUpdate:
 class TrainingMemoryMixin:
     """For [`RocModel`], which has the encoders, the projection and the memory that these methods use."""
 
-    def _memory_matrix(
-        self,
-        memory: RelationMemory,
-        update_relations: bool | RelationUpdate,
-        pair_embeds: torch.Tensor,
-        labels: torch.Tensor | None,
+    def _training_matrix(
+        self, update_relations: bool | RelationUpdate, pair_embeds: torch.Tensor, labels: torch.Tensor | None
     ) -> torch.Tensor:
-        """(num_descriptions, embedding_dim) of float32: unit vectors; the model's own in training with gradient."""
-        if memory is not self.memory or not (self.training and torch.is_grad_enabled()):
-            self.refresh_memory(memory)
-            return memory.embeds
+        """(num_descriptions, embedding_dim) of float32: unit vectors, the projection's gradient in all of them."""
         memory = copy_in_force(self.memory)
         # Not asked for by its class: code that came with a checkpoint has a class of its own.
         if not isinstance(update_relations, bool):

@@ -86,7 +86,7 @@ def explanation_html(post: dict[str, Any], relation: dict[str, Any], preview: st
         parts.append(_picture_html(post, explanation["patches"], preview))
     scored = [one for one in explanation["descriptions"] if one["score"] is not None]
     if scored:
-        words = [one["description"] or _examples(one) for one in scored]
+        words = [_examples(one) if one["description"] is None else one["description"] for one in scored]
         lines = "".join(
             f"<li><span>{one['score']:.2f}</span> {escape(text)}</li>" for one, text in zip(scored, words, strict=True)
         )

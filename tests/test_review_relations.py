@@ -82,7 +82,7 @@ def review(tmp_path):
                 if screen.count(PROMPT) > answered and answered < len(keys):
                     os.write(master, keys[answered].encode())
                     answered += 1
-            status = process.wait(timeout=30)
+            status = process.wait(timeout=120)
         finally:
             process.kill()
             os.close(master)
