@@ -42,7 +42,7 @@ class ModelArguments(LoraArguments):
     temperature: float = field(default=0.05, metadata={"help": "InfoNCE temperature."})
     learn_temperature: bool = field(default=False, metadata={"help": "Train the temperature too."})
     objective: str = field(default="retrieval", metadata={"choices": ["retrieval", "classification"]})
-    relation_aggregation: str = field(default="max", metadata={"choices": ["max", "mean", "logsumexp"]})
+    relation_aggregation: str = field(default="mean", metadata={"choices": ["max", "mean", "logsumexp"]})
     text_similarity: float = field(
         default=0.0, metadata={"help": "Share of the relation encoder's own text similarity in a score, 0 to below 1."}
     )

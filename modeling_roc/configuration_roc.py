@@ -52,7 +52,7 @@ class RocConfig(PreTrainedConfig):
         relation_examples (`dict[str, int]`, *optional*):
             Label → how many examples, 1 to 16, its example row in the memory is the mean of; labels without examples
             are left out. Such a label may have an empty list of descriptions. [`RocModel.add_relation`] makes it.
-        relation_aggregation (`str`, defaults to `"max"`):
+        relation_aggregation (`str`, defaults to `"mean"`):
             How the scores of one relation's descriptions (and of its examples' mean) become its logit: `"max"`,
             `"mean"` or `"logsumexp"` (the logarithm of the mean of exponentials, so that many descriptions give no
             advantage).
@@ -126,7 +126,7 @@ class RocConfig(PreTrainedConfig):
     objective: str = "retrieval"
     relation_descriptions: dict | None = None
     relation_examples: dict | None = None
-    relation_aggregation: str = "max"
+    relation_aggregation: str = "mean"
     text_similarity: int | float = 0.0
     negative_relation: str | None = None
     learn_negative_threshold: bool = False
