@@ -25,8 +25,9 @@ space: .venv/.installed $(if $(filter outputs/demo,$(ROC_MODEL)),outputs/demo/mo
 outputs/demo/model.safetensors: | .venv/.installed
 	$(BIN)/accelerate launch --num_processes 1 train.py
 
+# A thread for each of the two workers: four on two cores would wait for one another.
 test: .venv/.installed
-	$(BIN)/pytest --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile
 
 test-slow: .venv/.installed
 	$(BIN)/pytest -m slow
