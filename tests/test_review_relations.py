@@ -7,6 +7,7 @@ import pty
 import re
 import select
 import shlex
+import signal
 import subprocess
 import sys
 import termios
@@ -47,6 +48,12 @@ NEW = {
 }
 
 
+def _own_terminal():
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    # Tests that run in the background of a shell have inherited that Ctrl-C is ignored.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture
 def review(tmp_path):
     """Runs the helper in a pseudo-terminal: answers each of its questions with the next of `keys`; returns (exit
@@ -65,7 +72,7 @@ def review(tmp_path):
             stderr=slave,
             # The terminal becomes the process's own, so that Ctrl-C in it is a signal.
             start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            preexec_fn=_own_terminal,
         )
         os.close(slave)
         screen, answered, deadline = "", 0, time.monotonic() + 60
@@ -82,7 +89,7 @@ def review(tmp_path):
                 if screen.count(PROMPT) > answered and answered < len(keys):
                     os.write(master, keys[answered].encode())
                     answered += 1
-            status = process.wait(timeout=120)
+            status = process.wait(timeout=60)
         finally:
             process.kill()
             os.close(master)
