@@ -57,6 +57,15 @@ def has_effect(name: str, rows: Dataset, pool: Pool) -> bool:
     return name != "shifted_boxes" or any(rows["objects"])
 
 
+def is_read(name: str, model, processor) -> bool:
+    """Whether the model reads what the disturbance `name` disturbs; if not, its curve is flat without being run."""
+    if name.endswith("picture"):
+        return processor.image_processor is not None
+    if name.endswith("types"):
+        return processor.use_entity_types
+    return name != "shifted_boxes" or model.config.object_features is not None
+
+
 @torch.no_grad()
 def micro_f1(model, processor, rows: Iterator[dict], label_names: Sequence[str], batch_size: int) -> float:
     """Micro F1, 0 to 1, of the model's answers to rows of the schema.
@@ -167,9 +176,10 @@ def measure(models: Sequence[str], rows: Dataset, disturbances, rates, seed: int
         arguments = (label_names, batch_size)
         clean = micro_f1(model, processor, iter(rows), *arguments)
         for name in chosen:
+            read = is_read(name, model, processor)
             for rate in (0.0, *rates):
                 score = clean
-                if rate > 0:
+                if rate > 0 and read:
                     score = micro_f1(model, processor, disturbed(rows, name, rate, seed, pool), *arguments)
                 point = {"model": str(path), "objective": model.config.objective, "disturbance": name}
                 points.append({**point, "rate": rate, "micro_f1": score})

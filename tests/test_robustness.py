@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -16,8 +17,9 @@ from data_scripts.demo import load_demo, load_demo_descriptions
 from data_scripts.loading import relation_texts
 from metrics import robustness
 from metrics.disturbances import DISTURBANCES, Pool
-from metrics.robustness import disturbed, make_pool
+from metrics.robustness import disturbed, is_read, make_pool
 from modeling_roc import RocConfig
+from processing_roc import RocProcessor
 
 ROWS = load_demo(num_train=1, num_validation=1, num_test=60)["test"]
 POOL = make_pool(ROWS)
@@ -148,6 +150,27 @@ def test_one_command_draws_the_curves_of_two_models(saved, monkeypatch, capsys):
     run(monkeypatch, *arguments[:2], *arguments[3:], *subset, "--output_dir", saved / "again")
     again = json.loads((saved / "again" / "robustness.json").read_text())["points"]
     assert again == [p for p in report["points"] if p["model"] == str(models[0]) and p["disturbance"] in subset]
+
+
+def test_what_a_model_does_not_read_cannot_change_its_answers(make_model, processor):
+    rows = ROWS.filter(lambda head, tail: head["kind"] == tail["kind"] == "text", input_columns=["head", "tail"])
+    model = make_model(with_vision=False).eval()
+    relations = relation_texts(load_demo_descriptions(), "descriptions")
+    reader = RocProcessor(None, processor.tokenizer, max_length=64, use_entity_types=False)
+    model.set_relations(relations, reader, negative_relation="none")
+    unread = [name for name in DISTURBANCES if not is_read(name, model, reader)]
+    assert set(DISTURBANCES) - set(unread) == {"typos", "dropped_words"}
+
+    def answers(rows):
+        text, head, tail = ([row[name] for row in rows] for name in ("tokens", "head", "tail"))
+        inputs = reader(text=text, head=head, tail=tail, return_tensors="pt")
+        with torch.no_grad():
+            return model(**inputs).logits
+
+    clean = answers(rows)
+    for name in DISTURBANCES:
+        same = torch.equal(answers(list(disturbed(rows, name, 1.0, 0, POOL))), clean)
+        assert same == (name in unread), name
 
 
 def test_what_cannot_be_measured_is_said(saved, make_model, processor, monkeypatch, capsys):
