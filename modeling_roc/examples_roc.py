@@ -13,7 +13,8 @@ from torch.nn import functional as F
 
 from .adapted_roc import weights_in_force
 from .configuration_roc import MAX_EXAMPLES
-from .memory_roc import RelationMemory, example_labels
+from .memory_roc import RelationMemory
+from .relation_rows_roc import example_labels
 
 FIELDS = ("text", "head", "tail", "image", "objects")
 PAIR_ENCODER = (

@@ -24,6 +24,7 @@ from .retrieval_roc import RetrievalMixin
 from .saliency_roc import SaliencyMixin
 from .search_roc import SearchMixin
 from .training_memory_roc import RelationUpdate, TrainingMemoryMixin
+from .types_roc import RelationTypesMixin
 
 
 @dataclass
@@ -84,6 +85,7 @@ class RocModel(
     TrainingMemoryMixin,
     ExamplesMixin,
     AdaptedRelationsMixin,
+    RelationTypesMixin,
     SearchMixin,
     SaliencyMixin,
     RocPreTrainedModel,

@@ -6,7 +6,41 @@ import copy
 import torch
 
 from .adapted_roc import RELATION_FIELDS, replace_copy_in_force
-from .memory_roc import RelationMemory, check_relations, described_relations, token_rows
+from .memory_roc import RelationMemory
+from .relation_rows_roc import described_relations
+
+
+def check_relations(relations, with_examples=()) -> dict[str, list[str]]:
+    """
+    Label → list of descriptions, of what a user gave. Labels in `with_examples` may have none.
+
+    Raises:
+        ValueError: naming the label, if a label or a description is empty or no string, or if a text stands twice.
+    """
+    if not isinstance(relations, dict) or not relations:
+        raise ValueError(f"relations must be {{label: description}} with at least one relation, got {relations!r}")
+    checked, seen = {}, {}
+    for label, texts in relations.items():
+        if not isinstance(label, str) or not label.strip():
+            raise ValueError(f"a relation's label must be a string that is not empty, got {label!r}")
+        texts = [texts] if isinstance(texts, str) else texts
+        if (
+            not isinstance(texts, (list, tuple))
+            or not (texts or label in with_examples)
+            or not all(isinstance(t, str) and t.strip() for t in texts)
+        ):
+            raise ValueError(f"relation {label!r} needs at least one description that is not empty, got {texts!r}")
+        for text in texts:
+            if text in seen:
+                raise ValueError(f"relations {seen[text]!r} and {label!r} have the same description: {text!r}")
+            seen[text] = label
+        checked[label] = list(texts)
+    return checked
+
+
+def token_rows(input_ids: torch.Tensor) -> list[tuple[int, ...]]:
+    """Token ids of each description without padding: what a description is to the encoder."""
+    return [tuple(token for token in row if token >= 0) for row in input_ids.tolist()]
 
 
 class RelationSetMixin:

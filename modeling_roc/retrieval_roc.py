@@ -7,8 +7,9 @@ import torch
 from torch.nn import functional as F
 
 from .losses_roc import relation_logits
-from .memory_roc import RelationMemory, described_relations, relation_offsets
+from .memory_roc import RelationMemory
 from .relation_encoder_roc import evaluating, full_precision
+from .relation_rows_roc import described_relations, relation_offsets
 
 
 class RetrievalMixin:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import torch
 
 from .adapted_roc import copy_in_force
-from .memory_roc import RelationMemory, described_places
+from .memory_roc import RelationMemory
 from .relation_encoder_roc import full_precision
+from .relation_rows_roc import described_places
 
 # Descriptions without gradient are encoded so many at once: few enough that no step shows a progress bar of its own.
 PART = 512

@@ -10,7 +10,7 @@ from torch import nn
 
 from modeling_roc import RelationUpdate, RocModel, RocTrainer, RocTrainingArguments
 from modeling_roc.lora_roc import LoraArguments, add_lora
-from modeling_roc.memory_roc import token_rows
+from modeling_roc.relation_set_roc import token_rows
 from processing_roc import PAIR_PLACES
 from processing_roc.collator_roc import RocDataCollator
 

@@ -17,7 +17,8 @@ MODEL_FILES = {
     f"{name}_roc.py"
     for name in (
         "configuration", "modeling", "adapted", "examples", "faiss", "losses", "memory", "pairs", "regions",
-        "relation_encoder", "relation_set", "retrieval", "saliency", "search", "training_memory",
+        "relation_encoder", "relation_rows", "relation_set", "retrieval", "saliency", "search", "training_memory",
+        "types",
     )
 }  # fmt: skip
 PROCESSOR_FILES = {

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from modeling_roc import RocModel, search_roc
-from modeling_roc.search_roc import check_relation_types, types_from_labels
+from modeling_roc.types_roc import check_relation_types, types_from_labels
 
 TYPES = [("person", "organization"), ("Person", "person"), (None, "location"), ("unknown", "unknown")]
 
