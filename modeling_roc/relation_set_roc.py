@@ -66,8 +66,8 @@ class RelationSetMixin:
         """
         Replaces the relation set: `id2label`, `label2id`, config and memory follow, nothing is trained. Descriptions
         that are in the memory already are not encoded again; examples go with the set that they belong to. The first
-        set of two or more descriptions that a model is given also decides `relation_center`, the mean that is taken
-        off every description's vector from then on. `config.abstention_threshold` was chosen for the relations that
+        two or more descriptions that a model has also decide `relation_center`, the mean that is taken off every
+        description's vector from then on. `config.abstention_threshold` was chosen for the relations that
         were there, and is forgotten with them.
 
         Args:
@@ -141,12 +141,15 @@ class RelationSetMixin:
             self._refresh_descriptions(self.memory)
             known = {row: index for index, row in enumerate(token_rows(self.memory.input_ids))}
         rows = token_rows(memory.input_ids)
+        decide_center = decide_center and len(rows) > 1 and not self.relation_center.any()
+        if decide_center:
+            known = {}  # of all descriptions, those too that were added one at a time
         new = [index for index, row in enumerate(rows) if row not in known]
         with torch.inference_mode(False), torch.no_grad():
             embeds = torch.zeros(len(rows), self.config.embedding_dim, device=self.device)
             if new:
                 features = self._encode_in_batches(memory.input_ids[new])
-                if decide_center and len(new) > 1 and not self.relation_center.any():
+                if decide_center:
                     self.relation_center = features.mean(dim=0).to(self.relation_center)
                 embeds[new] = self._project_relations(features)
             if kept := [index for index, row in enumerate(rows) if row in known]:

@@ -1,6 +1,7 @@
 # Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
 """The relation memory: never stale, kept with the checkpoint, changed without training."""
 
+import copy
 import json
 
 import pytest
@@ -191,6 +192,20 @@ def test_adding_and_removing_encodes_only_what_is_new(make_model, batch, process
     assert counts == [1]
     assert torch.allclose(answers(model, batch), with_new[:, [0, 2, 3]], atol=1e-5)
     assert model.config.id2label == {0: "none", 1: "/per/per/peer", 2: "/per/misc/awarded"}
+
+
+def test_relations_added_one_by_one_are_those_of_a_set(make_model, processor):
+    """The first two descriptions decide the center, also where they come one at a time."""
+    config = RocConfig(text_config=make_model().config.text_config, projection_dim=16)
+    at_once, one_by_one = RocModel(config).eval(), RocModel(copy.deepcopy(config)).eval()
+    one_by_one.load_state_dict(at_once.state_dict())
+    at_once.set_relations({"a": "Head likes tail.", "b": "Nothing ties them."}, processor)
+    one_by_one.add_relation("a", "Head likes tail.", processor)
+    one_by_one.add_relation("b", "Nothing ties them.", processor)
+    assert at_once.relation_center.any() and torch.equal(one_by_one.relation_center, at_once.relation_center)
+    assert torch.equal(one_by_one.memory.embeds, at_once.memory.embeds)
+    at_once.add_relation("c", "The head won the tail.", processor)
+    assert torch.equal(one_by_one.relation_center, at_once.relation_center)
 
 
 def test_a_new_relation_is_retrieved_untrained_by_its_own_vector(make_model, processor):
