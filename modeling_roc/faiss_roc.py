@@ -20,7 +20,8 @@ class FaissSearch:
 
     Raises:
         ImportError: if faiss is not installed.
-        ValueError: for `"logsumexp"` over several descriptions, which no index of vectors can rank.
+        ValueError: for `"logsumexp"` over several descriptions, which no index of vectors can rank, or a factory that
+            faiss does not know or cannot train on so few vectors.
     """
 
     def __init__(self, memory: RelationMemory, factory: str, temperature, aggregation: str, offsets):
@@ -49,9 +50,12 @@ class FaissSearch:
         self.owners = owners.cpu()
         self.depth = int(self.owners.bincount().max())
         vectors = vectors.float().cpu().numpy()
-        self.index = faiss.index_factory(vectors.shape[1], factory, faiss.METRIC_INNER_PRODUCT)
-        self.index.train(vectors)
-        self.index.add(vectors)
+        try:
+            self.index = faiss.index_factory(vectors.shape[1], factory, faiss.METRIC_INNER_PRODUCT)
+            self.index.train(vectors)
+            self.index.add(vectors)
+        except RuntimeError as error:
+            raise ValueError(f"no index {factory!r} of {len(vectors)} vectors: {error}") from error
         self.made_of = self._key(memory, factory, temperature, offsets)
 
     @staticmethod

@@ -249,10 +249,7 @@ class RocModel(
             raise ValueError('output_attentions needs attn_implementation="eager"')
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
-        if not self.config.id2label:
-            raise ValueError(
-                "the model has no relations yet: call model.set_relations({label: description}, processor)"
-            )
+        self._refuse_empty_set()
         features = self.get_pair_features(
             input_ids,
             attention_mask,

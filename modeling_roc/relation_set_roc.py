@@ -222,3 +222,9 @@ class RelationSetMixin:
     def _refuse_fixed_set(self):
         if self.config.objective != "retrieval":
             raise ValueError('a model with objective="classification" has a fixed set of relations')
+
+    def _refuse_empty_set(self):
+        if not self.config.id2label:
+            raise ValueError(
+                "the model has no relations yet: call model.set_relations({label: description}, processor)"
+            )

@@ -12,6 +12,7 @@ from .faiss_roc import FaissSearch
 from .losses_roc import relation_logits
 from .memory_roc import RelationMemory
 from .relation_rows_roc import described_places, relation_offsets
+from .types_roc import check_pair_types
 
 # Scores that are held at once: 64 MiB of float32.
 BLOCK_SCORES = 2**24
@@ -23,8 +24,8 @@ class RelationHits(ModelOutput):
     Args:
         scores (batch, k): logits of the best relations, best first, float32; -inf where fewer are compatible.
         indices (batch, k): their places in `id2label`; -1 where fewer are compatible.
-        probabilities (batch, k): softmax over **all** compatible relations, 0 to 1. `None` from an index, which does
-            not see the others.
+        probabilities (batch, k): softmax over **all** compatible relations, 0 to 1, calibrated as the pipeline's
+            scores are (`config.calibration_temperature`). `None` from an index, which does not see the others.
     """
 
     scores: torch.Tensor | None = None
@@ -61,7 +62,8 @@ class SearchMixin:
             [`RelationHits`].
 
         Raises:
-            ValueError: for a classification model, a k below 1, types that are not one a pair, an unknown index, or
+            ValueError: for a classification model or one without relations, a k below 1, types that are not one
+                (head type, tail type) a pair, an index that is unknown or that faiss cannot make of this memory, or
                 one that cannot give the answer (`relation_aggregation="logsumexp"` with several descriptions,
                 examples counting as one more).
             RuntimeError: as for `refresh_memory`.
@@ -94,9 +96,11 @@ class SearchMixin:
         """
         if k < 1:
             raise ValueError(f"k must be 1 or more, got {k}")
+        self._refuse_empty_set()
         memory = copy_in_force(self.memory) if relation_memory is None else relation_memory
         self.refresh_memory(memory)
         pair_embeds, threshold = self.project_pairs(pair_features, memory)
+        types = None if types is None else check_pair_types(types)
         if types is not None and len(types) != len(pair_embeds):
             raise ValueError(f"types must be one (head type, tail type) a pair: {len(types)} for {len(pair_embeds)}")
         search = self._searcher(memory, index)
@@ -112,16 +116,17 @@ class SearchMixin:
         if threshold is not None:
             negative = labels[memory.config.negative_relation]
             if types is not None:
-                fits = torch.stack([self._fitting(tuple(pair), memory)[negative] for pair in types])[:, None]
+                fits = torch.stack([self._fitting(pair, memory)[negative] for pair in types])[:, None]
                 threshold = threshold.masked_fill(~fits, float("-inf"))
             scores, order = torch.cat([scores, threshold], dim=1).topk(scores.shape[1])
             indices = torch.cat([indices, torch.full_like(indices[:, :1], negative)], dim=1).gather(1, order)
             indices = indices.masked_fill(scores == float("-inf"), -1)
-            totals = torch.logaddexp(totals, threshold[:, 0])
+            totals = torch.logaddexp(totals, threshold[:, 0] / self.config.calibration_temperature)
         probabilities = None
         if index is None:
             # A pair that no relation fits has no probabilities: 0, and not 0 / 0.
-            probabilities = (scores - totals[:, None]).exp().masked_fill(indices < 0, 0)
+            calibrated = scores / self.config.calibration_temperature
+            probabilities = (calibrated - totals[:, None]).exp().masked_fill(indices < 0, 0)
         return RelationHits(scores=scores, indices=indices, probabilities=probabilities)
 
     def _groups(self, types, batch_size: int, described: torch.Tensor, memory: RelationMemory):
@@ -131,7 +136,7 @@ class SearchMixin:
             return
         groups: dict[tuple, list[int]] = {}
         for row, pair in enumerate(types):
-            groups.setdefault(tuple(pair), []).append(row)
+            groups.setdefault(pair, []).append(row)
         for pair, rows in groups.items():
             fitting = self._fitting(pair, memory)[described]
             if fitting.any():
@@ -143,8 +148,9 @@ class SearchMixin:
         temperature, aggregation = self.memory.log_temperature.exp(), self.config.relation_aggregation
         offsets = relation_offsets(self.config.relation_offsets, memory.config, self.device)
         if index is None:
+            calibration = self.config.calibration_temperature
             return lambda embeds, k, fitting: search_exactly(
-                embeds, memory, k, fitting, temperature, aggregation, offsets
+                embeds, memory, k, fitting, temperature, aggregation, offsets, calibration
             )
         kind, _, factory = index.partition(":")
         if kind != "faiss":
@@ -162,6 +168,7 @@ def search_exactly(
     temperature: torch.Tensor,
     aggregation: str,
     offsets: torch.Tensor | None,
+    calibration: float,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """
     The best relations by matrix product, in as few blocks as `BLOCK_SCORES` allows.
@@ -172,10 +179,11 @@ def search_exactly(
         fitting (num_fitting,): the described relations to search, ascending. Default: all.
         temperature, aggregation: of the model.
         offsets (num_described,): added to the relations' scores.
+        calibration: `config.calibration_temperature`.
 
     Returns:
         scores (batch, n) and places among the described relations (batch, n), n = min(k, number searched), and the
-        logarithm of the sum of exponentials of all searched scores (batch,).
+        logarithm of the sum of exponentials of all searched scores / calibration (batch,).
     """
     relations = torch.arange(len(memory.entries), device=pair_embeds.device) if fitting is None else fitting
     best = pair_embeds.new_zeros(len(pair_embeds), 0)
@@ -195,7 +203,7 @@ def search_exactly(
             logits = relation_logits(pair_embeds @ matrix.T / temperature, local, aggregation)
         if offsets is not None:
             logits = logits + offsets[part]
-        total = torch.logaddexp(total, logits.logsumexp(dim=-1))
+        total = torch.logaddexp(total, (logits / calibration).logsumexp(dim=-1))
         top, order = logits.topk(min(k, len(part)))
         best, places = torch.cat([best, top], dim=1), torch.cat([places, part[order]], dim=1)
         best, order = best.topk(min(k, best.shape[1]))

@@ -63,6 +63,20 @@ def check_relation_types(types, labels: Iterable[str]) -> dict[str, list]:
     return checked
 
 
+def check_pair_types(types) -> list[tuple[str | None, str | None]]:
+    """
+    The (head type, tail type) of each pair.
+
+    Raises:
+        ValueError: naming the pair by its number from 0, if what is given for it is not two words or `None`.
+    """
+    for i, pair in enumerate(types):
+        is_pair = isinstance(pair, (list, tuple)) and len(pair) == 2
+        if not is_pair or not all(word is None or isinstance(word, str) for word in pair):
+            raise ValueError(f"types[{i}] must be (head type, tail type), each a word or None, got {pair!r}")
+    return [tuple(pair) for pair in types]
+
+
 class RelationTypesMixin:
     """For [`RocModel`]."""
 
@@ -97,11 +111,14 @@ class RelationTypesMixin:
 
         Returns:
             (batch, num_relations) of bool. The negative relation fits every pair unless types are set for it.
+
+        Raises:
+            ValueError: as `check_pair_types` does.
         """
         memory = relation_memory
         if memory is None:
             memory = copy_in_force(self.memory) if self.config.objective == "retrieval" else self
-        pairs = [tuple(pair) for pair in types]
+        pairs = check_pair_types(types)
         fitting = {pair: self._fitting(pair, memory) for pair in set(pairs)}
         return torch.stack([fitting[pair] for pair in pairs])
 

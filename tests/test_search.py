@@ -2,14 +2,16 @@
 """Searching a large memory: the same answers as scoring everything, by types, by an index; and at size."""
 
 import builtins
+import re
 
 import pytest
 import torch
 from torch.nn import functional as F
 
-from modeling_roc import RocModel, search_roc
+from modeling_roc import RocConfig, RocModel, search_roc
 from modeling_roc.types_roc import check_relation_types, types_from_labels
 
+PICTURES = ("pixel_values", "image_index")
 TYPES = [("person", "organization"), ("Person", "person"), (None, "location"), ("unknown", "unknown")]
 
 
@@ -54,6 +56,9 @@ def test_search_is_what_scoring_everything_gives(
     for k in (1, 10, 72, 100):
         assert_found(model.search(k=k, **batch), expected, k)
     assert torch.allclose(model.search(k=72, **batch).probabilities.sum(dim=-1), torch.ones(4), atol=1e-5)
+    model.config.calibration_temperature = 2.5
+    scores, order, _ = expected
+    assert_found(model.search(k=10, **batch), (scores, order, (scores / 2.5).softmax(dim=-1)), 10)
 
 
 @pytest.mark.parametrize("index", [None, "faiss"])
@@ -134,6 +139,13 @@ def test_what_cannot_be_searched(make_model, batch, processor, monkeypatch):
         model.search(k=0, **batch)
     with pytest.raises(ValueError, match="types must be one .* a pair: 1 for 4"):
         model.search(types=[("person", "person")], **batch)
+    pair = ("person", None)
+    for wrong in ("person", "ab", ("person",), ("a", "b", "c"), (1, "person"), None):
+        message = re.escape(f"types[2] must be (head type, tail type), each a word or None, got {wrong!r}")
+        with pytest.raises(ValueError, match=message):
+            model.search(types=[pair, pair, wrong, pair], **batch)
+        with pytest.raises(ValueError, match=message):
+            model.type_mask([pair, pair, wrong])
     with pytest.raises(ValueError, match="index must be None"):
         model.search(index="annoy", **batch)
     with pytest.raises(ValueError, match="no memory to search"):
@@ -145,7 +157,13 @@ def test_what_cannot_be_searched(make_model, batch, processor, monkeypatch):
             raise ImportError(name)
         return real_import(name, *args, **kwargs)
 
+    empty = RocModel(RocConfig(text_config=model.config.text_config, projection_dim=16)).eval()
+    with pytest.raises(ValueError, match="the model has no relations yet"):
+        empty.search(**{name: values for name, values in batch.items() if name not in PICTURES})
     if pytest.importorskip("faiss"):
+        for factory in ("Nonsense", "IVF100,Flat"):
+            with pytest.raises(ValueError, match=f"no index '{factory}' of 3 vectors"):
+                make_model().search(index=f"faiss:{factory}", **batch)
         with pytest.raises(ValueError, match="cannot rank relation_aggregation"):
             model.search(index="faiss", **batch)
     monkeypatch.setattr(builtins, "__import__", without_faiss)
@@ -167,7 +185,7 @@ def test_a_large_memory_is_encoded_saved_loaded_and_searched(make_model, batch, 
     assert_top(loaded.search(k=10, **batch), expected)
     assert "Encoding descriptions" not in capfd.readouterr().err
     queries = F.normalize(torch.randn(4, 16), dim=-1)
-    found = search_roc.search_exactly(queries, loaded.memory, 10, None, torch.tensor(1.0), "max", None)
+    found = search_roc.search_exactly(queries, loaded.memory, 10, None, torch.tensor(1.0), "max", None, 1.0)
     assert torch.allclose(found[0], (queries @ loaded.memory.embeds.T).topk(10).values, atol=1e-6)
     loaded.add_relation("new", "Something else altogether.", processor)
     assert "Encoding descriptions" not in capfd.readouterr().err
