@@ -7,6 +7,7 @@ import time
 
 from data_scripts.description_prompt import AnswerError, answer_schema, parse_answer
 from data_scripts.language_model import Answer, BusyError
+from data_scripts.reading import is_text
 
 logger = logging.getLogger(__name__)
 MAX_WAIT = 60.0
@@ -73,7 +74,7 @@ def ask(model, prompt: str, num_descriptions: int, taken: dict[str, str], max_at
                 raise
             logger.warning("answer %d of at most %d is refused: %s", attempt, max_attempts, error)
             messages = messages[:1]
-            if answer.text and not answer.is_cut_off:
+            if is_text(answer.text) and not answer.is_cut_off:
                 messages.append({"role": "assistant", "content": answer.text})
                 messages.append({"role": "user", "content": f"This cannot be used: {error}. Answer again, in full."})
         except BusyError as error:

@@ -61,6 +61,7 @@ def describe(options: argparse.Namespace, usage: Usage) -> list[str]:
         logger.warning("fewer than %d descriptions, left as they are: %s", options.num_descriptions, ", ".join(fewer))
     if not missing:
         return []
+    options.output.parent.mkdir(parents=True, exist_ok=True)  # before an answer has cost anything
     source, examples = "written by a language model from the labels", {}
     if options.dataset_name is not None:
         examples = read_examples(
@@ -118,7 +119,6 @@ def read_made(path: Path, negative: str | None) -> dict[str, dict]:
 def write_made(path: Path, relations: dict[str, dict], labels: list[str], negative: str | None) -> None:
     """Writes what is made so far: `labels` in their order, then what else the file held."""
     order = dict.fromkeys([*(label for label in labels if label in relations), *relations])
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_descriptions(
         {
             "relations": {label: relations[label] for label in order},
@@ -185,6 +185,10 @@ def main() -> None:
             parser.error(f"--{name} must be at least 1")
     if options.backoff < 0:
         parser.error("--backoff cannot be negative")
+    if options.temperature is not None and not options.temperature >= 0:
+        parser.error("--temperature cannot be negative")
+    if not options.timeout > 0:
+        parser.error("--timeout must be above 0")
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     usage = Usage()
     try:

@@ -13,6 +13,7 @@ from datasets import ClassLabel, Dataset, load_dataset
 
 from data_scripts.demo import load_demo
 from data_scripts.loading import DEMO
+from data_scripts.reading import is_text
 from data_scripts.schema import TRAIN
 
 PROMPT_FILE = Path(__file__).parent / "prompts" / "relation_v1.md"
@@ -38,11 +39,14 @@ class PromptTemplate:
             change of the wording keeps its version.
 
     Raises:
-        PromptError: if the template has an unknown field, or lacks `$label` or `$num_descriptions`.
+        PromptError: if the template is not UTF-8, has an unknown field, or lacks `$label` or `$num_descriptions`.
     """
 
     def __init__(self, path: Path = PROMPT_FILE):
-        text = Path(path).read_text(encoding="utf-8")
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise PromptError(f"{path}: not UTF-8 ({error})") from error
         self.template = Template(text)
         self.version = f"{Path(path).stem}@{hashlib.sha256(text.encode()).hexdigest()[:12]}"
         if not self.template.is_valid():
@@ -174,19 +178,19 @@ def parse_answer(answer: str, num_descriptions: int, taken: dict[str, str]) -> l
         taken: descriptions of other relations → the relation. None of them may come again.
 
     Raises:
-        AnswerError: if it is no such object, or a description is blank or stands twice.
+        AnswerError: if it is no such object, or a description is blank, no Unicode text or stands twice.
     """
     answer = answer.rpartition("</think>")[2].strip()
     fenced = re.fullmatch(r"```(?:json)?\s*(.*?)\s*```", answer, flags=re.DOTALL)
     try:
         content = json.loads(fenced[1] if fenced else answer)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise AnswerError(f"it is not one JSON object ({error})") from error
     if not isinstance(content, dict) or set(content) != {"descriptions"}:
         raise AnswerError('it must be a JSON object with the one key "descriptions"')
     texts = content["descriptions"]
-    if not isinstance(texts, list) or not all(isinstance(text, str) and text.strip() for text in texts):
-        raise AnswerError('"descriptions" must be a list of strings that are not blank')
+    if not isinstance(texts, list) or not all(is_text(text) and text.strip() for text in texts):
+        raise AnswerError('"descriptions" must be a list of strings that are not blank, and Unicode text')
     texts = [" ".join(text.split()) for text in texts]
     if len(texts) != num_descriptions or len(set(texts)) != num_descriptions:
         raise AnswerError(f"{num_descriptions} different descriptions are wanted, not {len(set(texts))}")

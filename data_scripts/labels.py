@@ -20,7 +20,7 @@ def read_labels(path: Path) -> tuple[list[str], str | None]:
         The labels in the file's order, by id where there are ids; the negative relation or None.
 
     Raises:
-        DataError: naming file and line, if there is no label, or one stands twice.
+        DataError: naming file and line, if there is no label, one stands twice, or the file is not UTF-8.
         DescriptionError: if it is a relation description file that is not as it should be.
     """
     path = Path(path)
@@ -30,7 +30,11 @@ def read_labels(path: Path) -> tuple[list[str], str | None]:
             return list(content["relations"]), content["negative_relation"]
         return read_relation_ids(path), None
     first_line: dict[str, int] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), start=1):
+    try:
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 ({error})") from error
+    for number, line in enumerate(lines, start=1):
         label = line.strip()
         if label in first_line:
             raise Place(path, number).error(None, f"label {label!r} stands in line {first_line[label]} already")
@@ -44,6 +48,6 @@ def read_labels(path: Path) -> tuple[list[str], str | None]:
 def _holds_descriptions(path: Path) -> bool:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError:
-        return False  # some published files of ids go on after their first line
+    except ValueError:
+        return False  # some published files of ids go on after their first line; what is wrong is said elsewhere
     return isinstance(content, dict) and isinstance(content.get("relations"), dict)

@@ -111,13 +111,13 @@ class ServedModel:
             output = self.client.chat_completion(
                 messages, model=self.name, response_format=response_format, **self.settings
             )
-            choice, usage = output.choices[0], output.usage
-            return Answer(
-                text=choice.message.content,
-                is_cut_off=choice.finish_reason == "length",
-                prompt_tokens=None if usage is None else usage.prompt_tokens,
-                completion_tokens=None if usage is None else usage.completion_tokens,
-            )
+            choice = output.choices[0]
+            text = choice.message.content
+            if not isinstance(text, str | None):
+                raise TypeError(f"the content is a {type(text).__name__}")
+            counts = [getattr(output.usage, name, None) for name in ("prompt_tokens", "completion_tokens")]
+            counts = [count if isinstance(count, int) else None for count in counts]
+            return Answer(text, choice.finish_reason == "length", *counts)
         except HfHubHTTPError as error:
             status, body = error.response.status_code, error.response.text
             if status == 429 or status >= 500:
@@ -131,7 +131,7 @@ class ServedModel:
         except (InferenceTimeoutError, httpx2.TransportError) as error:
             raise BusyError(f"no answer ({type(error).__name__}: {error})") from error
         except (AttributeError, IndexError, TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
-            # The client's own parsing fails on a body that is no chat completion.
+            # The client's own parsing fails on a body that is no chat completion, or takes what is none.
             raise BusyError(f"the server sent no chat completion ({type(error).__name__}: {error})") from error
         except ValueError as error:
             raise LanguageModelError(str(error)) from error

@@ -180,6 +180,28 @@ def test_a_failing_server_is_asked_until_it_answers_and_only_for_what_is_missing
         assert len(server.requests) == 1
 
 
+def test_answers_that_break_parsers_are_refused_and_asked_for_again(describe, caplog):
+    half_a_pair = '{"descriptions": ["a \\ud83d", "b", "c"]}'
+    script = [
+        ("answer", half_a_pair),
+        ("answer", half_a_pair.encode().decode("unicode_escape")),
+        ("answer", "[" * 50_000),
+        ("answer", "1" * 5_000),
+        ("body", json.dumps(completion([{"type": "text", "text": three("ignores")[1]}])).encode()),
+        ("body", json.dumps({**completion(three("ignores")[1]), "usage": {"prompt_tokens": "many"}}).encode()),
+        *(three(word) for word in ("knows", "is in", "leads")),
+    ]
+    with running(ChatServer(script)) as server:
+        assert describe(*against(server)) is None
+        assert not server.script
+    assert caplog.text.count("must be a list of strings that are not blank, and Unicode text") == 2
+    assert caplog.text.count("it is not one JSON object") == 2
+    assert "no chat completion (TypeError: the content is a list)" in caplog.text
+    # What cannot be sent is not shown to the model again.
+    assert [len(request["messages"]) for request in server.requests[:4]] == [1, 3, 1, 3]
+    assert len(load_descriptions("out.json")["relations"]) == 4
+
+
 def test_what_is_asked_and_what_is_kept(describe):
     with running(ChatServer([three(word) for word in ("ignores", "knows", "is in", "leads")])) as server:
         assert describe(*against(server), "--temperature", "0.5", "--max_new_tokens", "300") is None
@@ -223,10 +245,16 @@ def test_an_answer_that_was_cut_off_is_not_taken(describe, caplog):
     assert not Path("out.json").exists()
 
 
-def test_what_cannot_be_mended_ends_the_run_at_once(describe):
+def test_what_cannot_be_mended_ends_the_run_at_once(describe, capsys):
     with running(ChatServer(then=("status", 401, "no such key"))) as server:
         assert "refused the request with 401: no such key" in describe(*against(server))
         assert len(server.requests) == 1
+    with running(ChatServer(then=three("knows"))) as server:
+        assert "labels.txt" in describe(*against(server), "--output", "labels.txt/out.json")
+        for setting, message in (("--temperature", "cannot be negative"), ("--timeout", "must be above 0")):
+            assert describe(*against(server), setting, "-1") == 2
+            assert message in capsys.readouterr().err
+        assert not server.requests
     assert "must begin with http:// or https://" in describe("--base_url", "localhost:8000", "--model", "m")
     Path("empty").mkdir()
     assert "local model 'empty'" in describe("--local_model", "empty")
@@ -295,6 +323,10 @@ def test_labels_are_read_from_every_kind_of_file(tmp_path):
     text.write_text("\n")
     with pytest.raises(DataError, match="no label in it"):
         read_labels(text)
+    for path in (text, ids):
+        path.write_bytes('{"Künstler": 0}'.encode("latin-1"))
+        with pytest.raises(DataError, match=f"{path.name}.*'utf-8' codec can't decode"):
+            read_labels(path)
 
 
 def test_prompt_templates_are_checked_and_change_their_version(tmp_path):
@@ -312,6 +344,9 @@ def test_prompt_templates_are_checked_and_change_their_version(tmp_path):
         path.write_text(text)
         with pytest.raises(PromptError, match=message):
             PromptTemplate(path)
+    path.write_bytes("$label, $num_descriptions für".encode("latin-1"))
+    with pytest.raises(PromptError, match="mine.md: not UTF-8"):
+        PromptTemplate(path)
     assert PROMPT_FILE.name == "relation_v1.md"
 
 
