@@ -8,6 +8,7 @@ Runs with the same objective and settings and as many training pairs are one poi
 """
 
 import argparse
+import hashlib
 import json
 import math
 import statistics
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from data_scripts.loading import relation_texts
 from metrics.f1_change import read_per_relation
 from metrics.report import replacing
 
@@ -27,7 +29,7 @@ SETTINGS = (
     "relation_aggregation", "text_similarity", "temperature", "learn_temperature", "learn_negative_threshold",
     "pool_mentions", "pair_dropout", "projection_dim", "object_features",
 )  # fmt: skip
-"""Fields of [`RocConfig`] that set curves of one objective apart."""
+"""Fields of [`RocConfig`] that set curves of one objective apart; `read_settings` adds what stands elsewhere."""
 
 
 def read_run(folder: str | Path, split: str) -> dict:
@@ -38,15 +40,16 @@ def read_run(folder: str | Path, split: str) -> dict:
         split: "test" or "validation".
 
     Returns:
-        `run` (the folder), `objective`, `train_samples`, `micro_f1` and `macro_f1` (0-1), `settings` (those of
-        `SETTINGS` that the config has), and `supports`, the relations with their gold examples in the split,
-        `{relation: int}`.
+        `run` (the folder), `objective`, `train_samples`, `micro_f1` and `macro_f1` (0-1), `settings` (from
+        `read_settings`), and `supports`, the relations with their gold examples in the split, `{relation: int}`.
 
     Raises:
         ValueError: naming the folder and what is missing in it or is not as train.py writes it.
     """
     folder, prefix = Path(folder), PREFIXES[split]
-    results, config = (_read_object(folder / name) for name in ("all_results.json", "config.json"))
+    results, config, processor = (
+        _read_object(folder / name) for name in ("all_results.json", "config.json", "processor_config.json")
+    )
     objective, train_samples = config.get("objective"), results.get("train_samples")
     if not isinstance(objective, str):
         raise ValueError(f"{folder}: config.json has no objective: it is no ROC model's")
@@ -69,8 +72,27 @@ def read_run(folder: str | Path, split: str) -> dict:
         raise ValueError(f"{folder} has no {path.name}")
     supports = {row["relation"]: row["support"] for row in read_per_relation(path)}
     run = {"run": str(folder), "objective": objective, "train_samples": train_samples}
+    return {**run, **scores, "settings": read_settings(config, processor), "supports": supports}
+
+
+def read_settings(config: dict, processor: dict) -> dict:
+    """What sets curves of one objective apart, the ablations too.
+
+    Args:
+        config, processor: content of a run's config.json and processor_config.json.
+
+    Returns:
+        Those of `SETTINGS` that the config has; `use_entity_types`; `use_images`; and, where relations are described,
+        `relation_text`: "labels" for the labels' own words, else the beginning of the descriptions' SHA-256.
+    """
     settings = {name: config[name] for name in SETTINGS if name in config}
-    return {**run, **scores, "settings": settings, "supports": supports}
+    settings["use_entity_types"] = processor.get("use_entity_types")
+    settings["use_images"] = config.get("vision_config") is not None
+    if relations := config.get("relation_descriptions"):
+        digest = hashlib.sha256(json.dumps(relations, sort_keys=True).encode()).hexdigest()
+        is_labels = relations == relation_texts({"relations": relations}, "labels")
+        settings["relation_text"] = "labels" if is_labels else digest[:8]
+    return settings
 
 
 def _read_object(path: Path) -> dict:
@@ -211,6 +233,7 @@ def main() -> None:
     try:
         runs = [read_run(folder, options.split) for folder in options.runs]
         check_comparable(runs)
+        options.output_dir.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
     supports = runs[0]["supports"]
@@ -218,7 +241,6 @@ def main() -> None:
         run["curve"] = curve
         del run["supports"], run["settings"]
     points = average_runs(runs)
-    options.output_dir.mkdir(parents=True, exist_ok=True)
     report = {"split": options.split, "num_examples": sum(supports.values()), "points": points, "runs": runs}
     with replacing(options.output_dir / "learning_curve.json") as temporary:
         temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")

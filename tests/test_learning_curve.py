@@ -22,6 +22,7 @@ def write_run(
     macro=0.25,
     supports=SUPPORTS,
     prefix="test",
+    use_entity_types=True,
     **settings,
 ):
     """The files of a run that the command reads."""
@@ -33,6 +34,7 @@ def write_run(
     for name, content in (
         ("all_results.json", results),
         ("config.json", {"objective": objective, **settings}),
+        ("processor_config.json", {"use_entity_types": use_entity_types}),
         (f"{prefix}_per_relation.json", table),
     ):
         (folder / name).write_text(json.dumps(content))
@@ -101,6 +103,29 @@ def test_settings_in_which_runs_differ_set_curves_apart(tmp_path, monkeypatch):
     ]
 
 
+def test_ablations_are_curves_of_their_own(tmp_path, monkeypatch):
+    described = {"none": ["Nothing."], "/per/per/peer": ["Two friends."]}
+    same = {"vision_config": {"model_type": "vit"}, "relation_descriptions": described}
+    labels = {"none": ["none"], "/per/per/peer": ["per per peer"]}
+    folders = [
+        write_run(tmp_path / "a", **same),
+        write_run(tmp_path / "b", **same),
+        write_run(tmp_path / "c", use_entity_types=False, **same),
+        write_run(tmp_path / "d", **same | {"vision_config": None}),
+        write_run(tmp_path / "e", **same | {"relation_descriptions": labels}),
+        write_run(tmp_path / "f", **same | {"relation_descriptions": described | {"none": ["Nothing at all."]}}),
+    ]
+    draw(monkeypatch, *folders, "--output_dir", tmp_path / "out")
+    points = json.loads((tmp_path / "out" / "learning_curve.json").read_text())["points"]
+    assert [point["num_runs"] for point in points] == [2, 1, 1, 1, 1]
+    own, *ablations = [dict(part.split(" ") for part in point["curve"].split(", ")[1:]) for point in points]
+    assert own["use_entity_types"] == own["use_images"] == "True"
+    assert [{name for name in own if own[name] != one[name]} for one in ablations] == [
+        {"use_entity_types"}, {"use_images"}, {"relation_text"}, {"relation_text"}
+    ]  # fmt: skip
+    assert ablations[2]["relation_text"] == "labels"
+
+
 def test_the_picture_shows_the_scores(folders, tmp_path, monkeypatch):
     draw(monkeypatch, *folders, "--output_dir", tmp_path / "out")
     draw(monkeypatch, *folders[:-1], "--output_dir", tmp_path / "fewer")
@@ -141,6 +166,9 @@ def test_what_cannot_be_compared_is_refused(folders, tmp_path, monkeypatch):
         with pytest.raises(SystemExit, match=f"error: .*{message}"):
             draw(monkeypatch, *folders, others[name], "--output_dir", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit, match="error: .*File exists"):
+        draw(monkeypatch, *folders, "--output_dir", tmp_path / "file")
 
 
 @pytest.mark.parametrize(
@@ -148,6 +176,7 @@ def test_what_cannot_be_compared_is_refused(folders, tmp_path, monkeypatch):
     [
         ("all_results.json", None, "run has no all_results.json: .*finished run of train.py"),
         ("config.json", None, "run has no config.json"),
+        ("processor_config.json", None, "run has no processor_config.json"),
         ("test_per_relation.json", None, "run has no test_per_relation.json"),
         ("all_results.json", "{", "run: all_results.json is no JSON"),
         ("all_results.json", "[1]", "run: all_results.json holds no object"),
