@@ -78,8 +78,12 @@ def main() -> None:
     parser.add_argument("--output_dir", type=Path, help="folder to write table and heat map to")
     parser.add_argument("--num_pairs", type=int, default=10, help="confusable pairs to list (default: 10)")
     options = parser.parse_args()
+    if options.num_pairs < 0:
+        parser.error("--num_pairs cannot be negative")
     try:
         relations = load_descriptions(options.relations)["relations"]
+        if options.output_dir is not None:
+            options.output_dir.mkdir(parents=True, exist_ok=True)
         names = list(relations)
         texts = [text for entry in relations.values() for text in entry["descriptions"]]
         owners = [index for index, entry in enumerate(relations.values()) for _ in entry["descriptions"]]
@@ -91,7 +95,6 @@ def main() -> None:
     pairs = confusable_pairs(similarities, names, options.num_pairs)
     print(format_separability(table, pairs), end="")
     if options.output_dir is not None:
-        options.output_dir.mkdir(parents=True, exist_ok=True)
         content = {"model": options.model_name_or_path, "relations": table, "confusable_pairs": pairs}
         with replacing(options.output_dir / "relation_quality.json") as temporary:
             temporary.write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")

@@ -114,11 +114,12 @@ def main() -> None:
     options = parser.parse_args()
     try:
         rows = compare_f1(read_per_relation(options.before), read_per_relation(options.after))
+        if options.output_dir is not None:
+            options.output_dir.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
     print(format_change(rows), end="")
     if options.output_dir is not None:
-        options.output_dir.mkdir(parents=True, exist_ok=True)
         with replacing(options.output_dir / "f1_change.json") as temporary:
             temporary.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
         save_change(options.output_dir / "f1_change.png", rows)

@@ -152,27 +152,39 @@ def format_points(points: Sequence[dict]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def measure(models: Sequence[str], rows: Dataset, disturbances, rates, seed: int, batch_size: int) -> list[dict]:
-    """The points of all curves, as for `save_curves`; a rate of 0, which needs no disturbance, is among them.
+def load_models(paths: Sequence[str], rows: Dataset) -> dict[str, tuple[RocModel, RocProcessor]]:
+    """Path → model, in evaluation mode, and processor: all are there and fit the rows before any is measured.
 
     Raises:
+        OSError: if there is no such model.
         ValueError: if a model has other relations than `rows`, or takes no objects, but the rows have some.
+    """
+    label_names, loaded = rows.features["relation"].names, {}
+    with_objects = any(entity["kind"] == "object" for role in ("head", "tail") for entity in rows[role])
+    for path in map(str, paths):
+        model = RocModel.from_pretrained(path).eval()
+        if set(model.config.label2id) != set(label_names):
+            raise ValueError(f"{path} knows other relations than the data set: {sorted(model.config.label2id)}")
+        if model.config.object_features is None and with_objects:
+            raise ValueError(f"{path} takes no objects of pictures, but heads or tails of the data set are some")
+        loaded[path] = model, RocProcessor.from_pretrained(path)
+    return loaded
+
+
+def measure(models: dict, rows: Dataset, disturbances, rates, seed: int, batch_size: int) -> list[dict]:
+    """The points of all curves, as for `save_curves`; a rate of 0, which needs no disturbance, is among them.
+
+    Args:
+        models: from `load_models`.
+        rows, disturbances, rates, seed, batch_size: as the command's options say.
     """
     label_names, pool = rows.features["relation"].names, make_pool(rows)
     chosen = [name for name in disturbances if has_effect(name, rows, pool)]
     if left_out := [name for name in disturbances if name not in chosen]:
         print(f"left out, as the split has nothing of the kind: {', '.join(left_out)}")
     points = []
-    for path in models:
-        model = RocModel.from_pretrained(path).eval()
+    for path, (model, processor) in models.items():
         model.to("cuda" if torch.cuda.is_available() else "cpu")
-        processor = RocProcessor.from_pretrained(path)
-        if set(model.config.label2id) != set(label_names):
-            raise ValueError(f"{path} knows other relations than the data set: {sorted(model.config.label2id)}")
-        if model.config.object_features is None and any(
-            entity["kind"] == "object" for role in ("head", "tail") for entity in rows[role]
-        ):
-            raise ValueError(f"{path} takes no objects of pictures, but heads or tails of the data set are some")
         arguments = (label_names, batch_size)
         clean = micro_f1(model, processor, iter(rows), *arguments)
         for name in chosen:
@@ -181,9 +193,10 @@ def measure(models: Sequence[str], rows: Dataset, disturbances, rates, seed: int
                 score = clean
                 if rate > 0 and read:
                     score = micro_f1(model, processor, disturbed(rows, name, rate, seed, pool), *arguments)
-                point = {"model": str(path), "objective": model.config.objective, "disturbance": name}
+                point = {"model": path, "objective": model.config.objective, "disturbance": name}
                 points.append({**point, "rate": rate, "micro_f1": score})
                 print(f"{path} {name} {rate:g}: micro F1 {score:.3f}", flush=True)
+        model.to("cpu")
     return points
 
 
@@ -205,6 +218,9 @@ def main() -> None:
     options = parser.parse_args()
     if not all(0 < rate <= 1 for rate in options.rates):
         parser.error(f"--rates must be above 0 and at most 1, got {options.rates}")
+    for name in ("max_examples", "batch_size"):
+        if getattr(options, name) is not None and getattr(options, name) < 1:
+            parser.error(f"--{name} must be at least 1")
     try:
         splits, _ = load_relation_dataset(options.dataset_name, options.dataset_config_name, options.dataset_revision)
         if options.split not in splits:
@@ -216,17 +232,12 @@ def main() -> None:
             rows = rows.shuffle(seed=options.seed).select(range(options.max_examples)).flatten_indices()
         if not len(rows):
             raise ValueError(f"nothing is labelled in the {options.split} split")
-        points = measure(
-            options.model_name_or_path,
-            rows,
-            options.disturbances,
-            sorted(set(options.rates)),
-            options.seed,
-            options.batch_size,
-        )
+        models = load_models(options.model_name_or_path, rows)
+        options.output_dir.mkdir(parents=True, exist_ok=True)  # before hours of measuring
+        rates = sorted(set(options.rates))
+        points = measure(models, rows, options.disturbances, rates, options.seed, options.batch_size)
     except (HubError, OSError, ValueError) as error:
         sys.exit(f"error: {error}")
-    options.output_dir.mkdir(parents=True, exist_ok=True)
     names = ("dataset_name", "dataset_config_name", "dataset_revision", "split", "seed")
     report = {**{name: getattr(options, name) for name in names}, "num_examples": len(rows), "points": points}
     with replacing(options.output_dir / "robustness.json") as temporary:

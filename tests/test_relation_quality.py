@@ -109,12 +109,17 @@ def test_a_text_encoder_gives_mean_token_vectors(tmp_path):
     np.testing.assert_allclose(embeds, torch.stack(alone).numpy(), atol=1e-5)
 
 
-def test_broken_input_ends_with_a_message(tmp_path, make_model, processor, monkeypatch):
+def test_broken_input_ends_with_a_message(tmp_path, make_model, processor, monkeypatch, capsys):
     make_model(objective="classification").save_pretrained(tmp_path)
     write_descriptions(load_demo_descriptions(), tmp_path / "relations.json")
     command = ["--relations", tmp_path / "relations.json", "--model_name_or_path", tmp_path]
     with pytest.raises(SystemExit, match="it encodes no descriptions"):
         run(relation_quality, monkeypatch, *command)
+    with pytest.raises(SystemExit, match="error: .*File exists"):
+        run(relation_quality, monkeypatch, *command, "--output_dir", tmp_path / "relations.json")
+    with pytest.raises(SystemExit):
+        run(relation_quality, monkeypatch, *command, "--num_pairs", -1)
+    assert "--num_pairs cannot be negative" in capsys.readouterr().err
     (tmp_path / "relations.json").write_text("{}")
     with pytest.raises(SystemExit, match="relations.json: the file must have the fields"):
         run(relation_quality, monkeypatch, *command)
@@ -134,6 +139,8 @@ def test_the_change_of_f1_between_two_runs(tmp_path, monkeypatch, capsys):
     assert "| a | 2 | 0.800 | 0.667 | -0.133 |" in capsys.readouterr().out
     with Image.open(tmp_path / "out" / "f1_change.png") as picture:
         assert picture.format == "PNG"
+    with pytest.raises(SystemExit, match="error: .*File exists"):
+        run(f1_change, monkeypatch, *command[:3], tmp_path / "after.json", "--after", tmp_path / "after.json")
     with pytest.raises(SystemExit, match=r"\['c'\] stand in one table only"):
         run(f1_change, monkeypatch, *command, "--after", tmp_path / "short.json")
     after[0]["support"] = 3

@@ -179,10 +179,20 @@ def test_what_cannot_be_measured_is_said(saved, make_model, processor, monkeypat
     output = ("--output_dir", saved / "out")
     for arguments, message in (
         (("--model_name_or_path", saved / "other"), "knows other relations than the data set"),
+        (("--model_name_or_path", saved / "retrieval", saved / "other"), "knows other relations than the data set"),
         (("--model_name_or_path", saved / "retrieval", "--split", "dev"), "has no dev split"),
     ):
         with pytest.raises(SystemExit, match=message):
             run(monkeypatch, *arguments, *output)
+        assert "micro F1" not in capsys.readouterr().out  # said before anything is measured
+    (saved / "file").touch()
+    with pytest.raises(SystemExit, match="File exists"):
+        run(monkeypatch, "--model_name_or_path", saved / "retrieval", "--output_dir", saved / "file")
+    assert "micro F1" not in capsys.readouterr().out
+    for setting in ("--max_examples", "--batch_size"):
+        with pytest.raises(SystemExit):
+            run(monkeypatch, "--model_name_or_path", saved / "retrieval", setting, 0, *output)
+        assert f"{setting} must be at least 1" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         run(monkeypatch, "--model_name_or_path", saved / "retrieval", "--rates", 1.5, *output)
     assert "--rates must be above 0" in capsys.readouterr().err
