@@ -176,7 +176,9 @@ def main():
         zero_shot = ZeroShotEvaluation(*arguments, data_args.few_shot_examples or [])
     metrics, tables = {}, {}
     if args.do_train:
-        model.config.calibration_temperature, model.config.abstention_threshold = 1.0, None  # of other weights
+        # What was chosen for other weights; offsets would even take part in the training.
+        model.config.calibration_temperature, model.config.abstention_threshold = 1.0, None
+        model.config.relation_offsets = None
         result = trainer.train(resume_from_checkpoint=resume)
         if zero_shot is not None:
             zero_shot.open_relations([split for split in ("validation", "test") if wanted[split]])

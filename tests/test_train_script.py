@@ -4,6 +4,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -202,7 +203,7 @@ def test_a_trained_model_is_evaluated_with_the_same_metrics(run, trained):
     assert [line["predicted"] for line in lines] == [line["predicted"] for line in others]
 
 
-def test_a_run_calibrates_its_model_on_validation(run, trained):
+def test_a_run_calibrates_its_model_on_validation(run, trained, tmp_path):
     config, everything = (read_json(trained[0] / name) for name in ("config.json", "all_results.json"))
     for field in ("calibration_temperature", "abstention_threshold"):
         assert config[field] == everything[f"eval_{field}"]
@@ -219,10 +220,13 @@ def test_a_run_calibrates_its_model_on_validation(run, trained):
     for name in ("test_ece", "test_ece_uncalibrated", "test_micro_f1_with_threshold"):
         assert again[name] == pytest.approx(everything[name], abs=1e-5)
     # What is trained further is no longer calibrated.
-    more = ("--model_name_or_path", trained[0], "--do_eval", "false", "--max_steps", "1", "--output_dir", "more")
+    start = shutil.copytree(trained[0], tmp_path / "start")
+    (start / "config.json").write_text(json.dumps({**config, "relation_offsets": {config["id2label"]["1"]: 2.0}}))
+    more = ("--model_name_or_path", start, "--do_eval", "false", "--max_steps", "1", "--output_dir", "more")
     out = run(*more, "--eval_strategy", "no", "--load_best_model_at_end", "false") / "more"
     config = read_json(out / "config.json")
     assert (config["calibration_temperature"], config["abstention_threshold"]) == (1.0, None)
+    assert config["relation_offsets"] is None
 
 
 def test_other_descriptions_reach_a_trained_model(run, trained, tmp_path):
