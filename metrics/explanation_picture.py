@@ -51,9 +51,10 @@ def save_explanation_picture(path: str | Path, given: Mapping, answer: Sequence[
         page.text(MARGIN, height, line, va="top", parse_math=False, **style)
         height -= 0.8 * LINE
     note = "red speaks for the first relation, blue against it; head: blue line, tail: orange line"
-    page.text(MARGIN, 0.03, note, fontsize=8, color="#707070")
+    page.text(MARGIN, min(0.03, height - LINE), note, fontsize=8, color="#707070")
     with replacing(Path(path)) as temporary:
-        figure.savefig(temporary, dpi=120)
+        # The page grows with what is written below its lower edge.
+        figure.savefig(temporary, dpi=120, bbox_inches="tight")
 
 
 def _draw_picture(axis, image, explanation: dict, scale: Normalize) -> None:

@@ -347,6 +347,20 @@ def test_it_is_drawn(make_pipe, tmp_path, changes):
     assert [path.name for path in tmp_path.iterdir()] == ["why.png"]
 
 
+def test_the_page_grows_with_what_is_written(make_pipe, tmp_path):
+    given, sizes = make_input(), []
+    answer = make_pipe()(given, explain=True)
+    for times in (1, 20, 40):
+        words = "The head is a person who admires the tail, a team or a band, and says so. " * times
+        answer[-1]["explanation"]["descriptions"] = [{"description": words, "score": 0.1}]
+        save_explanation_picture(tmp_path / "why.png", given, answer)
+        with Image.open(tmp_path / "why.png") as drawn:
+            sizes.append(drawn.size)
+    assert sizes[0][0] == sizes[1][0] == sizes[2][0]
+    # Some twenty lines more each time, of some thirty pixels.
+    assert sizes[2][1] > sizes[1][1] + 500 and sizes[1][1] > sizes[0][1] + 100
+
+
 def test_an_answer_without_explanation_is_not_drawn(make_pipe, tmp_path):
     given = make_input()
     for answer in (make_pipe()(given), []):
