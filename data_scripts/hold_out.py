@@ -2,6 +2,7 @@
 """Relations that are kept out of training, to be retrieved by their descriptions alone, or by a few examples."""
 
 import random
+import re
 from collections.abc import Sequence
 
 from datasets import ClassLabel, Dataset, DatasetDict
@@ -64,7 +65,7 @@ def choose_unseen(wanted: str, relations: Sequence[str], negative: str | None, s
             one relation is chosen and two besides the negative one are left.
     """
     candidates = [label for label in relations if label != negative]
-    if wanted.strip().lstrip("-").isdigit():
+    if re.fullmatch(r"-?\d+", wanted.strip()):
         number = int(wanted)
         random.Random(seed).shuffle(candidates)
         chosen = candidates[: max(number, 0)]
@@ -106,7 +107,8 @@ def hold_out(
         `FEW_SHOT`.
 
     Raises:
-        ValueError: if no training row is left, or there is none to draw examples from.
+        ValueError: if no training row is left, none to draw examples from, or no labelled validation row of another
+            relation, on which unseen relations are calibrated.
     """
     names = list(descriptions["relations"])
     order = [name for name in names if name not in unseen] + [name for name in names if name in unseen]
@@ -121,6 +123,8 @@ def hold_out(
             if not kept:
                 raise ValueError("all training rows are of relations that are to be held out")
             rows, labels = rows.select(kept), [labels[index] for index in kept]
+        if split == "validation" and not any(label is not None and 0 <= label < num_seen for label in labels):
+            raise ValueError("no validation row is labelled with a relation that is trained on: none to calibrate on")
         rows = rows.remove_columns("relation").add_column("relation", labels, feature=ClassLabel(names=order))
         result[split] = rows
     return DatasetDict(result), select_relations(descriptions, order)

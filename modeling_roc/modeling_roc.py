@@ -267,7 +267,7 @@ class RocModel(
         return RocOutput(loss=loss, logits=logits, pair_embeds=pair_embeds)
 
     def _answer(self, features: torch.Tensor, update_relations, relation_memory: RelationMemory | None, labels=None):
-        """Pair features → logits (batch, num_relations) and, in retrieval, pair_embeds (batch, projection_dim)."""
+        """Pair features → logits (batch, num_relations) and, in retrieval, pair_embeds (batch, embedding_dim)."""
         if self.config.objective == "retrieval":
             return self.retrieve(features, update_relations, relation_memory, labels)
         if relation_memory is not None:

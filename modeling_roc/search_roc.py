@@ -174,7 +174,7 @@ def search_exactly(
     The best relations by matrix product, in as few blocks as `BLOCK_SCORES` allows.
 
     Args:
-        pair_embeds (batch, projection_dim): unit vectors.
+        pair_embeds (batch, embedding_dim): unit vectors.
         k: how many relations at most.
         fitting (num_fitting,): the described relations to search, ascending. Default: all.
         temperature, aggregation: of the model.

@@ -82,6 +82,8 @@ def test_which_relations_are_held_out():
         ("a,a", "twice"),
         ("0", "0 relations.*1 to 2"),
         ("-1", "-1 relations"),
+        ("--1", "no relation '--1'"),
+        ("²", "no relation '²'"),
         ("3", "3 relations"),
         ("", "no relation ''"),
     ]:
@@ -96,6 +98,13 @@ def test_their_rows_leave_training_and_the_choice_of_a_checkpoint():
     names = held["train"].features["relation"].names
     assert sorted(names[-2:]) == sorted(unseen) and list(reordered["relations"]) == names
     assert list(seen_descriptions(reordered, unseen)["relations"]) == names[:-2]
+    unlabelled = (
+        splits["validation"]
+        .remove_columns("relation")
+        .add_column("relation", [None] * len(splits["validation"]), feature=splits["validation"].features["relation"])
+    )
+    with pytest.raises(ValueError, match="no validation row is labelled"):
+        hold_out({**splits, "validation": unlabelled}, descriptions, unseen)
     for split in splits:
         before = splits[split].features["relation"].int2str(splits[split]["relation"])
         labels = dict(zip(splits[split]["id"], before, strict=True))
