@@ -92,4 +92,6 @@ class DataArguments:
             raise ValueError(f"train_fraction must be above 0 and at most 1, got {self.train_fraction}")
         if not 0 < self.unseen_rate < 1:
             raise ValueError(f"unseen_rate must be above 0 and below 1, got {self.unseen_rate}")
+        if self.hold_out_relations is None and self.unseen_rate != type(self).unseen_rate:
+            raise ValueError("unseen_rate has no effect without hold_out_relations")
         check_few_shot(self.few_shot_examples or [], self.hold_out_relations)
