@@ -229,9 +229,11 @@ def main() -> None:
             )
         rows = splits[options.split].filter(lambda label: label not in (None, -1), input_columns="relation")
         if options.max_examples is not None and options.max_examples < len(rows):
-            rows = rows.shuffle(seed=options.seed).select(range(options.max_examples)).flatten_indices()
+            rows = rows.shuffle(seed=options.seed).select(range(options.max_examples))
         if not len(rows):
             raise ValueError(f"nothing is labelled in the {options.split} split")
+        if len(rows) < len(splits[options.split]):
+            rows = rows.flatten_indices()  # `make_pool` looks into the table itself
         models = load_models(options.model_name_or_path, rows)
         options.output_dir.mkdir(parents=True, exist_ok=True)  # before hours of measuring
         rates = sorted(set(options.rates))

@@ -173,6 +173,16 @@ def test_what_a_model_does_not_read_cannot_change_its_answers(make_model, proces
         assert same == (name in unread), name
 
 
+def test_rows_without_a_relation_are_left_out(saved, monkeypatch):
+    rows = load_demo(num_train=1, num_validation=1, num_test=24)["test"]
+    labels = [None if i in (3, 5) else label for i, label in enumerate(rows["relation"])]
+    rows = rows.remove_columns("relation").add_column("relation", labels, feature=rows.features["relation"])
+    monkeypatch.setattr(robustness, "load_relation_dataset", lambda *_: ({"test": rows}, load_demo_descriptions()))
+    arguments = ("--model_name_or_path", saved / "retrieval", "--disturbances", "other_picture", "--rates", 1.0)
+    run(monkeypatch, *arguments, "--output_dir", saved / "out")
+    assert json.loads((saved / "out" / "robustness.json").read_text())["num_examples"] == 22
+
+
 def test_what_cannot_be_measured_is_said(saved, make_model, processor, monkeypatch, capsys):
     make_model().save_pretrained(saved / "other")
     processor.save_pretrained(saved / "other")
