@@ -21,7 +21,9 @@ from data_scripts.description_diff import side_by_side
 from data_scripts.descriptions import DescriptionError, load_descriptions, write_descriptions
 
 QUESTION = "[a]ccept, [e]dit, [r]eject, [s]kip for now or [q]uit"
-EDIT_NOTE = "# {label}: one description a line. Lines that begin with # are left out.\n"
+NOTE = "# "
+"""What begins a line that is no description; with a blank, as a description may begin with a hashtag."""
+EDIT_NOTE = NOTE + "{label}: one description a line. Lines that begin with # and a blank are left out.\n"
 EDITED = ", edited by a person"
 
 
@@ -108,7 +110,7 @@ def edit(label: str, entry: dict) -> dict:
     edited = click.edit(EDIT_NOTE.format(label=label) + "".join(lines), extension=".txt")
     if edited is None:
         return entry
-    texts = [line.strip() for line in edited.split("\n") if line.strip() and not line.startswith("#")]
+    texts = [line.strip() for line in edited.split("\n") if line.strip() and not line.startswith(NOTE)]
     if not texts:
         raise DescriptionError("no description was left")
     if texts == entry["descriptions"]:

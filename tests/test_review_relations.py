@@ -106,7 +106,7 @@ def test_a_review_is_left_and_taken_up_again(review, tmp_path):
         "path = pathlib.Path(sys.argv[1])\n"
         "text = path.read_text()\n"
         "assert 'member' in text and 'The head belongs to the tail.' in text\n"
-        "path.write_text(text + '\\nThe tail has the head as its member.\\n')\n"
+        "path.write_text(text + '\\n#team posts: the tail has the head as its member.\\n')\n"
     )
     edit = f"{shlex.quote(sys.executable)} {shlex.quote(str(editor))}"
     # peer is accepted; member is edited, seen again, accepted; at leader the person leaves.
@@ -123,7 +123,7 @@ def test_a_review_is_left_and_taken_up_again(review, tmp_path):
         "peer": NEW["peer"] | {"reviewed": True},
         "member": {
             **MADE,
-            "descriptions": ["The head belongs to the tail.", "The tail has the head as its member."],
+            "descriptions": ["The head belongs to the tail.", "#team posts: the tail has the head as its member."],
             "source": "a model, edited by a person",
             "reviewed": True,
         },
