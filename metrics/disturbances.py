@@ -14,6 +14,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from data_scripts.entity_typing import UNKNOWN
+
 ROLES = ("head", "tail")
 NEIGHBOURS = {
     key: set(near)
@@ -24,11 +26,13 @@ NEIGHBOURS = {
 
 
 class Pool(NamedTuple):
-    """What a split holds: its pictures, as a function from image_id to PIL picture, their ids, its entity types."""
+    """What a split holds: its pictures, as a function from image_id to PIL picture, their ids, its entity types, and
+    how it says that a type is not known: "unknown", or `None` where it never says so."""
 
     picture: Callable[[str], Image.Image]
     image_ids: list[str]
     types: list[str]
+    unknown: str | None = None
 
 
 def typos(row: Mapping, rate: float, rng: random.Random, pool: Pool) -> dict:
@@ -110,21 +114,22 @@ def other_picture(row: Mapping, rate: float, rng: random.Random, pool: Pool) -> 
 
 
 def wrong_types(row: Mapping, rate: float, rng: random.Random, pool: Pool) -> dict:
-    """The type of head and of tail is another one of the split's, each with probability `rate`."""
+    """The type of head and of tail, where it is known, is another one of the split's, each with probability `rate`."""
     changed = {**row}
     for role in ROLES:
         others = [name for name in pool.types if name != row[role]["type"]]
-        if row[role]["type"] is not None and rng.random() < rate and others:
+        if row[role]["type"] not in (None, UNKNOWN) and rng.random() < rate and others:
             changed[role] = {**row[role], "type": rng.choice(others)}
     return changed
 
 
 def unknown_types(row: Mapping, rate: float, rng: random.Random, pool: Pool) -> dict:
-    """The type of head and of tail is not known, each with probability `rate`."""
-    return {
-        **row,
-        **{role: {**row[role], "type": None} if rng.random() < rate else {**row[role]} for role in ROLES},
-    }
+    """The type of head and of tail, where it is known, is no longer, each with probability `rate`."""
+    changed = {**row}
+    for role in ROLES:
+        if row[role]["type"] not in (None, UNKNOWN) and rng.random() < rate:
+            changed[role] = {**row[role], "type": pool.unknown}
+    return changed
 
 
 def shifted_boxes(row: Mapping, rate: float, rng: random.Random, pool: Pool) -> dict:

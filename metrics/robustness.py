@@ -17,6 +17,7 @@ import torch
 from datasets import Dataset
 from matplotlib.figure import Figure
 
+from data_scripts.entity_typing import UNKNOWN
 from data_scripts.loading import DEMO, load_relation_dataset
 from hub.errors import HubError
 from metrics.disturbances import DISTURBANCES, Pool
@@ -38,8 +39,11 @@ def make_pool(rows: Dataset) -> Pool:
         if has_picture:
             first.setdefault(image_id, i)
     entities = [entity for role in ("head", "tail") for entity in rows[role]]
-    types = sorted({entity["type"] for entity in entities} - {None})
-    return Pool(lambda image_id: rows[first[image_id]]["image"], sorted(first), types)
+    types = {entity["type"] for entity in entities}
+    unknown = UNKNOWN if UNKNOWN in types else None
+    return Pool(
+        lambda image_id: rows[first[image_id]]["image"], sorted(first), sorted(types - {None, UNKNOWN}), unknown
+    )
 
 
 def disturbed(rows: Dataset, name: str, rate: float, seed: int, pool: Pool) -> Iterator[dict]:

@@ -90,11 +90,22 @@ def test_what_a_full_rate_does():
     for role in ("head", "tail"):
         assert wrong[role]["type"] in set(POOL.types) - {row[role]["type"]}
         assert disturb("unknown_types", row, 1)[role]["type"] is None
+    untyped = {**row, "head": {**row["head"], "type": "unknown"}, "tail": {**row["tail"], "type": None}}
+    for name in ("wrong_types", "unknown_types"):
+        assert disturb(name, untyped, 1) == untyped
     meant = next(row for row in EXAMPLES if row["tail"]["kind"] == "object")
     assert disturb("missing_picture", meant, 1) == meant
     old, new = meant["tail"]["box"], disturb("shifted_boxes", meant, 0.25)["tail"]["box"]
     assert new[2] - new[0] == pytest.approx(old[2] - old[0]) and new[3] - new[1] == pytest.approx(old[3] - old[1])
     assert new != pytest.approx(old)
+
+
+def test_types_become_unknown_as_the_split_says_it():
+    rows = ROWS.map(lambda row: {"head": {**row["head"], "type": "unknown"}} if row["id"] == EXAMPLES[0]["id"] else {})
+    pool = make_pool(rows)
+    assert (pool.types, pool.unknown) == (POOL.types, "unknown") and POOL.unknown is None
+    for role in ("head", "tail"):
+        assert disturb("unknown_types", EXAMPLES[1], 1, pool=pool)[role]["type"] == "unknown"
 
 
 def test_a_higher_rate_disturbs_what_a_lower_one_does_and_more():
