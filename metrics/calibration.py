@@ -75,7 +75,7 @@ def expected_calibration_error(
 
 def choose_threshold(
     probabilities: np.ndarray, references: Sequence[int], negative_label: int | None = None
-) -> tuple[float, float]:
+) -> tuple[float | None, float]:
     """The threshold that the likeliest relation must reach to be answered; else "no relation known" is the answer.
 
     A relation that reaches it is answered even where the negative class is likelier: whether to answer is a question
@@ -90,7 +90,7 @@ def choose_threshold(
 
     Returns:
         (threshold, micro F1): the threshold with the highest micro F1, halfway between two examples' probabilities;
-        the lowest if there are several, 0 if it is best always to answer.
+        the lowest if there are several, 0 if it is best always to answer, `None` if no threshold gives a right one.
 
     Raises:
         ValueError: as `check_labels` does, or if the shapes do not fit.
@@ -101,6 +101,8 @@ def choose_threshold(
     # F1 after answering the first 1, 2, ... of them; equal probabilities are answered or left out together.
     scores = 2 * np.cumsum(correct) / (np.arange(1, len(order) + 1) + num_gold)
     last_of_equal = np.append(confidence[:-1] != confidence[1:], True)
+    if not correct.any():
+        return None, 0.0
     best = int(np.flatnonzero(last_of_equal & (scores == scores[last_of_equal].max()))[-1])
     if best + 1 == len(order):
         return 0.0, float(scores[best])
@@ -167,7 +169,7 @@ def report_calibration(name: str, output, config, output_dir: Path | None) -> di
     Returns:
         `<name>_ece`, `<name>_ece_uncalibrated`, and `<name>_micro_f1_with_threshold`, that of `choose_threshold`'s
         answers, if the model has a threshold; of "eval" also `eval_calibration_temperature` and
-        `eval_abstention_threshold`. Nothing where nothing is labelled.
+        `eval_abstention_threshold`, if there is one. Nothing where nothing is labelled.
     """
     labelled = output.label_ids != -100
     if not labelled.any():
@@ -180,7 +182,8 @@ def report_calibration(name: str, output, config, output_dir: Path | None) -> di
         calibrated = softmax(logits / config.calibration_temperature, axis=1)
         config.abstention_threshold, _ = choose_threshold(calibrated, references, negative)
         for field in ("calibration_temperature", "abstention_threshold"):
-            metrics[f"{name}_{field}"] = getattr(config, field)
+            if (value := getattr(config, field)) is not None:
+                metrics[f"{name}_{field}"] = value
     before, after = softmax(logits, axis=1), softmax(logits / config.calibration_temperature, axis=1)
     metrics[f"{name}_ece"] = expected_calibration_error(after, references)
     metrics[f"{name}_ece_uncalibrated"] = expected_calibration_error(before, references)

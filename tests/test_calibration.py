@@ -118,6 +118,11 @@ def test_always_answering_is_best_where_all_is_right():
     assert choose_threshold(binary(0.9, 0.6), [0, 0]) == (0, 1)
 
 
+def test_where_nothing_is_right_no_threshold_is_chosen():
+    assert choose_threshold(binary(0.9, 0.6), [1, 1]) == (None, 0)
+    assert choose_threshold(binary(0.9, 0.6), [1, 1], negative_label=1) == (None, 0)
+
+
 @given(st.integers(0, 2**32 - 1), st.integers(1, 30), st.integers(2, 5), st.booleans())
 @settings(deadline=None)
 def test_no_other_threshold_is_better(seed, number, num_labels, has_negative):
@@ -127,6 +132,9 @@ def test_no_other_threshold_is_better(seed, number, num_labels, has_negative):
     references = rng.integers(0, num_labels, size=number)
     negative = 0 if has_negative else None
     threshold, score = choose_threshold(probabilities, references, negative)
+    if threshold is None:
+        assert score == 0 and all(threshold_f1(probabilities, references, p, negative) == 0 for p in (0, 0.5, 1))
+        return
     assert threshold_f1(probabilities, references, threshold, negative) == pytest.approx(score)
     for other in (0, *np.unique(probabilities) + 1e-9):
         assert threshold_f1(probabilities, references, other, negative) <= score + 1e-12
