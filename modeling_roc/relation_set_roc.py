@@ -68,7 +68,7 @@ class RelationSetMixin:
         that are in the memory already are not encoded again; examples go with the set that they belong to. The first
         two or more descriptions that a model has also decide `relation_center`, the mean that is taken off every
         description's vector from then on. `config.abstention_threshold` was chosen for the relations that
-        were there, and is forgotten with them.
+        were there, and is forgotten with them; so are offsets and types of those that are there no longer.
 
         Args:
             relations: label → its description or descriptions.
@@ -121,6 +121,10 @@ class RelationSetMixin:
         if (relations, examples) != (self.config.relation_descriptions, self.config.relation_examples):
             config.abstention_threshold = None  # chosen for other competitors
         config.relation_descriptions, config.relation_examples = relations, examples
+        for name in ("relation_offsets", "relation_types"):
+            # What was said of a relation that is gone would be said of another one by its name.
+            kept = {label: value for label, value in (getattr(config, name) or {}).items() if label in relations}
+            setattr(config, name, kept or None)
         config.id2label = dict(enumerate(relations))
         config.label2id = {label: index for index, label in enumerate(relations)}
         described = described_relations(config)
@@ -169,7 +173,7 @@ class RelationSetMixin:
         are. See [`RocModel.set_relations`].
 
         Args:
-            label: the relation's label.
+            label: the relation's label. One that is there already takes examples alone, beside its descriptions.
             descriptions: its description or descriptions; may be left out where there are examples.
             processor: the model's [`RocProcessor`], which prepares both.
             negative: whether the label means "no relation".
@@ -179,13 +183,15 @@ class RelationSetMixin:
                 one more. It is right for the weights as they are now, and for no others: add examples after training.
 
         Raises:
-            ValueError: if the label is there already, if neither descriptions nor examples are given, or no processor;
-                for examples that are not as above, naming the relation and the example's number from 0; for examples
-                of a negative relation that is scored by a learned threshold.
+            ValueError: if the label is there already, and has examples or is given descriptions; if neither
+                descriptions nor examples are given, or no processor; for examples that are not as above, naming the
+                relation and the example's number from 0; for examples of a negative relation that is scored by a
+                learned threshold.
         """
         self._refuse_fixed_set()
         self.follow_adapter()
-        if label in self.config.relation_descriptions:
+        relations = self.config.relation_descriptions
+        if label in relations and (descriptions is not None or label in self.config.relation_examples):
             raise ValueError(f"relation {label!r} is there already; remove it first")
         if descriptions is None and examples is None:
             raise ValueError(f"relation {label!r} needs descriptions, or examples, or both")
@@ -193,11 +199,12 @@ class RelationSetMixin:
             raise ValueError(f"relation {label!r}: give the model's processor, which prepares what describes it")
         example_embeds = {}
         if examples is not None:
+            negative = negative or label == self.config.negative_relation
             if negative and self.config.learn_negative_threshold:
                 raise ValueError(f"relation {label!r} is scored by a learned threshold, and not by examples")
             example_embeds[label] = self._encode_examples(label, examples, processor)
         self._replace_relations(
-            {**self.config.relation_descriptions, label: [] if descriptions is None else descriptions},
+            {**relations, label: relations.get(label, []) if descriptions is None else descriptions},
             processor,
             label if negative else None,
             example_embeds,

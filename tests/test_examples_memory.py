@@ -133,6 +133,24 @@ def test_search_agrees(make_model, processor, batch, index, aggregation, learned
     assert torch.equal(hits.indices[:, 0], answers(model, pairs).argmax(dim=-1))
 
 
+def test_a_relation_that_is_there_takes_examples_beside_its_descriptions(make_model, processor, batch):
+    model, at_once = make_model(), make_model(relations={"none": "Nothing ties head and tail."})
+    before = model.config.id2label
+    model.add_relation("/per/per/peer", processor=processor, examples=EXAMPLES)
+    assert model.config.id2label == before and model.config.relation_examples == {"/per/per/peer": 3}
+    for label, texts in list(model.config.relation_descriptions.items())[1:]:
+        given = EXAMPLES if label == "/per/per/peer" else None
+        at_once.add_relation(label, texts, processor, examples=given)
+    at_once.relation_center.copy_(model.relation_center)
+    assert torch.allclose(answers(model, batch), answers(at_once, batch), atol=1e-5)
+    for arguments in ({"examples": EXAMPLES}, {"descriptions": "Head knows tail."}):
+        with pytest.raises(ValueError, match="'/per/per/peer' is there already"):
+            model.add_relation("/per/per/peer", processor=processor, **arguments)
+    model = make_model(learn_negative_threshold=True)
+    with pytest.raises(ValueError, match="'none' is scored by a learned threshold"):
+        model.add_relation("none", processor=processor, examples=EXAMPLES)
+
+
 def test_one_description_and_one_example_each_are_a_slice_in_another_order(make_model, processor, batch):
     model = make_model(relations={"none": "Nothing ties head and tail."})
     for label, person in (("a", "Ken"), ("b", "Ines")):
@@ -389,7 +407,7 @@ def test_what_is_wrong_is_named_and_changes_nothing(make_model, processor, batch
     with pytest.raises(ValueError, match=f"relation {FAN!r} needs descriptions, or examples"):
         model.add_relation(FAN, processor=processor)
     with pytest.raises(ValueError, match="'none' is there already; remove it first"):
-        model.add_relation("none", processor=processor, examples=EXAMPLES)
+        model.add_relation("none", "Nothing at all.", processor, examples=EXAMPLES)
     with pytest.raises(ValueError, match="same description"):
         model.add_relation(FAN, "Nothing ties head and tail.", processor, examples=EXAMPLES)
     assert torch.equal(answers(model, batch), before) and model.config.relation_examples == {}

@@ -194,6 +194,15 @@ def test_adding_and_removing_encodes_only_what_is_new(make_model, batch, process
     assert model.config.id2label == {0: "none", 1: "/per/per/peer", 2: "/per/misc/awarded"}
 
 
+def test_nothing_of_a_removed_relation_is_left_for_another_of_its_name(make_model, processor):
+    model = make_model()
+    model.set_relation_offsets({"/per/per/peer": 9.0, "/per/org/member_of": 1.0})
+    model.set_relation_types({"/per/per/peer": ["person", "person"]})
+    model.remove_relation("/per/per/peer", processor)
+    model.add_relation("/per/per/peer", "Head and tail are rivals.", processor)
+    assert model.config.relation_offsets == {"/per/org/member_of": 1.0} and model.config.relation_types is None
+
+
 def test_relations_added_one_by_one_are_those_of_a_set(make_model, processor):
     """The first two descriptions decide the center, also where they come one at a time."""
     config = RocConfig(text_config=make_model().config.text_config, projection_dim=16)
