@@ -9,11 +9,9 @@ from transformers.modeling_utils import load_state_dict
 from transformers.utils import cached_file
 
 from .memory_roc import RelationMemory
+from .relation_rows_roc import PACKED
 
-RELATION_FIELDS = (
-    "relation_descriptions", "id2label", "label2id", "negative_relation", "relation_length", "abstention_threshold",
-    "calibration_temperature", "relation_offsets", "relation_types", "relation_examples",
-)  # fmt: skip
+RELATION_FIELDS = ("relation_descriptions", "id2label", "label2id", "relation_length", *PACKED)
 DOWNLOAD_SETTINGS = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token")
 
 # peft's names, read from its modules: it need not be installed. A layer with an adapter (`BaseTunerLayer`) keeps the
