@@ -31,6 +31,12 @@ def load_descriptions(path: Path) -> dict:
     """
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"), object_pairs_hook=refuse_double_keys)
+        if isinstance(content, dict) and content and all(isinstance(value, str | list) for value in content.values()):
+            raise DescriptionError(
+                "{label: description} does not tell which relation is the negative one; write {"
+                '"relations": {label: {"descriptions": [text, ...], "source": text, "reviewed": false}, ...}, '
+                '"negative_relation": label or null}'
+            )
         check_descriptions(content)
     except ValueError as error:
         raise DescriptionError(f"{path}: {error}") from error

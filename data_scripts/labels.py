@@ -4,7 +4,7 @@
 import json
 from pathlib import Path
 
-from data_scripts.descriptions import load_descriptions
+from data_scripts.descriptions import load_plain_descriptions
 from data_scripts.reading import DataError, Place, read_relation_ids
 
 
@@ -14,7 +14,7 @@ def read_labels(path: Path) -> tuple[list[str], str | None]:
 
     Args:
         path: a text file with one label a line (empty lines are passed over), or a JSON file: relation ids
-            `{label: id}` as data sets publish them, or relation descriptions.
+            `{label: id}` as data sets publish them, or relation descriptions, in the plain form too.
 
     Returns:
         The labels in the file's order, by id where there are ids; the negative relation or None.
@@ -26,7 +26,7 @@ def read_labels(path: Path) -> tuple[list[str], str | None]:
     path = Path(path)
     if path.suffix == ".json":
         if _holds_descriptions(path):
-            content = load_descriptions(path)
+            content = load_plain_descriptions(path)
             return list(content["relations"]), content["negative_relation"]
         return read_relation_ids(path), None
     first_line: dict[str, int] = {}
@@ -50,4 +50,4 @@ def _holds_descriptions(path: Path) -> bool:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
         return False  # some published files of ids go on after their first line; what is wrong is said elsewhere
-    return isinstance(content, dict) and isinstance(content.get("relations"), dict)
+    return isinstance(content, dict) and any(isinstance(value, str | list | dict) for value in content.values())

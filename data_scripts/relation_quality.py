@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
-from data_scripts.descriptions import DescriptionError, load_descriptions
+from data_scripts.descriptions import DescriptionError, load_plain_descriptions
 from metrics.report import replacing
 from metrics.separability import (
     confusable_pairs,
@@ -81,7 +81,7 @@ def main() -> None:
     if options.num_pairs < 0:
         parser.error("--num_pairs cannot be negative")
     try:
-        relations = load_descriptions(options.relations)["relations"]
+        relations = load_plain_descriptions(options.relations)["relations"]
         if options.output_dir is not None:
             options.output_dir.mkdir(parents=True, exist_ok=True)
         names = list(relations)

@@ -317,6 +317,8 @@ def test_labels_are_read_from_every_kind_of_file(tmp_path):
     assert read_labels(text) == (["b", "a"], None)
     assert read_labels(ids) == (["a", "b"], None)
     assert read_labels(described) == (["b"], "b")
+    described.write_text('{"b": "One text.", "a": ["Two", "texts."]}')
+    assert read_labels(described) == (["b", "a"], None)
     text.write_text("a\nb\na\n")
     with pytest.raises(DataError, match=r"labels.txt, line 3: label 'a' stands in line 1 already"):
         read_labels(text)

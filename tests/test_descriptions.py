@@ -81,6 +81,13 @@ def test_broken_content_is_neither_read_nor_written(tmp_path, change, message):
         load_descriptions(path)
 
 
+def test_the_plain_form_does_not_tell_the_negative_relation(tmp_path):
+    path = tmp_path / "plain.json"
+    path.write_text('{"a": "One text.", "b": ["Two", "texts."]}')
+    with pytest.raises(DescriptionError, match="plain.json: .* does not tell which relation is the negative one"):
+        load_descriptions(path)
+
+
 def test_a_relation_that_stands_twice_in_the_file_is_refused(tmp_path):
     path = tmp_path / "double.json"
     path.write_text('{"relations": {"a": 1, "a": 2}, "negative_relation": null}')

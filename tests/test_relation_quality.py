@@ -121,7 +121,10 @@ def test_broken_input_ends_with_a_message(tmp_path, make_model, processor, monke
         run(relation_quality, monkeypatch, *command, "--num_pairs", -1)
     assert "--num_pairs cannot be negative" in capsys.readouterr().err
     (tmp_path / "relations.json").write_text("{}")
-    with pytest.raises(SystemExit, match="relations.json: the file must have the fields"):
+    with pytest.raises(SystemExit, match="relations.json: 'relations' must be an object with at least one relation"):
+        run(relation_quality, monkeypatch, *command)
+    (tmp_path / "relations.json").write_text('{"a": "One text.", "b": 2}')
+    with pytest.raises(SystemExit, match="relations.json: relation 'b': a description or a list of them is expected"):
         run(relation_quality, monkeypatch, *command)
 
 
