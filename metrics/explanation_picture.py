@@ -13,7 +13,7 @@ from matplotlib.patches import Rectangle
 
 from metrics.example_page import COLOURS
 from metrics.report import replacing
-from processing_roc.pipeline_roc import load_picture
+from processing_roc.pictures_roc import load_picture
 
 FOR_AND_AGAINST = colormaps["RdBu_r"]
 LINE, MARGIN = 0.062, 0.03

@@ -1,30 +1,24 @@
 # Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
 """RelationExtractionPipeline: from a text, a picture and two or more entities to ranked relations, in one call."""
 
-import itertools
 import json
 import os
-import re
-from collections.abc import Iterable, Mapping, Sequence, Sized
+from collections.abc import Mapping, Sequence, Sized
 from numbers import Integral, Real
 from typing import Any
 
 import torch
-from PIL import Image
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from transformers import AutoModel, Pipeline
 from transformers.pipelines import PIPELINE_REGISTRY
 from transformers.pipelines.pt_utils import PipelineDataset, PipelineIterator
 
 from .answers_roc import candidates_by_type, kept_relations, write_answer
-from .boxes_roc import shown_part
-from .entities_roc import read_example
 from .explanation_roc import blank_words, saliency_of_pair
-from .pictures_roc import load_picture
+from .inputs_roc import Numbered, collate_inputs, read_input, read_numbered
 
 TASK = "relation-extraction"
 PARAMETERS = ("top_k", "threshold", "relations", "filter_by_type", "explain", "timeout")
-FIELDS = ("text", "head", "tail", "entities", "objects", "image")
 NUM_KEPT_RELATION_SETS = 8
 
 
@@ -190,92 +184,10 @@ class RelationExtractionPipeline(Pipeline):
         return memory
 
     def preprocess(self, inputs: Mapping, **parameters) -> dict[str, Any]:
-        return self._collate([self._read(inputs, **parameters)])
-
-    def _read(
-        self,
-        inputs: Mapping,
-        where: str = "",
-        filter_by_type: bool = False,
-        explain: bool = False,
-        timeout: float | None = None,
-    ) -> dict[str, Any]:
-        """Checks an input's fields and opens its picture; what the fields hold is the processor's to check."""
-        if not isinstance(inputs, Mapping):
-            raise ValueError(
-                f"{where}an input must be a dict with {', '.join(FIELDS)}, got {type(inputs).__name__}; rows of a "
-                "data set go in as a generator of such dicts or as a KeyDataset"
-            )
-        if unknown := inputs.keys() - set(FIELDS):
-            raise ValueError(f"{where}unknown fields {sorted(map(str, unknown))}; known are {', '.join(FIELDS)}")
-        text, head, tail, entities, objects, image = (inputs.get(field) for field in FIELDS)
-        if text is None:
-            raise ValueError(f"{where}text is missing")
-        if entities is None:
-            for name, entity in (("head", head), ("tail", tail)):
-                if entity is None:
-                    raise ValueError(f"{where}{name} is missing: give head and tail, or entities")
-                if not isinstance(entity, Mapping):
-                    raise ValueError(f"{where}{name} must be a dict, got {type(entity).__name__}")
-            chosen, pairs = [head, tail], [(0, 1)]
-        else:
-            if head is not None or tail is not None:
-                raise ValueError(f"{where}give either entities or head and tail, not both")
-            if not isinstance(entities, (list, tuple)) or len(entities) < 2:
-                raise ValueError(f"{where}entities must be a list of at least two, got {entities!r:.200}")
-            for i, entity in enumerate(entities):
-                if not isinstance(entity, Mapping):
-                    raise ValueError(f"{where}entities[{i}] must be a dict, got {type(entity).__name__}")
-            chosen, pairs = list(entities), list(itertools.permutations(range(len(entities)), 2))
-        return {
-            "where": where,
-            "text": text,
-            "entities": chosen,
-            "pairs": pairs,
-            "is_one_pair": entities is None,
-            "objects": objects,
-            "image": None if image is None else load_picture(image, f"{where}image", timeout),
-            "filter_by_type": filter_by_type,
-            "explain": explain,
-        }
+        return self._collate([read_input(inputs, **parameters)])
 
     def _collate(self, examples: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """Inputs as `_read` returns them → one batch for the model, a row for each pair and every picture once."""
-        pairs = [(example, i, j) for example in examples for i, j in example["pairs"]]
-        pictures: dict[Any, Image.Image] = {}
-        for example in examples:
-            if (image := example["image"]) is not None:
-                # The processor knows equal pictures by identity; a data set gives a new object for every row.
-                example["image"] = pictures.setdefault((image.size, image.tobytes()), image)
-        given = {
-            "text": [example["text"] for example, _, _ in pairs],
-            "head": [example["entities"][i] for example, i, _ in pairs],
-            "tail": [example["entities"][j] for example, _, j in pairs],
-            "images": [example["image"] for example, _, _ in pairs],
-        }
-        if any(example["objects"] is not None for example in examples):
-            given["objects"] = [example["objects"] for example, _, _ in pairs]
-        try:
-            explain = examples[0]["explain"]
-            tensors = dict(self.processor(**given, return_tensors="pt", return_offsets_mapping=explain))
-        except ValueError as error:
-            numbered = re.match(r"example (\d+): ", str(error))
-            if numbered is None:
-                raise
-            example, i, j = pairs[int(numbered[1])]
-            pair = "" if example["is_one_pair"] else f"entities[{i}] as head with entities[{j}] as tail: "
-            raise ValueError(f"{example['where']}{pair}{str(error)[numbered.end() :]}") from error
-        if "pixel_values" in tensors:
-            tensors["pixel_values"] = tensors["pixel_values"].to(self.dtype)
-        batch = {"tensors": tensors, "types": None, "words": None, "shown": []}
-        if examples[0]["filter_by_type"]:
-            batch["types"] = [_types(example, i, j) for example, i, j in pairs]
-        if explain:
-            batch["words"] = {name: tensors.pop(name) for name in ("offset_mapping", "word_ids")}
-            images = [example["image"] for example, _, _ in pairs]
-            processor = self.processor.image_processor
-            batch["shown"] = [None if image is None else shown_part(processor, image.size) for image in images]
-        return {**batch, "examples": [{**example, "image": None} for example in examples]}
+        return collate_inputs(examples, self.processor, self.dtype)
 
     def _forward(self, model_inputs: dict[str, Any], threshold=None, relation_memory=None) -> dict[str, list]:
         outputs = self.model(**model_inputs["tensors"], relation_memory=relation_memory)
@@ -344,45 +256,20 @@ class RelationExtractionPipeline(Pipeline):
     def get_iterator(self, inputs, num_workers, batch_size, preprocess_params, forward_params, postprocess_params):
         # The base class collates by padding tensors; here the processor makes the batch, as it does for training.
         if isinstance(inputs, Sized):
-            dataset = PipelineDataset(_Numbered(inputs), self._read_numbered, preprocess_params)
+            dataset = PipelineDataset(Numbered(inputs), read_numbered, preprocess_params)
         else:
             num_workers = min(num_workers, 1)  # several workers would each go through the whole generator
-            dataset = PipelineIterator(enumerate(inputs), self._read_numbered, preprocess_params)
+            dataset = PipelineIterator(enumerate(inputs), read_numbered, preprocess_params)
         if num_workers > 0:
             os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         loader = DataLoader(dataset, num_workers=num_workers, batch_size=batch_size, collate_fn=self._collate)
         answers = PipelineIterator(loader, self.forward, forward_params, loader_batch_size=batch_size)
         return PipelineIterator(answers, self.postprocess, postprocess_params)
 
-    def _read_numbered(self, numbered: tuple[int, Mapping], **parameters) -> dict[str, Any]:
-        number, inputs = numbered
-        return self._read(inputs, f"input {number}: ", **parameters)
-
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any):
         """Saves the model and its processor, and with them the code, this file too."""
         self.model.save_pretrained(save_directory, **kwargs)
         self.processor.save_pretrained(save_directory, **kwargs)
-
-
-def _types(example: Mapping, head: int, tail: int) -> tuple[str | None, str | None]:
-    """The types of two of an input's entities; an object's may stand among the picture's objects."""
-    image, entities = example["image"], example["entities"]
-    size = None if image is None else image.size
-    read = read_example(example["text"], entities[head], entities[tail], example["objects"], size, example["where"])
-    return read.pair["head"].type, read.pair["tail"].type
-
-
-class _Numbered(Dataset):
-    """The items of a list or data set with their numbers, for error messages."""
-
-    def __init__(self, inputs: Iterable):
-        self.inputs = inputs
-
-    def __len__(self) -> int:
-        return len(self.inputs)
-
-    def __getitem__(self, number: int) -> tuple[int, Any]:
-        return number, self.inputs[number]
 
 
 # `pipeline` finds the task by name where it is given a model and a processor that are loaded already. Code of another

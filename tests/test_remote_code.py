@@ -23,8 +23,11 @@ MODEL_FILES = {
 }  # fmt: skip
 PROCESSOR_FILES = {
     f"{name}_roc.py"
-    for name in ("processing", "answers", "boxes", "entities", "explanation", "pictures", "pipeline", "spans", "words")
-}
+    for name in (
+        "processing", "answers", "boxes", "entities", "explanation", "inputs", "pictures", "pipeline", "spans",
+        "words",
+    )
+}  # fmt: skip
 EXAMPLE = {
     "text": "Maya met Noah and the Rovers",
     "head": {"start": 0, "end": 4, "type": "person"},
