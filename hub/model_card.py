@@ -4,9 +4,7 @@
 import logging
 import platform
 import re
-import subprocess
-from dataclasses import dataclass, field, fields
-from importlib.metadata import version
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
@@ -16,13 +14,13 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
 from data_scripts.loading import DEMO
+from hub.run_settings import LIBRARIES, git_commit, public_name, run_settings, with_version
 from metrics.report import format_table
 
 logger = logging.getLogger(__name__)
 
 ROOT = Path(__file__).parent.parent
 TEMPLATE = ROOT / "model_card.md"
-LIBRARIES = ("torch", "transformers", "datasets", "accelerate", "huggingface_hub")
 # The splits that a run evaluates, and what their metrics' and files' names begin with.
 SPLITS = {"validation": "eval", "test": "test"}
 SCORES = {
@@ -32,15 +30,6 @@ SCORES = {
     "micro_recall": ("recall", "Micro-recall"),
     "accuracy": ("accuracy", "Accuracy"),
 }
-# What of TrainingArguments decides a run's result.
-TRAINING_SETTINGS = (
-    "num_train_epochs", "max_steps", "per_device_train_batch_size", "gradient_accumulation_steps", "learning_rate",
-    "head_learning_rate", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps", "weight_decay", "optim",
-    "adam_beta1", "adam_beta2", "adam_epsilon", "max_grad_norm", "relation_update_steps", "relation_hard_negatives",
-    "relation_max_age", "bf16", "fp16",
-    "eval_strategy", "eval_steps", "save_strategy", "save_steps", "load_best_model_at_end", "metric_for_best_model",
-    "seed", "data_seed",
-)  # fmt: skip
 TRAINING_FIGURES = ("epoch", "loss", "runtime")
 CONFUSION_MATRIX = "test_confusion_matrix.png"
 CALIBRATION_ERRORS = ("ece_uncalibrated", "ece")
@@ -246,30 +235,6 @@ def describe_calibration(run: TrainingRun) -> dict | None:
     return {"temperature": temperature["calibration_temperature"], "errors": errors, "diagram": diagram}
 
 
-def run_settings(run: TrainingRun) -> dict:
-    """What a file of settings must hold to repeat the run: all that differs from the defaults, and what was done."""
-    settings = {"dataset_name": run.data_args.dataset_name}
-    for group in (run.model_args, run.data_args):
-        settings |= {one.name: getattr(group, one.name) for one in fields(group) if not is_default(group, one)}
-    for one in fields(run.args):
-        if one.name in TRAINING_SETTINGS and not is_default(run.args, one):
-            settings[one.name] = getattr(run.args, one.name)
-    settings |= {"seed": run.args.seed, "do_train": True}
-    settings |= {name: True for name in ("do_eval", "do_predict") if getattr(run.args, name)}
-    values = {name: getattr(value, "value", value) for name, value in settings.items() if value is not None}
-    return {name: public_name(value) if isinstance(value, str) else value for name, value in values.items()}
-
-
-def is_default(group, one) -> bool:
-    """Whether a dataclass's field `one` has its default value in `group`."""
-    return getattr(group, one.name) == one.default
-
-
-def public_name(value: str) -> str:
-    """`value`, but of an absolute path only its last part: a card does not tell where someone keeps files."""
-    return Path(value).name if Path(value).is_absolute() else value
-
-
 def is_on_hub(name: str | None) -> bool:
     """Whether `name` is a repository's and not a folder's."""
     if name is None or Path(name).exists():
@@ -285,28 +250,6 @@ def figures(run: TrainingRun, split: str, names) -> dict:
     """Those of `names` that the Trainer has of a split, to as many places as it prints."""
     metrics = {key.removeprefix(f"{split}_"): value for key, value in run.metrics.get(split, {}).items()}
     return {name: round(metrics[name], 4) for name in names if name in metrics}
-
-
-def with_version(library: str) -> str:
-    return f"{library} {version(library)}"
-
-
-def git_commit(folder: Path) -> str | None:
-    """Commit of a git checkout, with a note if files differ from it; None elsewhere."""
-    if not (folder / ".git").exists():
-        return None
-
-    def git(*arguments):
-        return subprocess.run(
-            ["git", *arguments], cwd=folder, capture_output=True, text=True, check=True
-        ).stdout.strip()
-
-    try:
-        changed = " with local changes" if git("status", "--porcelain", "--untracked-files=no") else ""
-        return git("rev-parse", "--short", "HEAD") + changed
-    except (OSError, subprocess.CalledProcessError) as error:
-        logger.warning("the commit is not known: %s", error)
-        return None
 
 
 def readdress(card: str, model_id: str) -> str:
