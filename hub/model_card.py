@@ -33,6 +33,7 @@ SCORES = {
 TRAINING_FIGURES = ("epoch", "loss", "runtime")
 CONFUSION_MATRIX = "test_confusion_matrix.png"
 CALIBRATION_ERRORS = ("ece_uncalibrated", "ece")
+ZERO_SHOT_SCORES = ("seen_micro_f1", "unseen_micro_f1", "harmonic_mean")
 WIDGET = [
     {"text": "Maya and Ken on the pier", "example_title": "Two persons"},
     {"text": "Ines on stage with the Blue Comets", "example_title": "A person and an organization"},
@@ -51,6 +52,7 @@ class TrainingRun:
         descriptions: content of the relation descriptions file.
         metrics: "train", "eval" and "test" → the Trainer's metrics of it; those not run are missing.
         tables: "validation" and "test" → scores by relation, from `per_relation_table`; None if it has no labels.
+        unseen: labels of the relations that were held out of training, if any.
     """
 
     model_id: str
@@ -62,6 +64,7 @@ class TrainingRun:
     descriptions: dict
     metrics: dict[str, dict] = field(default_factory=dict)
     tables: dict[str, list[dict] | None] = field(default_factory=dict)
+    unseen: list[str] = field(default_factory=list)
 
 
 def build_model_card(run: TrainingRun) -> ModelCard:
@@ -83,6 +86,7 @@ def build_model_card(run: TrainingRun) -> ModelCard:
         negative=config.negative_relation,
         learned_threshold=retrieval and config.learn_negative_threshold and config.negative_relation is not None,
         relations=relations,
+        unseen=run.unseen,
         unreviewed=sum(relation["reviewed"] is False for relation in relations) if retrieval else 0,
         encoders=describe_encoders(run),
         num_fusion_layers=config.fusion_encoder_config.num_hidden_layers,
@@ -96,6 +100,7 @@ def build_model_card(run: TrainingRun) -> ModelCard:
         settings=yaml.safe_dump(run_settings(run), sort_keys=False, allow_unicode=True).strip(),
         training=figures(run, "train", TRAINING_FIGURES),
         scores={title: figures(run, name, SCORES) for title, name in SPLITS.items()},
+        zero_shot=describe_zero_shot(run),
         selected=run.args.metric_for_best_model if run.args.load_best_model_at_end else None,
         columns=list(SCORES),
         tables={split: format_table(table, config.negative_relation) for split, table in run.tables.items() if table},
@@ -221,6 +226,16 @@ def describe_encoders(run: TrainingRun) -> dict[str, str]:
         "vision": describe(config.vision_config, run.model_args.vision_model_name_or_path),
         "relation": "the text encoder" if config.relation_config is None else f"one of its own, from {own}",
     }
+
+
+def describe_zero_shot(run: TrainingRun) -> dict[str, dict]:
+    """Split → `ZERO_SHOT_SCORES`, and `rows` of the unseen relations; empty where none was held out or evaluated."""
+    described = {}
+    for title, name in SPLITS.items():
+        if scores := figures(run, name, ZERO_SHOT_SCORES):
+            rows = sum(row["support"] for row in run.tables[title] if row["relation"] in run.unseen)
+            described[title] = scores | {"rows": rows}
+    return described
 
 
 def describe_calibration(run: TrainingRun) -> dict | None:

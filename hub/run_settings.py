@@ -33,7 +33,9 @@ def run_settings(run) -> dict:
     settings |= {"seed": run.args.seed, "do_train": True}
     settings |= {name: True for name in ("do_eval", "do_predict") if getattr(run.args, name)}
     values = {name: getattr(value, "value", value) for name, value in settings.items() if value is not None}
-    return {name: public_name(value) if isinstance(value, str) else value for name, value in values.items()}
+    # Labels may begin with a slash and are no paths.
+    paths = {name for name, value in values.items() if isinstance(value, str)} - {"hold_out_relations"}
+    return {name: public_name(value) if name in paths else value for name, value in values.items()}
 
 
 def is_default(group, one) -> bool:
