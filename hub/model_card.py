@@ -4,9 +4,7 @@
 import logging
 import platform
 import re
-import subprocess
-from dataclasses import dataclass, field, fields
-from importlib.metadata import version
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
@@ -16,13 +14,13 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
 from data_scripts.loading import DEMO
+from hub.run_settings import LIBRARIES, git_commit, public_name, run_settings, with_version
 from metrics.report import format_table
 
 logger = logging.getLogger(__name__)
 
 ROOT = Path(__file__).parent.parent
 TEMPLATE = ROOT / "model_card.md"
-LIBRARIES = ("torch", "transformers", "datasets", "accelerate", "huggingface_hub")
 # The splits that a run evaluates, and what their metrics' and files' names begin with.
 SPLITS = {"validation": "eval", "test": "test"}
 SCORES = {
@@ -32,18 +30,10 @@ SCORES = {
     "micro_recall": ("recall", "Micro-recall"),
     "accuracy": ("accuracy", "Accuracy"),
 }
-# What of TrainingArguments decides a run's result.
-TRAINING_SETTINGS = (
-    "num_train_epochs", "max_steps", "per_device_train_batch_size", "gradient_accumulation_steps", "learning_rate",
-    "head_learning_rate", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps", "weight_decay", "optim",
-    "adam_beta1", "adam_beta2", "adam_epsilon", "max_grad_norm", "relation_update_steps", "relation_hard_negatives",
-    "relation_max_age", "bf16", "fp16",
-    "eval_strategy", "eval_steps", "save_strategy", "save_steps", "load_best_model_at_end", "metric_for_best_model",
-    "seed", "data_seed",
-)  # fmt: skip
 TRAINING_FIGURES = ("epoch", "loss", "runtime")
 CONFUSION_MATRIX = "test_confusion_matrix.png"
 CALIBRATION_ERRORS = ("ece_uncalibrated", "ece")
+ZERO_SHOT_SCORES = ("seen_micro_f1", "unseen_micro_f1", "harmonic_mean")
 WIDGET = [
     {"text": "Maya and Ken on the pier", "example_title": "Two persons"},
     {"text": "Ines on stage with the Blue Comets", "example_title": "A person and an organization"},
@@ -62,6 +52,7 @@ class TrainingRun:
         descriptions: content of the relation descriptions file.
         metrics: "train", "eval" and "test" → the Trainer's metrics of it; those not run are missing.
         tables: "validation" and "test" → scores by relation, from `per_relation_table`; None if it has no labels.
+        unseen: labels of the relations that were held out of training, if any.
     """
 
     model_id: str
@@ -73,6 +64,7 @@ class TrainingRun:
     descriptions: dict
     metrics: dict[str, dict] = field(default_factory=dict)
     tables: dict[str, list[dict] | None] = field(default_factory=dict)
+    unseen: list[str] = field(default_factory=list)
 
 
 def build_model_card(run: TrainingRun) -> ModelCard:
@@ -94,6 +86,7 @@ def build_model_card(run: TrainingRun) -> ModelCard:
         negative=config.negative_relation,
         learned_threshold=retrieval and config.learn_negative_threshold and config.negative_relation is not None,
         relations=relations,
+        unseen=run.unseen,
         unreviewed=sum(relation["reviewed"] is False for relation in relations) if retrieval else 0,
         encoders=describe_encoders(run),
         num_fusion_layers=config.fusion_encoder_config.num_hidden_layers,
@@ -107,6 +100,7 @@ def build_model_card(run: TrainingRun) -> ModelCard:
         settings=yaml.safe_dump(run_settings(run), sort_keys=False, allow_unicode=True).strip(),
         training=figures(run, "train", TRAINING_FIGURES),
         scores={title: figures(run, name, SCORES) for title, name in SPLITS.items()},
+        zero_shot=describe_zero_shot(run),
         selected=run.args.metric_for_best_model if run.args.load_best_model_at_end else None,
         columns=list(SCORES),
         tables={split: format_table(table, config.negative_relation) for split, table in run.tables.items() if table},
@@ -234,6 +228,16 @@ def describe_encoders(run: TrainingRun) -> dict[str, str]:
     }
 
 
+def describe_zero_shot(run: TrainingRun) -> dict[str, dict]:
+    """Split → `ZERO_SHOT_SCORES`, and `rows` of the unseen relations; empty where none was held out or evaluated."""
+    described = {}
+    for title, name in SPLITS.items():
+        if scores := figures(run, name, ZERO_SHOT_SCORES):
+            rows = sum(row["support"] for row in run.tables[title] if row["relation"] in run.unseen)
+            described[title] = scores | {"rows": rows}
+    return described
+
+
 def describe_calibration(run: TrainingRun) -> dict | None:
     """`temperature`, `errors` by split, before and after, and the last split's `diagram`; None without calibration."""
     temperature = figures(run, "eval", ["calibration_temperature"])
@@ -244,30 +248,6 @@ def describe_calibration(run: TrainingRun) -> dict | None:
     split = list(errors)[-1]
     diagram = {"split": split, "file": f"{SPLITS[split]}_reliability.png"}
     return {"temperature": temperature["calibration_temperature"], "errors": errors, "diagram": diagram}
-
-
-def run_settings(run: TrainingRun) -> dict:
-    """What a file of settings must hold to repeat the run: all that differs from the defaults, and what was done."""
-    settings = {"dataset_name": run.data_args.dataset_name}
-    for group in (run.model_args, run.data_args):
-        settings |= {one.name: getattr(group, one.name) for one in fields(group) if not is_default(group, one)}
-    for one in fields(run.args):
-        if one.name in TRAINING_SETTINGS and not is_default(run.args, one):
-            settings[one.name] = getattr(run.args, one.name)
-    settings |= {"seed": run.args.seed, "do_train": True}
-    settings |= {name: True for name in ("do_eval", "do_predict") if getattr(run.args, name)}
-    values = {name: getattr(value, "value", value) for name, value in settings.items() if value is not None}
-    return {name: public_name(value) if isinstance(value, str) else value for name, value in values.items()}
-
-
-def is_default(group, one) -> bool:
-    """Whether a dataclass's field `one` has its default value in `group`."""
-    return getattr(group, one.name) == one.default
-
-
-def public_name(value: str) -> str:
-    """`value`, but of an absolute path only its last part: a card does not tell where someone keeps files."""
-    return Path(value).name if Path(value).is_absolute() else value
 
 
 def is_on_hub(name: str | None) -> bool:
@@ -285,28 +265,6 @@ def figures(run: TrainingRun, split: str, names) -> dict:
     """Those of `names` that the Trainer has of a split, to as many places as it prints."""
     metrics = {key.removeprefix(f"{split}_"): value for key, value in run.metrics.get(split, {}).items()}
     return {name: round(metrics[name], 4) for name in names if name in metrics}
-
-
-def with_version(library: str) -> str:
-    return f"{library} {version(library)}"
-
-
-def git_commit(folder: Path) -> str | None:
-    """Commit of a git checkout, with a note if files differ from it; None elsewhere."""
-    if not (folder / ".git").exists():
-        return None
-
-    def git(*arguments):
-        return subprocess.run(
-            ["git", *arguments], cwd=folder, capture_output=True, text=True, check=True
-        ).stdout.strip()
-
-    try:
-        changed = " with local changes" if git("status", "--porcelain", "--untracked-files=no") else ""
-        return git("rev-parse", "--short", "HEAD") + changed
-    except (OSError, subprocess.CalledProcessError) as error:
-        logger.warning("the commit is not known: %s", error)
-        return None
 
 
 def readdress(card: str, model_id: str) -> str:

@@ -211,6 +211,50 @@ def test_calibration_is_told_where_there_was_one(make_run):
     assert "reliability" not in text and "which is not calibrated; one of them always comes first" in text
 
 
+ZERO_SHOT = {"test_seen_micro_f1": 0.51239, "test_unseen_micro_f1": 0.2, "test_harmonic_mean": 0.28771}
+
+
+def test_relations_held_out_are_told_apart(make_run):
+    table = [
+        {"relation": label, "precision": 0.5, "recall": 0.5, "f1": 0.5, "support": number}
+        for label, number in (("none", 5), ("/per/org/member_of", 4), ("/per/per/peer", 3))
+    ]
+    evaluated = {"eval_ece_uncalibrated": 0.1, "eval_ece": 0.05, "eval_calibration_temperature": 1.4}
+    changes = {"metrics": {"eval": evaluated, "test": TEST_METRICS["test"] | ZERO_SHOT}, "tables": {"test": table}}
+    text = build_model_card(make_run(unseen=["/per/per/peer"], **changes)).text
+    assert "with 3 relations, 1 of them held out of training, trained on the demo set." in text
+    assert "| test | 0.5124 | 0.2 | 0.2877 | 3 |\n\n" in text and "`none` is in neither group" in text
+    assert "taken out of the training split." in text and "offset to the score of each" in text
+    assert re.findall(r"^- `(\S+)`.*held out of training", text, flags=re.MULTILINE) == ["/per/per/peer"]
+    assert "without its rows of unseen relations. The expected" in text
+    assert "{{" not in text and "{%" not in text and not re.search(r"\n{4,}", text)
+
+
+@pytest.mark.parametrize("metrics", [{}, TEST_METRICS])
+def test_relations_held_out_without_zero_shot_scores(make_run, metrics):
+    text = build_model_card(make_run(unseen=["/per/per/peer"], metrics=metrics)).text
+    assert "1 of them held out" in text and "`/per/per/peer`" in text and "zero-shot" not in text.lower()
+
+
+def test_a_relation_held_out_is_shown_by_its_examples_if_it_has_no_description(make_run, make_model, processor):
+    model = make_model()
+    model.remove_relation("/per/per/peer", processor)
+    pair = {"text": "Maya met Noah", "head": {"start": 0, "end": 4}, "tail": {"start": 9, "end": 13}}
+    model.add_relation("/per/per/peer", processor=processor, examples=[pair, pair])
+    text = build_model_card(make_run(model=model, unseen=["/per/per/peer"])).text
+    assert "- `/per/per/peer`: **held out of training**\n  - (no description; the mean of 2 examples)\n" in text
+
+
+def test_labels_held_out_are_no_paths(make_run):
+    made = make_run(data_args={"hold_out_relations": "/per/per/peer,/per/org/member_of"})
+    assert "\nhold_out_relations: /per/per/peer,/per/org/member_of\n" in build_model_card(made).text
+
+
+def test_other_cards_say_nothing_of_unseen_relations(make_run):
+    text = build_model_card(make_run(metrics=TEST_METRICS)).text
+    assert not re.search(r"held out|unseen|zero-shot", text, flags=re.IGNORECASE)
+
+
 def test_secrets_and_paths_stay_at_home(make_run, tmp_path):
     (tmp_path / "encoder").mkdir()
     made = make_run(

@@ -16,6 +16,7 @@ import pytest
 import torch
 import yaml
 from datasets import load_dataset
+from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 from transformers import BertConfig, BertModel, ViTConfig, ViTModel
 
@@ -354,6 +355,7 @@ def test_relations_held_out_compete_in_the_evaluation(run, place):
     assert model.config.relation_examples == {} and not re.search(
         r"few_shot(?!_examples)", (out / "README.md").read_text()
     )
+    assert_card_tells_of_unseen_relations(out, unseen, report, everything)
     assert list(model.config.id2label.values())[-2:] == unseen and model.config.relation_offsets == report["offsets"]
     after = read_json(run(*again).joinpath("again", "test_results.json"))
     assert after["test_micro_f1"] == everything["test_micro_f1"]
@@ -361,6 +363,19 @@ def test_relations_held_out_compete_in_the_evaluation(run, place):
     assert during["eval_samples_per_second"] * during["eval_runtime"] == pytest.approx(
         len([line for line in read_predictions(out, "eval") if line["gold"] not in unseen]), rel=0.02
     )
+
+
+def assert_card_tells_of_unseen_relations(out, unseen, report, everything):
+    body = ModelCard.load(out / "README.md").text
+    assert "with 9 relations, 2 of them held out of training, trained on" in body
+    assert re.findall(r"^- `(.*)` \(.*\): \*\*held out of training\*\*$", body, flags=re.MULTILINE) == unseen
+    for title, name in (("validation", "eval"), ("test", "test")):
+        keys = ("seen_micro_f1", "unseen_micro_f1", "harmonic_mean")
+        scores = [f"{round(everything[f'{name}_{key}'], 4)}" for key in keys]
+        rows = report[title]["retrieval"]["unseen"]["examples"]
+        assert f"\n| {title} | {' | '.join(scores)} | {rows} |\n" in body
+    settings = yaml.safe_load(re.search(r"```yaml\n(.*?)```", body, flags=re.DOTALL)[1])
+    assert settings["hold_out_relations"] == ",".join(unseen) and settings["few_shot_examples"] == [1, 4]
 
 
 def test_relations_cannot_be_held_out_of_everything(run, trained):
