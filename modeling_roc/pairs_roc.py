@@ -145,7 +145,7 @@ class PairEncoderMixin:
             return features
         if self.training:
             self._move_text_center(input_ids, attention_mask)
-            # The loss leaves the texts out, see `project_pairs`.
+            # A projection that may lean on the texts in training knows less by itself, of unseen relations most.
             texts = features.new_zeros(features.shape[0], *self.text_center.shape)
         else:
             texts = self.get_text_features(input_ids, attention_mask)

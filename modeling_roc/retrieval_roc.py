@@ -134,9 +134,9 @@ class RetrievalMixin:
             pair_features = pair_features.to(self.pair_projection.weight.dtype)
             pair_embeds = F.normalize(self.pair_projection(pair_features).float(), dim=-1)
             if self.config.text_similarity:
-                texts = F.normalize(texts.float() - self.text_center, dim=-1)
-                # A projection that may lean on the texts in training knows less by itself, of unseen relations most.
-                pair_embeds = self._join(pair_embeds, torch.zeros_like(texts) if self.training else texts)
+                if not self.training:
+                    texts = F.normalize(texts.float() - self.text_center, dim=-1)
+                pair_embeds = self._join(pair_embeds, texts)
             if self.config.learn_negative_threshold and memory.config.negative_relation is not None:
                 threshold = self.negative_threshold(pair_features).float()
         return pair_embeds, threshold
