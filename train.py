@@ -217,8 +217,7 @@ def main():
         # Calibrated since the model was saved; an adapter has no config but in its weights.
         trainer.save_model() if model_args.use_lora else model.config.save_pretrained(args.output_dir)
         model_id = args.hub_model_id if args.push_to_hub else args.output_dir
-        settings = (model_id, model, model_args, data_args, args)
-        run = TrainingRun(*settings, splits, descriptions, metrics, tables, unseen)
+        run = TrainingRun(model_id, model, model_args, data_args, args, splits, descriptions, metrics, tables, unseen)
         write_card(build_model_card(run), args.output_dir)
     if args.push_to_hub:
         push_run(trainer)
