@@ -4,7 +4,7 @@
 import pytest
 import torch
 from hub_server import HubServer
-from transformers import BertConfig, ViTConfig
+from transformers import BertConfig, ViTConfig, pipeline
 
 from data_scripts.demo import build_demo_tokenizer, demo_image_processor
 from modeling_roc import RocConfig, RocModel
@@ -61,6 +61,11 @@ def make_model(processor):
         return model.eval()
 
     return make
+
+
+@pytest.fixture
+def pipe(make_model, processor):
+    return pipeline("relation-extraction", model=make_model(), processor=processor)
 
 
 @pytest.fixture
