@@ -17,25 +17,26 @@ import yaml
 from transformers import EarlyStoppingCallback, HfArgumentParser, set_seed
 from transformers.utils import logging as transformers_logging
 
-from data_scripts.arguments import DataArguments, ModelArguments
-from data_scripts.descriptions import count_unreviewed
-from data_scripts.hold_out import FEW_SHOT, check_hold_out, choose_unseen, hold_out, seen_descriptions, seen_rows
+from data_scripts.descriptions.files import count_unreviewed
+from data_scripts.hub_errors import HubError
 from data_scripts.loading import DEMO, has_objects, load_relation_dataset
-from data_scripts.models import build_model, load_model
-from hub.errors import HubError
-from hub.model_card import TrainingRun, build_model_card
-from hub.model_files import ServingFilesCallback, write_card
-from hub.push import check_base, prepare_push, push_run
-from metrics.calibration import report_calibration
-from metrics.example_page import save_example_page
-from metrics.groups import GROUP_COLUMNS, group_metrics, score_groups
-from metrics.relation_f1.relation_f1 import compute_relation_f1
-from metrics.report import format_example, report_split
-from metrics.zero_shot_run import ZeroShotEvaluation
-from modeling_roc import RocConfig, RocTrainer, RocTrainingArguments, get_last_complete_checkpoint
-from modeling_roc.lora_roc import add_lora, check_lora, refuse_adapter
-from processing_roc.collator_roc import PictureTable, RocDataCollator
-from processing_roc.rows_roc import prepare_splits
+from evaluation_roc.calibration import report_calibration
+from evaluation_roc.example_page import save_example_page
+from evaluation_roc.groups import GROUP_COLUMNS, group_metrics, score_groups
+from evaluation_roc.relation_f1.relation_f1 import compute_relation_f1
+from evaluation_roc.report import format_example, report_split
+from evaluation_roc.zero_shot_run import ZeroShotEvaluation
+from modeling_roc import RocConfig
+from training_roc import RocTrainer, RocTrainingArguments, get_last_complete_checkpoint
+from training_roc.arguments import DataArguments, ModelArguments
+from training_roc.collator import PictureTable, RocDataCollator
+from training_roc.hold_out import FEW_SHOT, check_hold_out, choose_unseen, hold_out, seen_descriptions, seen_rows
+from training_roc.lora import add_lora, check_lora, refuse_adapter
+from training_roc.model_card import TrainingRun, build_model_card
+from training_roc.model_files import ServingFilesCallback, write_card
+from training_roc.models import build_model, load_model
+from training_roc.push import check_base, prepare_push, push_run
+from training_roc.rows import prepare_splits
 
 logger = logging.getLogger("train")
 DEMO_CONFIG = Path(__file__).parent / "configs" / "demo.yaml"

@@ -7,9 +7,9 @@ from datasets import ClassLabel, DatasetDict, load_dataset
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import RemoteEntryNotFoundError
 
-from data_scripts.demo import load_demo, load_demo_descriptions
-from data_scripts.descriptions import DescriptionError, load_descriptions, select_relations
-from hub.errors import HubError, explain_hub_errors
+from data_scripts.demo.dataset import load_demo, load_demo_descriptions
+from data_scripts.descriptions.files import DescriptionError, load_descriptions, select_relations
+from data_scripts.hub_errors import HubError, explain_hub_errors
 
 DESCRIPTIONS_FILE = "relation_descriptions.json"
 DEMO = "demo"

@@ -4,8 +4,6 @@ from transformers import AutoConfig, AutoModel
 from .configuration_roc import RocConfig
 from .modeling_roc import RocModel, RocOutput, RocPreTrainedModel
 from .search_roc import RelationHits
-from .trainer_roc import RocTrainer, RocTrainingArguments, get_last_complete_checkpoint
-from .training_memory_roc import RelationUpdate
 from .types_roc import types_from_labels
 
 # Where the project is installed, its own code opens its checkpoints, and nobody is asked to trust the copy in them.
@@ -14,13 +12,9 @@ AutoModel.register(RocConfig, RocModel)
 
 __all__ = [
     "RelationHits",
-    "RelationUpdate",
     "RocConfig",
     "RocModel",
     "RocOutput",
     "RocPreTrainedModel",
-    "RocTrainer",
-    "RocTrainingArguments",
-    "get_last_complete_checkpoint",
     "types_from_labels",
 ]

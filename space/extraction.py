@@ -76,7 +76,7 @@ def _call(function):
 
 
 def answer_request(extractor, inputs: Any, parameters: Any) -> list:
-    """Answers a request over the network, in the form of an Inference Endpoint's: see `hub/handler.py`.
+    """Answers a request over the network, as an Inference Endpoint does: see `training_roc/serving/handler.py`.
 
     Args:
         inputs: an object with text, head and tail (or entities), image (base64, bare or as a data URL) and objects.

@@ -25,12 +25,13 @@ from torch.nn import functional as F
 from transformers import BertConfig, ViTConfig, ViTImageProcessorPil
 from transformers.masking_utils import create_bidirectional_mask
 
-from data_scripts.demo import build_demo_tokenizer
-from modeling_roc import RelationUpdate, RocConfig, RocModel
+from data_scripts.demo.dataset import build_demo_tokenizer
+from modeling_roc import RocConfig, RocModel
 from modeling_roc.memory_roc import RelationMemory
-from modeling_roc.sampler_roc import PictureGroupedSampler
 from processing_roc import RocProcessor
-from processing_roc.collator_roc import PictureTable, RocDataCollator
+from training_roc import RelationUpdate
+from training_roc.collator import PictureTable, RocDataCollator
+from training_roc.sampler import PictureGroupedSampler
 
 BATCH, ROUNDS = 16, 7
 SMALL = {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536}

@@ -6,7 +6,7 @@ import torch
 from hub_server import HubServer
 from transformers import BertConfig, ViTConfig, pipeline
 
-from data_scripts.demo import build_demo_tokenizer, demo_image_processor
+from data_scripts.demo.dataset import build_demo_tokenizer, demo_image_processor
 from modeling_roc import RocConfig, RocModel
 from processing_roc import RocProcessor
 

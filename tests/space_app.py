@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from test_remote_code import WITHOUT_PROJECT
 
-from data_scripts.demo import (
+from data_scripts.demo.dataset import (
     NEGATIVE_RELATION,
     build_demo_tokenizer,
     demo_backbone_configs,

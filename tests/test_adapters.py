@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from transformers import AutoModel, pipeline
 
 from modeling_roc import RocModel
-from modeling_roc.lora_roc import LoraArguments, add_lora
+from training_roc.lora import LoraArguments, add_lora
 
 OTHERS = {
     "nothing": "Head and tail have nothing to do with each other.",

@@ -14,7 +14,7 @@ from test_pipeline import OWN_RELATIONS, make_input, scores
 from transformers import pipeline
 from transformers.trainer_utils import PredictionOutput
 
-from metrics.calibration import (
+from evaluation_roc.calibration import (
     choose_threshold,
     expected_calibration_error,
     fit_temperature,
@@ -22,7 +22,7 @@ from metrics.calibration import (
     save_reliability_diagram,
     threshold_f1,
 )
-from metrics.relation_f1.relation_f1 import compute_relation_f1
+from evaluation_roc.relation_f1.relation_f1 import compute_relation_f1
 from modeling_roc import RocConfig, RocModel
 
 

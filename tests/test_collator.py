@@ -13,8 +13,9 @@ from PIL import Image
 from torch.utils.data import DataLoader
 from transformers import AutoTokenizer, ViTImageProcessorPil
 
-from processing_roc import PAIR_PLACES, RocProcessor, collator_roc
-from processing_roc.collator_roc import PictureTable, RocDataCollator
+from processing_roc import PAIR_PLACES, RocProcessor
+from training_roc import collator
+from training_roc.collator import PictureTable, RocDataCollator
 
 FEATURES = Features({"image": ImageFeature(), "image_id": Value("string")})
 COLORS = {"red.png": (255, 0, 0), "lime.png": (0, 255, 0), "blue.png": (0, 0, 255)}
@@ -101,7 +102,7 @@ def test_pictures_are_prepared_once_and_shared(processor, tmp_path, monkeypatch)
     def never(*args):
         raise AssertionError("decoded again")
 
-    monkeypatch.setattr(collator_roc, "open_picture", never)
+    monkeypatch.setattr(collator, "open_picture", never)
     again = PictureTable(processor, [data])
     np.testing.assert_array_equal(first["lime.png"], again["lime.png"])
     pickled = pickle.dumps(again)

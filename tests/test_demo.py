@@ -8,7 +8,7 @@ import torch
 from PIL import ImageColor
 from transformers import AutoModel, AutoTokenizer
 
-from data_scripts.demo import (
+from data_scripts.demo.dataset import (
     NEGATIVE_RELATION,
     OBJECT_RELATIONS,
     RELATIONS,
@@ -18,9 +18,9 @@ from data_scripts.demo import (
     load_demo,
     load_demo_descriptions,
 )
-from data_scripts.demo_pictures import PICTURE_SIZE, THINGS
+from data_scripts.demo.pictures import PICTURE_SIZE, THINGS
 from data_scripts.schema import dataset_features
-from metrics.relation_f1.relation_f1 import compute_relation_f1
+from evaluation_roc.relation_f1.relation_f1 import compute_relation_f1
 
 # A colour that only this thing has.
 CUE_COLOURS = {

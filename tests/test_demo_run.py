@@ -16,10 +16,10 @@ import torch
 from PIL import Image
 from transformers import pipeline
 
-from data_scripts.demo import RELATIONS, load_demo
-from data_scripts.demo_pictures import NEUTRAL_THINGS, draw_picture
+from data_scripts.demo.dataset import RELATIONS, load_demo
+from data_scripts.demo.pictures import NEUTRAL_THINGS, draw_picture
 from data_scripts.schema import pair_kind
-from metrics.relation_f1.relation_f1 import compute_relation_f1
+from evaluation_roc.relation_f1.relation_f1 import compute_relation_f1
 from modeling_roc import RocModel
 from processing_roc import RocProcessor
 

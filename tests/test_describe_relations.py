@@ -18,11 +18,11 @@ import pytest
 from chat_models import ChatServer, completion, running, save_model_that_says
 
 from data_scripts import describe_relations
-from data_scripts.convert import write_split
-from data_scripts.demo import load_demo
-from data_scripts.description_prompt import PROMPT_FILE, PromptError, PromptTemplate, closest_labels
-from data_scripts.descriptions import load_descriptions, write_descriptions
-from data_scripts.labels import read_labels
+from data_scripts.converters.convert import write_split
+from data_scripts.demo.dataset import load_demo
+from data_scripts.descriptions.files import load_descriptions, write_descriptions
+from data_scripts.descriptions.labels import read_labels
+from data_scripts.descriptions.prompt import PROMPT_FILE, PromptError, PromptTemplate, closest_labels
 from data_scripts.reading import DataError
 
 ROOT = Path(__file__).parents[1]

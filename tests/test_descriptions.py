@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from raw_trees import UMRE_LABELS
 
-from data_scripts.descriptions import (
+from data_scripts.descriptions.files import (
     DescriptionError,
     check_descriptions,
     count_unreviewed,

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import BertConfig, BertForTokenClassification, BertTokenizer
 
-from data_scripts.convert import type_rows
-from data_scripts.entity_typing import (
+from data_scripts.converters.convert import type_rows
+from data_scripts.converters.entity_typing import (
     TYPE_WORDS,
     UNKNOWN,
     TaggerError,

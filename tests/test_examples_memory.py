@@ -13,8 +13,8 @@ from torch.nn import functional as F
 from transformers import pipeline
 
 from modeling_roc import RocConfig, RocModel
-from modeling_roc.lora_roc import LoraArguments, add_lora
 from processing_roc import RocProcessor
+from training_roc.lora import LoraArguments, add_lora
 
 FAN = "/per/org/fan_of"
 PERSONS = ("Maya", "Noah", "Ken", "Ines", "Omar", "Rosa", "Ana", "Luis")

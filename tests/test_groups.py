@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_scripts.schema import PAIR_KINDS, object_entity, text_entity
-from metrics.groups import POST_SIZES, format_groups, group_by_kind, group_by_post, group_metrics, score_groups
-from metrics.relation_f1.relation_f1 import compute_relation_f1
+from evaluation_roc.groups import POST_SIZES, format_groups, group_by_kind, group_by_post, group_metrics, score_groups
+from evaluation_roc.relation_f1.relation_f1 import compute_relation_f1
 
 LABELS = ["none", "/per/per/self", "/loc/loc/self"]
 ANA, LISBON = text_entity("Ana", 0, 1), text_entity("Lisbon", 2, 3)

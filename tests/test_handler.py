@@ -17,7 +17,7 @@ from PIL import Image
 from test_remote_code import MODEL_FILES, PROCESSOR_FILES
 from transformers import pipeline
 
-from hub.model_files import write_serving_files
+from training_roc.model_files import write_serving_files
 
 ROOT = Path(__file__).parents[1]
 TEXT = "Maya met Noah and the Rovers"
@@ -146,7 +146,7 @@ def test_whatever_is_asked_there_is_an_answer_or_a_clear_error(handler, request_
 
 def test_the_requirements_are_the_projects():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    wanted = (ROOT / "hub" / "requirements.txt").read_text().split()
+    wanted = (ROOT / "training_roc" / "serving" / "requirements.txt").read_text().split()
     assert set(wanted) <= set(project)
     folders = [(ROOT / "modeling_roc", MODEL_FILES), (ROOT / "processing_roc", PROCESSOR_FILES)]
     served = [(folder / name).read_text() for folder, names in folders for name in names]

@@ -8,11 +8,12 @@ import torch
 from datasets import Dataset
 from torch import nn
 
-from modeling_roc import RelationUpdate, RocModel, RocTrainer, RocTrainingArguments
-from modeling_roc.lora_roc import LoraArguments, add_lora
+from modeling_roc import RocModel
 from modeling_roc.relation_set_roc import token_rows
 from processing_roc import PAIR_PLACES
-from processing_roc.collator_roc import RocDataCollator
+from training_roc import RelationUpdate, RocTrainer, RocTrainingArguments
+from training_roc.collator import RocDataCollator
+from training_roc.lora import LoraArguments, add_lora
 
 WORDS = (
     "ball", "choir", "city", "cup", "festival", "gala", "heart", "home", "house", "labs", "lantern", "lark", "prize",

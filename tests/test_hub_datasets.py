@@ -16,15 +16,15 @@ from raw_trees import write_more, write_umre
 from test_mnre import NAMES, RAW_MNRE, TEST, TRAIN, line, write_raw
 from transformers import AutoTokenizer, BertConfig, BertModel, ViTConfig, ViTImageProcessorPil, ViTModel
 
-from data_scripts.convert import convert
-from data_scripts.mnre import read_mnre
+from data_scripts.converters.convert import convert
+from data_scripts.converters.mnre import read_mnre
 
 ROOT = Path(__file__).parents[1]
 SHAPE = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
 LOAD = """
 import json, os, sys
 from data_scripts.loading import load_relation_dataset
-from hub.errors import HubError
+from data_scripts.hub_errors import HubError
 for case in sys.argv[1:]:
     name, revision, os.environ["HF_TOKEN"] = case.split(",")
     try:

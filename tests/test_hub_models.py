@@ -12,9 +12,9 @@ from hub_server import OTHER, READER, WRITER, HubServer
 from test_remote_code import MODEL_FILES, PROCESSOR_FILES, WITHOUT_PROJECT
 from test_train_script import place  # noqa: F401
 
-from hub.push import push_model
 from modeling_roc import RocModel
 from processing_roc import RocProcessor
+from training_roc.push import push_model
 
 ROOT = Path(__file__).parents[1]
 EXAMPLE = {
@@ -58,8 +58,8 @@ assert not any(name in sys.modules for name in PACKAGES)
 PUSHER = """
 import json, os, sys
 from pathlib import Path
-from hub.errors import HubError
-from hub.push import push_model
+from data_scripts.hub_errors import HubError
+from training_roc.push import push_model
 
 folder = Path(sys.argv[1])
 for case in sys.argv[2:]:
@@ -201,7 +201,10 @@ def test_a_token_that_may_not_push_is_told_so_at_once(server, trained, tmp_path)
     answers = lines(call(server, tmp_path / "home", "-c", PUSHER, folder, *cases))
     for answer, message in zip(answers, messages, strict=True):
         assert message in answer["error"]
-        assert f"The model is whole in {folder}. To push it: python -m hub.push --folder {folder}" in answer["error"]
+        assert (
+            f"The model is whole in {folder}. To push it: python -m training_roc.push --folder {folder}"
+            in answer["error"]
+        )
     assert before == {path: path.read_bytes() for path in folder.glob("*") if path.is_file()}
 
 
@@ -224,7 +227,7 @@ def test_a_push_that_breaks_off_loses_nothing_and_is_finished_later(server, plac
         server.upload_status = None
     assert process.returncode != 0
     assert "The Hub has no room for these files" in process.stderr
-    command = f"python -m hub.push --folder {folder} --hub_model_id org/late"
+    command = f"python -m training_roc.push --folder {folder} --hub_model_id org/late"
     assert f"The model is whole in {folder}. To push it: {command}" in process.stderr
     assert "test_micro_f1" in process.stdout  # the run went on to its scores
     assert WRITER.encode() not in (folder / "training_args.bin").read_bytes()
@@ -247,7 +250,7 @@ def test_a_server_that_dies_amid_an_upload(server, trained, tmp_path):
     model.save_pretrained(copy)
     processor.save_pretrained(copy)
     server.die_after = 1000
-    command = ["-m", "hub.push", "--folder", copy, "--hub_model_id", "org/again"]
+    command = ["-m", "training_roc.push", "--folder", copy, "--hub_model_id", "org/again"]
     try:
         process = call(server, tmp_path / "home", *command)
     finally:

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from data_scripts.convert import convert, run_converter
-from data_scripts.descriptions import DescriptionError, load_plain_descriptions
-from data_scripts.jsonl import FLAGS, read_jsonl
+from data_scripts.converters.convert import convert, run_converter
+from data_scripts.converters.jsonl import FLAGS, read_jsonl
+from data_scripts.converters.words import split_text
+from data_scripts.descriptions.files import DescriptionError, load_plain_descriptions
 from data_scripts.reading import DataError
-from data_scripts.words import split_text
 
 TEXT = "Ana Roy joins Rovers' bench"
 LINE = {"text": TEXT, "head": {"start": 0, "end": 7}, "tail": {"start": 14, "end": 20}, "relation": "plays for"}
@@ -135,7 +135,7 @@ def test_a_persons_types_stay_and_a_tagger_fills_in_the_others(tmp_path, load, m
         def tag(self, texts):
             return [[(0, 6, "organization")] for _ in texts]
 
-    monkeypatch.setattr("data_scripts.convert.load_tagger", lambda flag: Tagger())
+    monkeypatch.setattr("data_scripts.converters.convert.load_tagger", lambda flag: Tagger())
     line = {**LINE, "head": {**LINE["head"], "type": "striker"}}
     convert(read_jsonl, write(tmp_path / "raw", test=[line]), tmp_path / "out", entity_tagger="a person's")
     row = load(tmp_path / "out")["test"][0]

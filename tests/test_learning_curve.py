@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from test_train_script import place, run  # noqa: F401
 
-from metrics import learning_curve
+from evaluation_roc import learning_curve
 
 SUPPORTS = {"none": 4, "/per/per/peer": 3}
 

@@ -26,9 +26,9 @@ from test_train_script import (  # noqa: F401
     trained,
 )
 
-from data_scripts.convert import write_split
-from data_scripts.demo import load_demo, load_demo_descriptions
-from data_scripts.descriptions import write_descriptions
+from data_scripts.converters.convert import write_split
+from data_scripts.demo.dataset import load_demo, load_demo_descriptions
+from data_scripts.descriptions.files import write_descriptions
 from modeling_roc import RocModel
 from processing_roc import RocProcessor
 
@@ -274,6 +274,8 @@ def test_an_adapter_goes_to_the_hub_and_comes_back(server, place, renamed, pushe
         assert {one["description"] for one in answers} <= {f"Said anew : {number} times ." for number in range(5)}
     with pytest.raises(AssertionError):
         assert torch.allclose(expected["base"][:, :5], expected["adapter"], atol=1e-2)
-    later = call(server, tmp_path / "home", "-m", "hub.push", "--folder", folder, "--hub_model_id", "org/later")
+    later = call(
+        server, tmp_path / "home", "-m", "training_roc.push", "--folder", folder, "--hub_model_id", "org/later"
+    )
     assert later.returncode == 0, later.stderr[-3000:]
     assert server.repo("model", "org/later").files()["requirements.txt"] == files["requirements.txt"]

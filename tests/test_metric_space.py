@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[1]
-FOLDER = ROOT / "metrics" / "relation_f1"
+FOLDER = ROOT / "evaluation_roc" / "relation_f1"
 LABELS = {"predictions": [1, 2, 0, 1], "references": [1, 2, 1, 0]}
 SCORES = {"accuracy": 0.5, "micro_precision": 2 / 3, "micro_recall": 2 / 3, "micro_f1": 2 / 3, "macro_f1": 0.75}
 LOAD = f"""

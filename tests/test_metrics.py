@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from metrics.relation_f1.relation_f1 import compute_relation_f1
-from metrics.report import format_table, per_relation_table, save_confusion_matrix, write_predictions
+from evaluation_roc.relation_f1.relation_f1 import compute_relation_f1
+from evaluation_roc.report import format_table, per_relation_table, save_confusion_matrix, write_predictions
 
-METRIC_FOLDER = Path(__file__).parents[1] / "metrics" / "relation_f1"
+METRIC_FOLDER = Path(__file__).parents[1] / "evaluation_roc" / "relation_f1"
 
 # Class 0 is negative. Right: two of class 1, one of class 2, one negative. Relations predicted: 6, gold: 5.
 REFERENCES = [1, 1, 1, 2, 2, 0, 0, 0]

@@ -9,8 +9,8 @@ import pytest
 from datasets import Image, load_dataset
 from PIL import Image as PilImage
 
-from data_scripts.convert import convert, run_converter
-from data_scripts.mnre import read_mnre
+from data_scripts.converters.convert import convert, run_converter
+from data_scripts.converters.mnre import read_mnre
 from data_scripts.reading import DataError
 
 NAMES = ["None", "/per/org/member_of", "/loc/loc/contain"]
@@ -233,7 +233,9 @@ def test_rows_without_a_picture_can_be_refused_or_dropped(tmp_path, load):
 
 def test_a_large_split_is_written_as_several_files_in_order(tmp_path, load, monkeypatch):
     raw = write_raw(tmp_path / "raw")
-    monkeypatch.setattr("data_scripts.convert.SHARD_BYTES", 2 * (raw / "img_org/train/a.jpg").stat().st_size)
+    monkeypatch.setattr(
+        "data_scripts.converters.convert.SHARD_BYTES", 2 * (raw / "img_org/train/a.jpg").stat().st_size
+    )
     convert(read_mnre, raw, tmp_path / "out")
     files = sorted(path.name for path in (tmp_path / "out/data").glob("train-*"))
     assert files == ["train-00000-of-00002.parquet", "train-00001-of-00002.parquet"]

@@ -11,8 +11,8 @@ import yaml
 from transformers import AutoTokenizer, BertConfig, BertModel, ViTConfig, ViTImageProcessorPil, ViTModel
 
 import train
-from data_scripts.convert import RawDataset, convert
-from data_scripts.mnre import read_mnre
+from data_scripts.converters.convert import RawDataset, convert
+from data_scripts.converters.mnre import read_mnre
 from modeling_roc import RocModel
 
 RAW_MNRE = Path(os.environ.get("ROC_MNRE_RAW", Path(__file__).parents[1] / ".." / "shared" / "mnre"))

@@ -18,12 +18,12 @@ from test_train_script import place, run  # noqa: F401
 from transformers import TrainingArguments
 
 import train
-from data_scripts.arguments import DataArguments, ModelArguments
-from data_scripts.demo import load_demo_descriptions
-from hub.model_card import TrainingRun, build_model_card, readdress
-from hub.model_files import write_card
-from hub.push import prepare_push
-from modeling_roc import RocTrainer, RocTrainingArguments
+from data_scripts.demo.dataset import load_demo_descriptions
+from training_roc import RocTrainer, RocTrainingArguments
+from training_roc.arguments import DataArguments, ModelArguments
+from training_roc.model_card import TrainingRun, build_model_card, readdress
+from training_roc.model_files import write_card
+from training_roc.push import prepare_push
 
 ROOT = Path(__file__).parents[1]
 DESCRIPTIONS = load_demo_descriptions()
@@ -283,5 +283,5 @@ def test_a_card_is_readdressed(make_run):
 def test_a_push_needs_a_run_that_trains(tmp_path):
     args = RocTrainingArguments(output_dir=str(tmp_path), push_to_hub=True, hub_model_id="org/x")
     assert isinstance(args, TrainingArguments)
-    with pytest.raises(ValueError, match="python -m hub.push --folder FOLDER"):
+    with pytest.raises(ValueError, match="python -m training_roc.push --folder FOLDER"):
         prepare_push(args)

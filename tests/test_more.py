@@ -24,10 +24,10 @@ from raw_trees import (
     write_umre,
 )
 
-from data_scripts.convert import convert, run_converter
-from data_scripts.more import read_more
+from data_scripts.converters.convert import convert, run_converter
+from data_scripts.converters.more import read_more
+from data_scripts.converters.umre import read_umre
 from data_scripts.reading import DataError
-from data_scripts.umre import read_umre
 
 
 @pytest.fixture
@@ -337,7 +337,7 @@ def test_a_tagger_types_mentions_and_no_objects(tmp_path, load, monkeypatch):
         def tag(self, texts):
             return [[(0, 2, "person")] for _ in texts]
 
-    monkeypatch.setattr("data_scripts.convert.load_tagger", lambda flag: Tagger())
+    monkeypatch.setattr("data_scripts.converters.convert.load_tagger", lambda flag: Tagger())
     convert(read_umre, write_umre(tmp_path / "raw"), tmp_path / "out", entity_tagger="a person's")
     rows = load(tmp_path / "out")["train"].remove_columns("image").to_list()
     types = {(row[role]["name"], row[role]["type"]) for row in rows for role in ("head", "tail")}

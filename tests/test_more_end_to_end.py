@@ -13,10 +13,10 @@ from raw_trees import MORE_LABELS, POST, UMRE_LABELS, write_more, write_umre
 from transformers import BertConfig, BertModel, ViTConfig, ViTImageProcessorPil, ViTModel
 
 import train
-from data_scripts.convert import convert
-from data_scripts.demo import build_demo_tokenizer
-from data_scripts.more import read_more
-from data_scripts.umre import read_umre
+from data_scripts.converters.convert import convert
+from data_scripts.converters.more import read_more
+from data_scripts.converters.umre import read_umre
+from data_scripts.demo.dataset import build_demo_tokenizer
 from modeling_roc import RocModel
 from processing_roc import RocProcessor
 

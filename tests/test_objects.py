@@ -6,9 +6,9 @@ import torch
 from PIL import Image, ImageDraw
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from data_scripts.demo import build_demo_tokenizer
+from data_scripts.demo.dataset import build_demo_tokenizer
 from processing_roc import RocProcessor
-from processing_roc.collator_roc import RocDataCollator
+from training_roc.collator import RocDataCollator
 
 TEXT = "Maya met the Rovers in Lisbon"
 MAYA, ROVERS = {"start": 0, "end": 4, "type": "person"}, {"start": 13, "end": 19}

@@ -10,9 +10,9 @@ import datasets
 from transformers import BertConfig, BertModel
 
 import train
-from data_scripts.convert import run_converter
-from data_scripts.demo import build_demo_tokenizer
-from data_scripts.jsonl import FLAGS, read_jsonl
+from data_scripts.converters.convert import run_converter
+from data_scripts.converters.jsonl import FLAGS, read_jsonl
+from data_scripts.demo.dataset import build_demo_tokenizer
 
 README = Path(__file__).parents[1] / "README.md"
 SHAPE = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}

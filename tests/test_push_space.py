@@ -17,7 +17,7 @@ def push(hub, tmp_path):
     hub.create("model", "org/roc-mnre")
 
     def run(*arguments, token=WRITER):
-        command = [sys.executable, "-m", "hub.push_space", *arguments]
+        command = [sys.executable, "-m", "training_roc.push_space", *arguments]
         environment = hub.environment(tmp_path / "home", token)
         return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
 

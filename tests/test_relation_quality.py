@@ -13,12 +13,17 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 from transformers import BertConfig, BertModel
 
-from data_scripts import relation_quality
-from data_scripts.demo import build_demo_tokenizer, load_demo_descriptions
-from data_scripts.descriptions import write_descriptions
-from metrics import f1_change
-from metrics.report import per_relation_table
-from metrics.separability import confusable_pairs, format_separability, relation_similarities, separability_table
+from data_scripts.demo.dataset import build_demo_tokenizer, load_demo_descriptions
+from data_scripts.descriptions import quality as relation_quality
+from data_scripts.descriptions.files import write_descriptions
+from evaluation_roc import f1_change
+from evaluation_roc.report import per_relation_table
+from evaluation_roc.separability import (
+    confusable_pairs,
+    format_separability,
+    relation_similarities,
+    separability_table,
+)
 
 NAMES = ["a", "b", "c"]
 # a: two descriptions at 60 degrees; b: one at 30 degrees, between them; c: one at 90 degrees to a's first.

@@ -39,7 +39,7 @@ NEW_RELATION = "/per/misc/awarded"
 WITHOUT_PROJECT = """
 import importlib.util, json, sys
 
-PACKAGES = ("modeling_roc", "processing_roc", "data_scripts", "hub", "metrics", "train")
+PACKAGES = ("modeling_roc", "processing_roc", "training_roc", "evaluation_roc", "data_scripts", "train")
 sys.meta_path[:] = [finder for finder in sys.meta_path if not str(finder).startswith("<class '__editable__")]
 sys.path_hooks[:] = [hook for hook in sys.path_hooks if "__editable__" not in repr(hook)]
 sys.path[:] = [entry for entry in sys.path if "__editable__" not in entry]

@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from data_scripts.description_diff import pair_up, side_by_side
-from data_scripts.descriptions import load_descriptions, write_descriptions
+from data_scripts.descriptions.diff import pair_up, side_by_side
+from data_scripts.descriptions.files import load_descriptions, write_descriptions
 
 ROOT = Path(__file__).parents[1]
 PROMPT = "or [q]uit:"

@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from data_scripts.demo import load_demo, load_demo_descriptions
+from data_scripts.demo.dataset import load_demo, load_demo_descriptions
 from data_scripts.loading import relation_texts
-from metrics import robustness
-from metrics.disturbances import DISTURBANCES, Pool
-from metrics.robustness import disturbed, is_read, make_pool
+from evaluation_roc import robustness
+from evaluation_roc.disturbances import DISTURBANCES, Pool
+from evaluation_roc.robustness import disturbed, is_read, make_pool
 from modeling_roc import RocConfig
 from processing_roc import RocProcessor
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import BatchSampler
 
-from modeling_roc.sampler_roc import PictureGroupedSampler
+from training_roc.sampler import PictureGroupedSampler
 
 PAIRS = st.lists(
     st.tuples(st.integers(4, 60), st.one_of(st.none(), st.sampled_from("abcdef"))), min_size=1, max_size=60

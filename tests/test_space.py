@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 from space_app import EXAMPLES, SPACE, example_input, mention
 
-from data_scripts.descriptions import load_descriptions
-from data_scripts.space_examples import draw_examples
-from hub.handler import EndpointHandler
+from data_scripts.demo.space_examples import draw_examples
+from data_scripts.descriptions.files import load_descriptions
+from training_roc.serving.handler import EndpointHandler
 
 rdflib = pytest.importorskip("rdflib", reason="rdflib is not installed: pip install -e .[demo]")
 playwright_api = pytest.importorskip(

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from space_app import EXAMPLES, SPACE, example_input
 
-from data_scripts.descriptions import DescriptionError, check_descriptions, load_builtin_descriptions
-from data_scripts.jsonl import read_jsonl
+from data_scripts.converters.jsonl import read_jsonl
+from data_scripts.descriptions.files import DescriptionError, check_descriptions, load_builtin_descriptions
 
 gradio_client = pytest.importorskip("gradio_client", reason="gradio is not installed: pip install -e .[demo]")
 rdflib = pytest.importorskip("rdflib", reason="rdflib is not installed: pip install -e .[demo]")

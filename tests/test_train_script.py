@@ -21,9 +21,9 @@ from safetensors.torch import load_file
 from transformers import BertConfig, BertModel, ViTConfig, ViTModel
 
 import train
-from data_scripts.convert import write_split
-from data_scripts.demo import build_demo_tokenizer, demo_image_processor, load_demo, load_demo_descriptions
-from data_scripts.descriptions import write_descriptions
+from data_scripts.converters.convert import write_split
+from data_scripts.demo.dataset import build_demo_tokenizer, demo_image_processor, load_demo, load_demo_descriptions
+from data_scripts.descriptions.files import write_descriptions
 from modeling_roc import RocModel
 
 ROOT = Path(__file__).parents[1]

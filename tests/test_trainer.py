@@ -12,9 +12,10 @@ from torch import nn
 from transformers import EarlyStoppingCallback
 
 from data_scripts.schema import dataset_features
-from modeling_roc import RocModel, RocTrainer, RocTrainingArguments, get_last_complete_checkpoint
+from modeling_roc import RocModel
 from processing_roc import PAIR_PLACES
-from processing_roc.collator_roc import PictureTable, RocDataCollator
+from training_roc import RocTrainer, RocTrainingArguments, get_last_complete_checkpoint
+from training_roc.collator import PictureTable, RocDataCollator
 
 PLAIN = {
     "use_cpu": True,

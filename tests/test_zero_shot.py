@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import torch
 
-from data_scripts.demo import load_demo, load_demo_descriptions
-from data_scripts.hold_out import check_hold_out, choose_unseen, hold_out, seen_descriptions, seen_rows
-from metrics.zero_shot import format_zero_shot, harmonic_mean, negative_offset, score_zero_shot, unseen_offsets
+from data_scripts.demo.dataset import load_demo, load_demo_descriptions
+from evaluation_roc.zero_shot import format_zero_shot, harmonic_mean, negative_offset, score_zero_shot, unseen_offsets
+from training_roc.hold_out import check_hold_out, choose_unseen, hold_out, seen_descriptions, seen_rows
 
 RELATIONS = ["none", "a", "b", "c", "d"]
 

@@ -1,0 +1,152 @@
+# Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
+"""
+Shows old and new relation descriptions side by side, and writes what a person makes of them.
+
+    python -m data_scripts.review_relations --old earlier.json --new generated.json --output relations.json
+
+For every relation: accept the new descriptions, edit them (in $VISUAL or $EDITOR), or reject them, which keeps the old
+ones as they are. What a person accepted is marked as reviewed. The output is written after every decision, and what
+stands in it is decided: the same command goes on with the rest.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.prompt import Prompt
+
+from data_scripts.descriptions.diff import side_by_side
+from data_scripts.descriptions.files import DescriptionError, load_descriptions, write_descriptions
+
+QUESTION = "[a]ccept, [e]dit, [r]eject, [s]kip for now or [q]uit"
+NOTE = "# "
+"""What begins a line that is no description; with a blank, as a description may begin with a hashtag."""
+EDIT_NOTE = NOTE + "{label}: one description a line. Lines that begin with # and a blank are left out.\n"
+EDITED = ", edited by a person"
+
+
+class Review:
+    """
+    The decisions over two sets of descriptions.
+
+    Args:
+        old: content of the earlier descriptions file; None: there is none.
+        new: content of the file to review.
+        output: path to write to; if the file exists, the review goes on.
+
+    Raises:
+        DescriptionError: if `output` exists and is not as it should be.
+    """
+
+    def __init__(self, old: dict | None, new: dict, output: Path):
+        self.old = {} if old is None else old["relations"]
+        self.new = new["relations"]
+        self.negative = new["negative_relation"] or (None if old is None else old["negative_relation"])
+        self.output = output
+        self.decided = {label: entry for label, entry in self.old.items() if label not in self.new}
+        for label, entry in self.new.items():
+            old_entry = self.old.get(label)
+            # What a person has read already needs no second look.
+            if old_entry and old_entry["reviewed"] and old_entry["descriptions"] == entry["descriptions"]:
+                self.decided[label] = old_entry
+        if output.exists():
+            self.decided |= load_descriptions(output)["relations"]
+
+    def open_labels(self) -> list[str]:
+        """The relations still to be decided, in the new file's order."""
+        return [label for label in self.new if label not in self.decided]
+
+    def decide(self, label: str, entry: dict) -> None:
+        """Takes `entry` for `label`, and writes the output.
+
+        Raises:
+            DescriptionError: if that makes no valid file: a text stands at another relation too, say. Nothing is
+                decided then.
+        """
+        self.write(self.decided | {label: entry})
+        self.decided[label] = entry
+
+    def write(self, decided: dict[str, dict]) -> None:
+        """Writes the output: the new file's relations in its order, then those that only the old one has."""
+        order = dict.fromkeys([*(label for label in self.new if label in decided), *decided])
+        content = {
+            "relations": {label: decided[label] for label in order},
+            "negative_relation": self.negative if self.negative in decided else None,
+        }
+        write_descriptions(content, self.output)
+
+
+def ask_about(review: Review, label: str, title: str, console: Console) -> bool:
+    """Shows one relation until it is decided or skipped; returns whether the person wants to go on."""
+    old, entry = review.old.get(label), review.new[label]
+    while True:
+        console.print(side_by_side(title, old, entry))
+        choice = Prompt.ask(QUESTION.replace("[", r"\["), choices=list("aersq"), show_choices=False, console=console)
+        try:
+            if choice == "e":
+                entry = edit(label, entry)
+                continue
+            if choice == "a":
+                review.decide(label, entry | {"reviewed": True})
+            elif choice == "r" and old is not None:
+                review.decide(label, old)
+            elif choice == "r":
+                console.print("There are no old descriptions to keep: the relation stays open.\n")
+            return choice != "q"
+        except (DescriptionError, click.ClickException) as error:
+            console.print(f"Not taken: {error}\n", markup=False, style="red")
+
+
+def edit(label: str, entry: dict) -> dict:
+    """The entry after a person edited its texts; the same one if they left the editor without saving.
+
+    Raises:
+        DescriptionError: if no text is left.
+        click.ClickException: if the editor fails.
+    """
+    lines = [" ".join(text.split()) + "\n" for text in entry["descriptions"]]
+    edited = click.edit(EDIT_NOTE.format(label=label) + "".join(lines), extension=".txt")
+    if edited is None:
+        return entry
+    texts = [line.strip() for line in edited.split("\n") if line.strip() and not line.startswith(NOTE)]
+    if not texts:
+        raise DescriptionError("no description was left")
+    if texts == entry["descriptions"]:
+        return entry
+    return entry | {"descriptions": texts, "source": entry["source"].removesuffix(EDITED) + EDITED}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--old", type=Path, help="earlier descriptions; default: none, only the new ones are shown")
+    parser.add_argument("--new", type=Path, required=True, help="descriptions to review")
+    parser.add_argument("--output", type=Path, required=True, help="file to write or go on with; neither of the two")
+    options = parser.parse_args()
+    if options.output.resolve() in {path.resolve() for path in (options.old, options.new) if path is not None}:
+        parser.error("--output must be another file than --old and --new")
+    console = Console()
+    try:
+        old = None if options.old is None else load_descriptions(options.old)
+        review = Review(old, load_descriptions(options.new), options.output)
+        labels = review.open_labels()
+        for number, label in enumerate(labels, start=1):
+            if not ask_about(review, label, f"{number}/{len(labels)}  {label}", console):
+                break
+        if review.decided:
+            review.write(review.decided)
+    except (OSError, DescriptionError) as error:
+        sys.exit(f"error: {error}")
+    except (EOFError, KeyboardInterrupt):
+        pass  # leaving: every decision is written already
+    left = len(review.open_labels())
+    unreviewed = sum(not entry["reviewed"] for entry in review.decided.values())
+    console.print(
+        f"\n{len(review.decided)} relations in {options.output}, {unreviewed} of them not reviewed; "
+        f"{left} to decide{', the same command goes on' if left else ''}",
+        markup=False,
+        highlight=False,
+    )

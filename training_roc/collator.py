@@ -1,0 +1,159 @@
+# Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
+"""Rows to batches: dynamic padding, each distinct picture decoded once a data set and encoded once a batch.
+
+Never part of remote code: it serves training and evaluation, and needs `datasets` and `torch`.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import datasets
+import numpy as np
+import torch
+from PIL import Image
+
+from processing_roc.pictures_roc import open_picture, resize_pictures
+from processing_roc.processing_roc import PAIR_PLACES, RocProcessor
+
+
+class PictureTable:
+    """The distinct pictures of one or more data sets, decoded, resized and cropped once: image_id to uint8 pixels.
+
+    `sizes` tells (width, height) of each upright picture before that, in its pixels, None where it is missing.
+
+    Built by `datasets.map`: kept in its cache and memory-mapped, so that a second run (and every worker of a data
+    loader) finds them ready. The first row that has the picture of an `image_id` gives it.
+
+    Args:
+        processor: its image processor resizes and crops.
+        data: data sets with the columns `image` (`datasets.Image`, nullable) and `image_id` (string, nullable), for
+            instance `[dataset["train"], dataset["validation"]]`.
+        num_proc: number of processes that decode.
+
+    Raises:
+        ValueError: a picture has no `image_id`, cannot be read, or the processor has no image processor.
+    """
+
+    def __init__(self, processor: RocProcessor, data: Sequence[datasets.Dataset], num_proc: int | None = None):
+        undecoded = datasets.Image(decode=False)
+        columns = [part.select_columns(["image", "image_id"]).cast_column("image", undecoded) for part in data]
+        rows = datasets.concatenate_datasets(columns)
+        first: dict[str, int] = {}
+        self._places: dict[str, int | None] = {}
+        for i, (image_id, has_picture) in enumerate(_scan(rows)):
+            if image_id is None and has_picture:
+                raise ValueError(f"row {i} has a picture but no image_id")
+            if image_id is not None:
+                self._places.setdefault(image_id, None)
+            if has_picture and image_id not in first:
+                self._places[image_id] = len(first)
+                first[image_id] = i
+        # A blank picture tells the shape that the image processor makes of every picture.
+        self.shape: tuple[int, int, int] = processor.prepare_pictures([Image.new("RGB", (64, 64))]).shape[1:]
+        self._pixels = rows.select(list(first.values())).map(
+            _prepare,
+            batched=True,
+            batch_size=64,
+            writer_batch_size=64,
+            fn_kwargs={"image_processor": processor.image_processor, "shape": self.shape},
+            remove_columns=["image"],
+            features=datasets.Features(
+                {
+                    "image_id": datasets.Value("string"),
+                    "pixels": datasets.Value("binary"),
+                    "size": datasets.List(datasets.Value("int32")),
+                }
+            ),
+            num_proc=num_proc,
+            desc="Preparing pictures",
+        )
+        # Mapping no rows at all gives no columns.
+        sizes = dict(zip(first, self._pixels.data.column("size").to_pylist(), strict=True)) if first else {}
+        self.sizes = {image_id: tuple(sizes[image_id]) if image_id in sizes else None for image_id in self._places}
+
+    def __len__(self) -> int:
+        return len(self._pixels)
+
+    def __contains__(self, image_id: str) -> bool:
+        """Whether the data sets name this id; its picture may still be missing."""
+        return image_id in self._places
+
+    def __getitem__(self, image_id: str) -> np.ndarray | None:
+        """A read-only view of the picture's pixels, (3, height, width), uint8; None where its picture is missing.
+
+        Raises:
+            KeyError: the id occurs in none of the data sets.
+        """
+        place = self._places[image_id]
+        if place is None:
+            return None
+        buffer = self._pixels.data.column("pixels")[place].as_buffer()
+        return np.frombuffer(memoryview(buffer).toreadonly(), dtype=np.uint8).reshape(self.shape)
+
+
+def _scan(rows: datasets.Dataset) -> Iterable[tuple[str | None, bool]]:
+    for batch in rows.with_format("arrow").iter(batch_size=1000):
+        yield from zip(batch["image_id"].to_pylist(), batch["image"].is_valid().to_pylist(), strict=True)
+
+
+def _prepare(batch: Mapping[str, list], image_processor: Any, shape: tuple[int, int, int]) -> dict[str, list]:
+    opened = [
+        open_picture(image["bytes"] if image["bytes"] is not None else image["path"], f"image_id {image_id!r}")
+        for image, image_id in zip(batch["image"], batch["image_id"], strict=True)
+    ]
+    pixels = resize_pictures(opened, image_processor)
+    if pixels.shape[1:] != tuple(shape):
+        raise ValueError(f"the image processor must give pictures of one size, got {pixels.shape[1:]} and {shape}")
+    return {
+        "image_id": batch["image_id"],
+        "pixels": [array.tobytes() for array in pixels],
+        "size": [list(picture.size) for picture in opened],
+    }
+
+
+class RocDataCollator:
+    """Makes a batch of rows that `RocProcessor` prepared (unpadded); other columns are ignored.
+
+    Args:
+        processor: pads texts and normalizes pictures.
+        pictures: where to look up `image_id`; None leaves all pictures away (text only).
+        pad_to_multiple_of: pads the text's length to a multiple of this.
+
+    Call it with features that hold `input_ids` and `PAIR_PLACES`, with `pictures` also `image_id`, and optionally
+    `object_boxes` and `labels` (None becomes -100). It returns `input_ids` and `attention_mask` (batch, text_length),
+    `head_index`, `tail_index`, `labels` (batch,), `head_span`, `tail_span` (batch, 2), all long; if any row has
+    objects `object_boxes` (batch, num_objects, 4), float32, and `object_mask` (batch, num_objects); if any has a
+    picture `pixel_values` (num_images, 3, height, width), float32, each distinct picture of the batch once, and
+    `image_index` (batch,), -1 without a picture.
+    """
+
+    def __init__(
+        self,
+        processor: RocProcessor,
+        pictures: PictureTable | None = None,
+        pad_to_multiple_of: int | None = None,
+    ):
+        self.processor = processor
+        self.pictures = pictures
+        self.pad_to_multiple_of = pad_to_multiple_of
+
+    def __call__(self, features: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+        pairs = {name: [feature[name] for feature in features] for name in ("input_ids", *PAIR_PLACES)}
+        pairs["object_boxes"] = [feature.get("object_boxes", []) for feature in features]
+        batch = self.processor.pad_pairs(pairs, pad_to_multiple_of=self.pad_to_multiple_of)
+        if any("labels" in feature for feature in features):
+            batch["labels"] = [-100 if feature["labels"] is None else feature["labels"] for feature in features]
+        tensors = {name: torch.tensor(values) for name, values in batch.items()}
+        if self.pictures is not None:
+            tensors.update(self._collate_pictures([feature["image_id"] for feature in features]))
+        return tensors
+
+    def _collate_pictures(self, image_ids: Sequence[str | None]) -> dict[str, torch.Tensor]:
+        views = {i: self.pictures[i] for i in dict.fromkeys(image_ids) if i is not None}
+        views = {i: view for i, view in views.items() if view is not None}
+        if not views:
+            return {}
+        places = {image_id: place for place, image_id in enumerate(views)}
+        index = torch.tensor([places.get(image_id, -1) for image_id in image_ids], dtype=torch.long)
+        pixels = self.processor.normalize_pictures(np.stack(list(views.values())))
+        return {"pixel_values": torch.from_numpy(pixels), "image_index": index}

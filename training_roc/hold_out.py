@@ -1,0 +1,158 @@
+# Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
+"""Relations that are kept out of training, to be retrieved by their descriptions alone, or by a few examples."""
+
+import random
+import re
+from collections.abc import Sequence
+
+from datasets import ClassLabel, Dataset, DatasetDict
+
+from data_scripts.descriptions.files import select_relations
+from modeling_roc.configuration_roc import MAX_EXAMPLES
+
+FEW_SHOT = "few_shot"
+"""The split with examples of relations that were held out."""
+
+
+def check_hold_out(objective: str, trains_anew: bool, splits: DatasetDict):
+    """
+    Raises:
+        ValueError: if a run of `train.py` cannot hold relations out and retrieve them after training, saying why.
+    """
+    if objective != "retrieval":
+        raise ValueError(
+            f"--hold_out_relations with --objective {objective}: a classifier has a fixed set of relations and cannot "
+            "answer with one that it was not trained on; that takes --objective retrieval"
+        )
+    if not trains_anew:
+        raise ValueError(
+            "--hold_out_relations belongs to training from pretrained encoders (--do_train true, no "
+            "--model_name_or_path): a trained model may have been trained on these relations"
+        )
+    if "validation" not in splits:
+        raise ValueError("--hold_out_relations needs a validation split, on which unseen relations are calibrated")
+
+
+def check_few_shot(numbers: Sequence[int], hold_out_relations: str | None):
+    """
+    Raises:
+        ValueError: if relations cannot be evaluated by these numbers of examples, saying why.
+    """
+    if numbers and hold_out_relations is None:
+        raise ValueError("--few_shot_examples belongs to --hold_out_relations, which says whose examples they are")
+    if wrong := [number for number in numbers if not 1 <= number <= MAX_EXAMPLES]:
+        raise ValueError(f"--few_shot_examples {wrong[0]}: it must be 1 to {MAX_EXAMPLES}")
+    if len(set(numbers)) < len(numbers):
+        raise ValueError(f"--few_shot_examples: a number stands twice in {', '.join(map(str, numbers))}")
+
+
+def choose_unseen(wanted: str, relations: Sequence[str], negative: str | None, seed: int) -> list[str]:
+    """
+    Which relations training is not to see.
+
+    Args:
+        wanted: labels with commas between them, or a number: so many are drawn by `seed`, and those of a smaller
+            number are among those of a larger one.
+        relations: all relations of the data set.
+        negative: the one that means "no relation", which is never chosen.
+        seed: of the draw.
+
+    Returns:
+        The labels, in the order of `relations`.
+
+    Raises:
+        ValueError: if a label is no relation of the data set, is the negative one or stands twice, or if not at least
+            one relation is chosen and two besides the negative one are left.
+    """
+    candidates = [label for label in relations if label != negative]
+    if re.fullmatch(r"-?\d+", wanted.strip()):
+        number = int(wanted)
+        random.Random(seed).shuffle(candidates)
+        chosen = candidates[: max(number, 0)]
+    else:
+        chosen = [label.strip() for label in wanted.split(",")]
+        number = len(chosen)
+        for label in chosen:
+            if label == negative:
+                raise ValueError(f"{label!r} is the negative relation, which cannot be held out")
+            if label not in relations:
+                raise ValueError(f"no relation {label!r} to hold out; there are {', '.join(candidates)}")
+        if len(set(chosen)) < number:
+            raise ValueError(f"a relation to hold out stands twice in {wanted!r}")
+    if not 1 <= number <= len(candidates) - 2:
+        raise ValueError(
+            f"{number} relations are to be held out: it must be 1 to {len(candidates) - 2}, as two of the "
+            f"{len(candidates)} must be left to train on"
+        )
+    return [label for label in relations if label in chosen]
+
+
+def hold_out(
+    splits: DatasetDict, descriptions: dict, unseen: Sequence[str], num_examples: int = 0, seed: int = 0
+) -> tuple[DatasetDict, dict]:
+    """
+    Takes the rows of unseen relations out of the training split.
+
+    Args:
+        splits: rows of the project's schema.
+        descriptions: content of a descriptions file with exactly the data set's relations, in their order.
+        unseen: some of them.
+        num_examples: how many of each unseen relation's training rows to give as examples, or all where there are
+            fewer.
+        seed: of their draw: the first of them are those of a smaller number.
+
+    Returns:
+        The splits and the descriptions with the unseen relations last, so that the others have the same ids with and
+        without them. Other splits than `train` keep all their rows. With `num_examples` there is one split more,
+        `FEW_SHOT`.
+
+    Raises:
+        ValueError: if no training row is left, none to draw examples from, or no labelled validation row of another
+            relation, on which unseen relations are calibrated.
+    """
+    names = list(descriptions["relations"])
+    order = [name for name in names if name not in unseen] + [name for name in names if name in unseen]
+    place = {names.index(name): index for index, name in enumerate(order)} | {None: None, -1: -1}
+    num_seen, result = len(order) - len(unseen), {}
+    if num_examples:
+        splits = DatasetDict({**splits, FEW_SHOT: _draw_examples(splits["train"], unseen, num_examples, seed)})
+    for split, rows in splits.items():
+        labels = [place[relation] for relation in rows["relation"]]
+        if split == "train":
+            kept = [index for index, label in enumerate(labels) if label is None or label < num_seen]
+            if not kept:
+                raise ValueError("all training rows are of relations that are to be held out")
+            rows, labels = rows.select(kept), [labels[index] for index in kept]
+        if split == "validation" and not any(label is not None and 0 <= label < num_seen for label in labels):
+            raise ValueError("no validation row is labelled with a relation that is trained on: none to calibrate on")
+        rows = rows.remove_columns("relation").add_column("relation", labels, feature=ClassLabel(names=order))
+        result[split] = rows
+    return DatasetDict(result), select_relations(descriptions, order)
+
+
+def _draw_examples(rows: Dataset, unseen: Sequence[str], number: int, seed: int) -> Dataset:
+    """Rows of the unseen relations, in the order in which they are drawn; so many of each, as far as there are."""
+    labels = rows["relation"][:]
+    drawn = []
+    for label in unseen:
+        place = rows.features["relation"].str2int(label)
+        candidates = [index for index, relation in enumerate(labels) if relation == place]
+        # What else is held out makes no difference.
+        random.Random(f"{seed} {label}").shuffle(candidates)
+        drawn += candidates[:number]
+    if not drawn:
+        raise ValueError(f"--few_shot_examples: the training split has no row of {', '.join(unseen)}")
+    return rows.select(drawn)
+
+
+def seen_descriptions(descriptions: dict, unseen: Sequence[str]) -> dict:
+    """The content of a descriptions file without the relations `unseen`."""
+    return select_relations(descriptions, [label for label in descriptions["relations"] if label not in unseen])
+
+
+def seen_rows(rows: Dataset | None, num_seen: int) -> Dataset | None:
+    """Encoded rows (column `labels`) whose relation is one of the first `num_seen`, or unknown: what a checkpoint may
+    be chosen on. Where there is no other row, or no split, what was given."""
+    if rows is None or max(rows["labels"], default=-1) < num_seen:
+        return rows
+    return rows.select([index for index, label in enumerate(rows["labels"]) if label < num_seen])

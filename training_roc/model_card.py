@@ -1,0 +1,272 @@
+# Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
+"""The model card of a training run: `model_card.md` filled with what the run was and what it printed."""
+
+import logging
+import platform
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+from datasets import DatasetDict
+from huggingface_hub import DatasetCard, EvalResult, ModelCard, ModelCardData, hf_hub_download
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
+
+from data_scripts.loading import DEMO
+from evaluation_roc.report import format_table
+from training_roc.run_settings import LIBRARIES, git_commit, public_name, run_settings, with_version
+
+logger = logging.getLogger(__name__)
+
+ROOT = Path(__file__).parent.parent
+TEMPLATE = ROOT / "model_card.md"
+# The splits that a run evaluates, and what their metrics' and files' names begin with.
+SPLITS = {"validation": "eval", "test": "test"}
+SCORES = {
+    "micro_f1": ("f1", "Micro-F1"),
+    "macro_f1": ("f1", "Macro-F1"),
+    "micro_precision": ("precision", "Micro-precision"),
+    "micro_recall": ("recall", "Micro-recall"),
+    "accuracy": ("accuracy", "Accuracy"),
+}
+TRAINING_FIGURES = ("epoch", "loss", "runtime")
+CONFUSION_MATRIX = "test_confusion_matrix.png"
+CALIBRATION_ERRORS = ("ece_uncalibrated", "ece")
+ZERO_SHOT_SCORES = ("seen_micro_f1", "unseen_micro_f1", "harmonic_mean")
+WIDGET = [
+    {"text": "Maya and Ken on the pier", "example_title": "Two persons"},
+    {"text": "Ines on stage with the Blue Comets", "example_title": "A person and an organization"},
+]
+
+
+@dataclass
+class TrainingRun:
+    """What a card tells of.
+
+    Attributes:
+        model_id: the repository on the Hub, or the run's folder.
+        model: the trained [`RocModel`].
+        model_args, data_args, args: the run's settings, as `train.py` reads them.
+        splits: the rows that were used.
+        descriptions: content of the relation descriptions file.
+        metrics: "train", "eval" and "test" → the Trainer's metrics of it; those not run are missing.
+        tables: "validation" and "test" → scores by relation, from `per_relation_table`; None if it has no labels.
+        unseen: labels of the relations that were held out of training, if any.
+    """
+
+    model_id: str
+    model: object
+    model_args: object
+    data_args: object
+    args: object
+    splits: DatasetDict
+    descriptions: dict
+    metrics: dict[str, dict] = field(default_factory=dict)
+    tables: dict[str, list[dict] | None] = field(default_factory=dict)
+    unseen: list[str] = field(default_factory=list)
+
+
+def build_model_card(run: TrainingRun) -> ModelCard:
+    """Fills the template. Every figure in it is one that the run printed."""
+    config, dataset = run.model.config, describe_dataset(run.data_args)
+    retrieval = config.objective == "retrieval"
+    model_name = Path(run.model_id).name
+    num_adapter_parameters = run.model.num_parameters(only_trainable=True) if run.model_args.use_lora else 0
+    relations = [describe_relation(label, run) for label in config.id2label.values()]
+    return ModelCard.from_template(
+        card_metadata(run, model_name, dataset),
+        template_path=str(TEMPLATE),
+        model_name=model_name,
+        model_id=run.model_id,
+        dataset=dataset,
+        retrieval=retrieval,
+        with_images=config.vision_config is not None,
+        with_objects=config.object_features is not None,
+        negative=config.negative_relation,
+        learned_threshold=retrieval and config.learn_negative_threshold and config.negative_relation is not None,
+        relations=relations,
+        unseen=run.unseen,
+        unreviewed=sum(relation["reviewed"] is False for relation in relations) if retrieval else 0,
+        encoders=describe_encoders(run),
+        num_fusion_layers=config.fusion_encoder_config.num_hidden_layers,
+        num_parameters=run.model.num_parameters() - num_adapter_parameters,
+        adapter=f"LoRA of rank {run.model_args.lora_rank}" if run.model_args.use_lora else None,
+        num_adapter_parameters=num_adapter_parameters,
+        num_rows={split: len(rows) for split, rows in run.splits.items()},
+        train_fraction=run.data_args.train_fraction,
+        use_entity_types=run.data_args.use_entity_types,
+        starting_point=run.model_args.model_name_or_path and public_name(run.model_args.model_name_or_path),
+        settings=yaml.safe_dump(run_settings(run), sort_keys=False, allow_unicode=True).strip(),
+        training=figures(run, "train", TRAINING_FIGURES),
+        scores={title: figures(run, name, SCORES) for title, name in SPLITS.items()},
+        zero_shot=describe_zero_shot(run),
+        selected=run.args.metric_for_best_model if run.args.load_best_model_at_end else None,
+        columns=list(SCORES),
+        tables={split: format_table(table, config.negative_relation) for split, table in run.tables.items() if table},
+        confusion_matrix=CONFUSION_MATRIX if run.tables.get("test") else None,
+        calibration=describe_calibration(run),
+        seed=run.args.seed,
+        num_processes=run.args.world_size,
+        device=run.args.device.type,
+        commit=git_commit(ROOT),
+        versions=", ".join([f"Python {platform.python_version()}", *map(with_version, LIBRARIES)]),
+    )
+
+
+def card_metadata(run: TrainingRun, model_name: str, dataset: dict) -> ModelCardData:
+    """The metadata. No `pipeline_tag`: the Hub has no such task, and another's snippet and widget would fail."""
+    scores = figures(run, "test", SCORES)
+    results = [
+        EvalResult(
+            task_type="relation-extraction",
+            task_name="Multimodal relation extraction",
+            dataset_type=dataset["type"],
+            dataset_name=dataset["name"],
+            dataset_config=run.data_args.dataset_config_name,
+            dataset_split="test",
+            dataset_revision=run.data_args.dataset_revision,
+            metric_type=kind,
+            metric_name=name,
+            metric_value=scores[key],
+        )
+        for key, (kind, name) in SCORES.items()
+        if key in scores
+    ]
+    names = [run.model_args.model_name_or_path]
+    if names[0] is None:
+        names = [run.model_args.text_model_name_or_path, run.model_args.vision_model_name_or_path]
+    base_models = [name for name in dict.fromkeys(names) if is_on_hub(name)]
+    return ModelCardData(
+        model_name=model_name if results else None,
+        library_name="peft" if run.model_args.use_lora else "transformers",
+        license="apache-2.0",
+        language=dataset["language"],
+        base_model=base_models or None,
+        base_model_relation="adapter" if run.model_args.use_lora and base_models else None,
+        datasets=[dataset["id"]] if dataset["id"] else None,
+        metrics=["f1"] if results else None,
+        tags=[
+            "relation-extraction",
+            "multimodal",
+            "roc",
+            run.model.config.objective,
+            *["lora"] * run.model_args.use_lora,
+        ],
+        widget=WIDGET,
+        eval_results=results or None,
+    )
+
+
+def describe_dataset(data_args) -> dict:
+    """`id` on the Hub (None elsewhere), `type` and `name` for results, `language`, and a `sentence` for the reader."""
+    name = data_args.dataset_name
+    described = {"id": None, "is_demo": name == DEMO, "language": None}
+    if name == DEMO:
+        sentence = "The demo set that comes with the project: short posts and drawn pictures, made by code."
+        return described | {"type": "roc-demo", "name": "the demo set", "language": "en", "sentence": sentence}
+    on_hub = is_on_hub(name)
+    card = read_dataset_card(name, data_args.dataset_revision).data if on_hub or Path(name).is_dir() else {}
+    title = card.get("pretty_name") or Path(name).name
+    sentence = f"{title}."
+    if on_hub:
+        described["id"] = name
+        revision = f" at revision `{data_args.dataset_revision}`" if data_args.dataset_revision else ""
+        sentence = f"[{name}](https://huggingface.co/datasets/{name}){revision}."
+    return described | {
+        "type": name if on_hub else Path(name).name,
+        "name": title,
+        "language": card.get("language"),
+        "sentence": sentence,
+    }
+
+
+def read_dataset_card(name: str, revision: str | None) -> DatasetCard:
+    """The data set's own card; an empty one where it has none or it cannot be had now."""
+    try:
+        path = Path(name, "README.md")
+        if not path.parent.is_dir():
+            path = hf_hub_download(name, "README.md", repo_type="dataset", revision=revision)
+        return DatasetCard.load(path, ignore_metadata_errors=True)
+    except (OSError, ValueError) as error:
+        logger.warning("the card of data set %s cannot be read, so the model's says less of it: %s", name, error)
+        return DatasetCard("---\n---\n")
+
+
+def describe_relation(label: str, run: TrainingRun) -> dict:
+    """Label, the descriptions that the model has, where they are from and whether a person reviewed them."""
+    texts = run.model.config.relation_descriptions.get(label, [])
+    source = run.descriptions["relations"].get(label)
+    if not texts and (number := run.model.config.relation_examples.get(label)):
+        texts = [f"(no description; the mean of {number} examples)"]
+        return {"label": label, "descriptions": texts, "provenance": None, "reviewed": None}
+    if not texts or source is None:
+        return {"label": label, "descriptions": texts, "provenance": None, "reviewed": None}
+    if texts != source["descriptions"]:
+        return {"label": label, "descriptions": texts, "provenance": "the label's own words", "reviewed": None}
+    provenance = f"{source['source']}; {'reviewed' if source['reviewed'] else 'not reviewed'}"
+    return {"label": label, "descriptions": texts, "provenance": provenance, "reviewed": source["reviewed"]}
+
+
+def describe_encoders(run: TrainingRun) -> dict[str, str]:
+    """What each encoder is: its name, or its kind and size where it started from scratch or from a trained model."""
+    config = run.model.config
+
+    def describe(part, name):
+        if part is None:
+            return "none"
+        if name is not None and run.model_args.model_name_or_path is None:
+            return f"`{public_name(name)}`"
+        return f"{part.model_type}, {part.num_hidden_layers} layers, width {part.hidden_size}"
+
+    text = describe(config.text_config, run.model_args.text_model_name_or_path)
+    own = describe(config.relation_config, run.model_args.text_model_name_or_path)
+    return {
+        "text": text,
+        "vision": describe(config.vision_config, run.model_args.vision_model_name_or_path),
+        "relation": "the text encoder" if config.relation_config is None else f"one of its own, from {own}",
+    }
+
+
+def describe_zero_shot(run: TrainingRun) -> dict[str, dict]:
+    """Split → `ZERO_SHOT_SCORES`, and `rows` of the unseen relations; empty where none was held out or evaluated."""
+    described = {}
+    for title, name in SPLITS.items():
+        if scores := figures(run, name, ZERO_SHOT_SCORES):
+            rows = sum(row["support"] for row in run.tables[title] if row["relation"] in run.unseen)
+            described[title] = scores | {"rows": rows}
+    return described
+
+
+def describe_calibration(run: TrainingRun) -> dict | None:
+    """`temperature`, `errors` by split, before and after, and the last split's `diagram`; None without calibration."""
+    temperature = figures(run, "eval", ["calibration_temperature"])
+    if not temperature:
+        return None
+    errors = {title: figures(run, name, CALIBRATION_ERRORS) for title, name in SPLITS.items()}
+    errors = {title: values for title, values in errors.items() if values}
+    split = list(errors)[-1]
+    diagram = {"split": split, "file": f"{SPLITS[split]}_reliability.png"}
+    return {"temperature": temperature["calibration_temperature"], "errors": errors, "diagram": diagram}
+
+
+def is_on_hub(name: str | None) -> bool:
+    """Whether `name` is a repository's and not a folder's."""
+    if name is None or Path(name).exists():
+        return False
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return True
+
+
+def figures(run: TrainingRun, split: str, names) -> dict:
+    """Those of `names` that the Trainer has of a split, to as many places as it prints."""
+    metrics = {key.removeprefix(f"{split}_"): value for key, value in run.metrics.get(split, {}).items()}
+    return {name: round(metrics[name], 4) for name in names if name in metrics}
+
+
+def readdress(card: str, model_id: str) -> str:
+    """A card's text with `model_id` as the repository that its snippets open."""
+    return re.sub(r'^model_id = ".*"$', lambda match: f'model_id = "{model_id}"', card, flags=re.MULTILINE)

@@ -1,0 +1,107 @@
+# Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
+"""The model and the processor for a data set: new ones on pretrained encoders, or trained ones as they are."""
+
+import logging
+from dataclasses import fields
+
+from transformers import AutoImageProcessor, AutoTokenizer
+
+from data_scripts.demo.dataset import build_demo_tokenizer, demo_backbone_configs, demo_image_processor
+from data_scripts.loading import DEMO, relation_texts
+from modeling_roc import RocConfig, RocModel
+from processing_roc import RocProcessor
+from training_roc.arguments import DataArguments, ModelArguments
+
+logger = logging.getLogger(__name__)
+
+
+def refuse_without_effect(settings, own, what: str):
+    """
+    Raises:
+        ValueError: if one of `settings` was given and is not what the trained model was made with.
+    """
+    for setting in fields(settings):
+        value, theirs = getattr(settings, setting.name), getattr(own, setting.name, None)
+        if theirs is not None and value not in (setting.default, theirs):
+            raise ValueError(f"--{setting.name} {value} has no effect on a trained {what}: it has {theirs}")
+
+
+def load_model(model_args: ModelArguments, data_args: DataArguments, descriptions: dict, with_objects: bool):
+    """(model, processor) as they were trained; the data set's relations are set if they are not the model's."""
+    path = model_args.model_name_or_path
+    model = RocModel.from_pretrained(path, attn_implementation=model_args.attn_implementation)
+    processor = RocProcessor.from_pretrained(path)
+    refuse_without_effect(model_args, model.config, "model")
+    refuse_without_effect(data_args, processor, "processor")
+    if with_objects and model.config.object_features is None:
+        raise ValueError(f"{path} takes no objects of pictures, but the data set has some")
+    if not data_args.use_images:
+        processor = RocProcessor(
+            None, processor.tokenizer, processor.max_length, processor.use_entity_types, processor.max_objects
+        )
+    if model.config.objective == "classification":
+        if list(model.config.id2label.values()) != list(descriptions["relations"]):
+            raise ValueError(
+                f"{path} classifies into {list(model.config.id2label.values())}, the data set into others"
+            )
+        return model, processor
+    relations = relation_texts(descriptions, data_args.relation_text)
+    if list(model.config.relation_descriptions.items()) != list(relations.items()):
+        model.set_relations(relations, processor, descriptions["negative_relation"])
+    return model, processor
+
+
+def load_image_processor(name: str, with_objects: bool):
+    """The image processor of a vision encoder; where an object may lie at a picture's edge, one that crops none."""
+    image_processor = AutoImageProcessor.from_pretrained(name)
+    if with_objects and getattr(image_processor, "do_center_crop", None):
+        logger.info(
+            "pictures are resized to %s and not cropped, which could cut objects away", image_processor.crop_size
+        )
+        image_processor = AutoImageProcessor.from_pretrained(
+            name, do_center_crop=False, size=dict(image_processor.crop_size)
+        )
+    return image_processor
+
+
+def build_model(model_args: ModelArguments, data_args: DataArguments, descriptions: dict, with_objects: bool):
+    """(model, processor): new layers on pretrained encoders, or on the demo's tiny ones from scratch."""
+    relations = relation_texts(descriptions, data_args.relation_text)
+    settings = {
+        "fusion_encoder_config": {"num_hidden_layers": model_args.num_fusion_layers},
+        "id2label": dict(enumerate(relations)),
+        "label2id": {label: index for index, label in enumerate(relations)},
+        "negative_relation": descriptions["negative_relation"],
+        "attn_implementation": model_args.attn_implementation,
+    }
+    own = {setting.name for setting in fields(RocConfig)}
+    settings |= {name: value for name, value in vars(model_args).items() if name in own}
+    if not with_objects:
+        settings["object_features"] = None
+    vision_name = model_args.vision_model_name_or_path if data_args.use_images else None
+    if model_args.text_model_name_or_path is not None:
+        tokenizer = AutoTokenizer.from_pretrained(model_args.text_model_name_or_path)
+        image_processor = None if vision_name is None else load_image_processor(vision_name, with_objects)
+        model = RocModel.from_encoders_pretrained(
+            model_args.text_model_name_or_path, vision_name, model_args.share_relation_encoder, **settings
+        )
+    elif data_args.dataset_name == DEMO and vision_name is None:
+        text_config, vision_config = demo_backbone_configs()
+        tokenizer = build_demo_tokenizer()
+        image_processor = demo_image_processor() if data_args.use_images else None
+        model = RocModel(
+            RocConfig(
+                text_config=text_config,
+                vision_config=vision_config if data_args.use_images else None,
+                relation_config=None if model_args.share_relation_encoder else text_config.to_dict(),
+                **settings,
+            )
+        )
+    else:
+        raise ValueError("name a text encoder (--text_model_name_or_path) or a trained model (--model_name_or_path)")
+    own = ("max_length", "use_entity_types", "max_objects")
+    processor = RocProcessor(image_processor, tokenizer, **{name: getattr(data_args, name) for name in own})
+    model.resize_token_embeddings(len(tokenizer))
+    if model_args.objective == "retrieval":
+        model.set_relations(relations, processor)
+    return model, processor

@@ -1,0 +1,146 @@
+# Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
+"""Pushes a trained model to the Hub.
+
+`train.py --push_to_hub` does it at the end of a run. `python -m training_roc.push --folder OUT --hub_model_id NAME`
+pushes the folder that a run left, or finishes a push that broke off; files that arrived whole are not sent twice.
+"""
+
+import argparse
+import json
+import os
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from huggingface_hub import HfApi
+
+from data_scripts.hub_errors import HubError, explain_hub_errors
+from data_scripts.hub_repository import prepare_repository
+from evaluation_roc.report import replacing
+from training_roc.model_card import readdress
+from training_roc.model_files import ADAPTER_CONFIG, write_serving_files
+
+# As the Trainer's, and its pickled arguments, which no one needs to open.
+IGNORED = ["_*", ".*", "checkpoint-*", "training_args.bin"]
+
+
+def prepare_push(args) -> None:
+    """
+    Sees to it, before the work, that a run's result can go where it is to go; `args.hub_model_id` becomes the full
+    name of the repository.
+
+    Args:
+        args ([`RocTrainingArguments`]): with `push_to_hub`.
+
+    Raises:
+        ValueError: if the run trains nothing.
+        HubError: if the repository may not be written to.
+    """
+    if not args.do_train:
+        raise ValueError(
+            "--push_to_hub pushes what a run has trained; a folder that is there already goes up by "
+            "`python -m training_roc.push --folder FOLDER --hub_model_id NAME`"
+        )
+    if args.hub_token is not None:
+        # The environment is where the Hub's client looks. The arguments are saved with the model, and a token is not.
+        os.environ["HF_TOKEN"], args.hub_token = args.hub_token, None
+    if args.process_index == 0:
+        name = args.hub_model_id or Path(args.output_dir).absolute().name
+        args.hub_model_id = prepare_repository(name, "model", bool(args.hub_private_repo), args.hub_revision)
+
+
+def push_run(trainer) -> None:
+    """
+    Pushes the folder of a finished run.
+
+    Raises:
+        HubError: if the push fails, saying why and how to finish it.
+    """
+    args = trainer.args
+    with keeping_folder(args.output_dir, args.hub_model_id, bool(args.hub_private_repo), args.hub_revision):
+        trainer.push_to_hub()
+
+
+def push_model(folder: Path, repo_id: str, private: bool = False, revision: str | None = None) -> str:
+    """
+    Pushes a folder that a run left. The snippets of its card are made to name the repository.
+
+    Args:
+        folder: with the model's configuration, weights and processor.
+        repo_id, private, revision: as for `prepare_repository`.
+
+    Returns:
+        The commit's address.
+
+    Raises:
+        ValueError: if the folder holds no trained model, or an adapter to a model that is a folder here.
+        HubError: if the push fails, saying why and how to finish it.
+    """
+    if not any(folder.glob("*.safetensors")) or not (folder / "processor_config.json").is_file():
+        raise ValueError(f"{folder} holds no trained model: its weights and its processor's configuration are missing")
+    adapter_config = folder / ADAPTER_CONFIG
+    if adapter_config.is_file():
+        check_base(json.loads(adapter_config.read_text(encoding="utf-8"))["base_model_name_or_path"])
+    with keeping_folder(folder, repo_id, private, revision):
+        repo_id = prepare_repository(repo_id, "model", private, revision)
+        write_serving_files(folder, adapter_config.is_file())
+        card = folder / "README.md"
+        if card.is_file():
+            content = readdress(card.read_text(encoding="utf-8"), repo_id)
+            with replacing(card) as temporary:
+                temporary.write_text(content, encoding="utf-8")
+        commit = HfApi().upload_folder(
+            repo_id=repo_id,
+            folder_path=folder,
+            revision=revision,
+            ignore_patterns=IGNORED,
+            commit_message="Upload the trained model",
+        )
+    return commit.commit_url
+
+
+def check_base(name: str) -> None:
+    """
+    Raises:
+        ValueError: if the model that an adapter belongs to is a folder here, which others could not load.
+    """
+    if Path(name).is_dir():
+        raise ValueError(
+            f"the adapter belongs to the model in {name}, which nobody else has. Push that first "
+            f"(python -m training_roc.push --folder {name} --hub_model_id NAME), and train the "
+            "adapter with --model_name_or_path NAME"
+        )
+
+
+@contextmanager
+def keeping_folder(folder: str | Path, repo_id: str, private: bool, revision: str | None) -> Iterator[None]:
+    """Explains what goes wrong with a push, and how to finish it."""
+    try:
+        with explain_hub_errors(repo_id, "model", revision):
+            yield
+    except HubError as error:
+        command = ["python", "-m", "training_roc.push", "--folder", str(folder), "--hub_model_id", repo_id]
+        command += ["--hub_private_repo"] * private + (["--hub_revision", revision] if revision else [])
+        raise HubError(f"{error}\nThe model is whole in {folder}. To push it: {shlex.join(command)}") from error
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, required=True, help="a run's output_dir")
+    parser.add_argument("--hub_model_id", required=True, help="repository on the Hub, e.g. org/roc-mnre")
+    parser.add_argument("--hub_private_repo", action="store_true", help="make the repository private")
+    parser.add_argument("--hub_revision", help="branch to push to, made if there is none; default: main")
+    parser.add_argument("--hub_token", help="token with write access; default: HF_TOKEN, or that of `hf auth login`")
+    options = parser.parse_args()
+    if options.hub_token is not None:
+        os.environ["HF_TOKEN"] = options.hub_token
+    try:
+        print(push_model(options.folder, options.hub_model_id, options.hub_private_repo, options.hub_revision))
+    except (ValueError, HubError) as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,235 @@
+# Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
+"""The Trainer with what ROC adds to it: learning rates by group, the batches' order, and the memory's upkeep."""
+
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from transformers import Trainer, TrainerCallback, TrainingArguments
+
+from modeling_roc.adapted_roc import copy_in_force
+from modeling_roc.training_memory_roc import RelationUpdate
+from training_roc.sampler import PictureGroupedSampler
+
+ENCODERS = ("text_encoder", "vision_encoder", "relation_encoder")
+
+
+@dataclass
+class RocTrainingArguments(TrainingArguments):
+    """
+    transformers' TrainingArguments; `learning_rate` is that of the pretrained encoders.
+
+    Args:
+        head_learning_rate: learning rate of everything that is not a pretrained encoder: fusion layers, the layers
+            behind them, the temperature. Default: `learning_rate`.
+        relation_update_steps: encode the relation descriptions with gradient in every k-th optimizer step; in
+            between, what the last such step gave goes through the (always trained) projection. 0 freezes the
+            relation encoder, which must then be one of its own.
+        relation_hard_negatives: for large relation sets. In the steps that encode with gradient, encode the
+            descriptions of the batch's gold relations and of so many others, those that score highest for it; each
+            micro-batch of each process chooses its own. Default: the descriptions of all relations.
+        relation_max_age: with `relation_hard_negatives`, encode a description that was not chosen again after so
+            many optimizer steps, without gradient: R descriptions make R / relation_max_age a step.
+
+    Raises:
+        ValueError: for a number that is out of range, or a setting that has no effect beside the others.
+    """
+
+    head_learning_rate: float | None = field(
+        default=None, metadata={"help": "Learning rate of fusion layers and projections."}
+    )
+    relation_update_steps: int = field(
+        default=1, metadata={"help": "Encode descriptions with gradient every k-th optimizer step; 0: frozen."}
+    )
+    relation_hard_negatives: int | None = field(
+        default=None,
+        metadata={
+            "help": "Encode only the batch's gold relations and so many hard negatives with gradient. Default: all."
+        },
+    )
+    relation_max_age: int = field(
+        default=100,
+        metadata={"help": "With relation_hard_negatives: optimizer steps until others are encoded again."},
+    )
+    remove_unused_columns: bool = field(
+        default=False, metadata={"help": "Must stay false: the collator needs the picture's id."}
+    )
+    label_names: list[str] | None = field(default_factory=lambda: ["labels"])
+    metric_for_best_model: str | None = field(default="micro_f1", metadata={"help": "Chosen on validation."})
+    greater_is_better: bool | None = field(default=True, metadata={"help": "Whether higher is better."})
+
+    def __post_init__(self):
+        if self.ddp_find_unused_parameters is None:
+            # A batch without pictures leaves the vision encoder idle, a step without descriptions theirs.
+            self.ddp_find_unused_parameters = True
+        super().__post_init__()
+        if self.remove_unused_columns:
+            raise ValueError("remove_unused_columns must stay false: the collator needs the picture's id")
+        if self.relation_update_steps < 0:
+            raise ValueError(f"relation_update_steps must be 0 or more, got {self.relation_update_steps}")
+        if self.relation_max_age < 1:
+            raise ValueError(f"relation_max_age must be 1 or more, got {self.relation_max_age}")
+        if self.relation_hard_negatives is None:
+            if self.relation_max_age != type(self).relation_max_age:
+                raise ValueError("relation_max_age has no effect without relation_hard_negatives")
+        elif self.relation_hard_negatives < 0:
+            raise ValueError(f"relation_hard_negatives must be 0 or more, got {self.relation_hard_negatives}")
+        elif self.relation_update_steps == 0:
+            raise ValueError("relation_hard_negatives has no effect with relation_update_steps=0: none are encoded")
+
+
+class SamplerEpochCallback(TrainerCallback):
+    """Tells the sampler its epoch, which accelerate fails to do where several processes resume within an epoch."""
+
+    def on_epoch_begin(self, args, state, control, train_dataloader, **kwargs):
+        train_dataloader.set_epoch(int(state.epoch))
+
+
+class RocTrainer(Trainer):
+    """
+    Trainer of a [`RocModel`], or of an adapter in one (`peft.PeftModel`). `train_dataset` holds `input_ids` and
+    `image_id` columns besides the collator's.
+
+    Raises:
+        ValueError: if `relation_update_steps` is 0 and the relation encoder is shared with the pair's, or if there
+            are `relation_hard_negatives` and the model classifies.
+    """
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        if self.args.n_gpu > 1:
+            raise ValueError("several GPUs need a process each: start with `accelerate launch`")
+        self.add_callback(SamplerEpochCallback)
+        self._relations_updated_at = None
+        if self.args.relation_hard_negatives is not None and self.model.config.objective != "retrieval":
+            raise ValueError('relation_hard_negatives has no effect on a model with objective="classification"')
+        if self.args.relation_update_steps == 0 and self.model.config.objective == "retrieval":
+            if self.model.relation_encoder is None:
+                raise ValueError("relation_update_steps=0 freezes the relation encoder; a shared one cannot be frozen")
+            self.model.relation_encoder.requires_grad_(False)
+
+    @property
+    def _trains_adapter(self) -> bool:
+        return hasattr(self.model, "peft_config")
+
+    def _get_train_sampler(self, train_dataset=None):
+        dataset = self.train_dataset if train_dataset is None else train_dataset
+        lengths = [len(ids) for ids in dataset["input_ids"]]
+        batch_size = self.args.train_batch_size * self.args.world_size * self.args.gradient_accumulation_steps
+        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+        return PictureGroupedSampler(lengths, list(dataset["image_id"]), batch_size, seed=seed)
+
+    def create_optimizer(self, model=None):
+        if self.optimizer is None:
+            model = self.model if model is None else model
+            decayed = set(self.get_decay_parameter_names(model))
+            head_learning_rate = self.args.head_learning_rate
+            if head_learning_rate is None:
+                head_learning_rate = self.args.learning_rate
+            groups = {}
+            for name, parameter in model.named_parameters():
+                if parameter.requires_grad:
+                    encoder = name.removeprefix("base_model.model.").split(".")[0] in ENCODERS  # peft's prefix
+                    key = (encoder, name in decayed and not name.endswith("log_temperature"))
+                    groups.setdefault(key, []).append(parameter)
+            optimizer_class, kwargs = self.get_optimizer_cls_and_kwargs(self.args, model)
+            self.optimizer = optimizer_class(
+                [
+                    {
+                        "params": parameters,
+                        "lr": self.args.learning_rate if encoder else head_learning_rate,
+                        "weight_decay": self.args.weight_decay if decay else 0.0,
+                    }
+                    for (encoder, decay), parameters in groups.items()
+                ],
+                **kwargs,
+            )
+        return self.optimizer
+
+    def train(self, *args, **kwargs):
+        self._start_relations_anew()
+        return super().train(*args, **kwargs)
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        if model.training:
+            inputs = {**inputs, "update_relations": self._relation_update()}
+        return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+
+    def _relation_update(self) -> bool | RelationUpdate:
+        updates, negatives = self._updates_relations(), self.args.relation_hard_negatives
+        if negatives is None:
+            return updates
+        return RelationUpdate(self.state.global_step, negatives, self.args.relation_max_age, with_gradient=updates)
+
+    def _start_relations_anew(self):
+        """The next training step encodes the descriptions, whatever is known of them."""
+        self._relations_updated_at = None
+        if self.args.relation_hard_negatives is not None:
+            copy_in_force(self.model.memory).features = None
+
+    def _updates_relations(self) -> bool:
+        """The same answer for all micro-batches of an optimizer step, so that accumulation stays exact."""
+        every, step, last = self.args.relation_update_steps, self.state.global_step, self._relations_updated_at
+        if every == 0:
+            return False
+        if last is None or step - last >= every:
+            self._relations_updated_at = step
+        return self._relations_updated_at == step
+
+    def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
+        self._load_weights(resume_from_checkpoint)
+
+    def _load_best_model(self):
+        self._load_weights(self.state.best_model_checkpoint)
+
+    def _load_weights(self, checkpoint: str):
+        if self._trains_adapter:
+            from peft import load_peft_weights, set_peft_model_state_dict
+
+            set_peft_model_state_dict(self.model, load_peft_weights(checkpoint, device="cpu"))
+            return
+        # Weights are saved under the names that encoders were published with. The Trainer's own loading does not
+        # translate them back and passes over all that it does not know (huggingface/transformers#48805).
+        saved = type(self.model).from_pretrained(checkpoint, dtype=self.model.dtype)
+        self.model.load_state_dict(saved.state_dict())
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False):
+        """Saves and does not push: `push_to_hub` is for the end, when there are scores, and may fail without harm."""
+        super().save_model(output_dir, _internal_call=True)
+
+    def _save(self, output_dir: str | None = None, state_dict=None):
+        if self._trains_adapter and self.model.config.objective == "retrieval":
+            self.model.refresh_memory()  # as `RocModel.save_pretrained` does
+            copy_in_force(self.model.memory).pack()
+        super()._save(output_dir, state_dict)
+
+    def create_model_card(self, *args, **kwargs):
+        """Nothing: the Trainer's card would overwrite the project's, which `training_roc.model_card` makes."""
+
+    def _save_checkpoint(self, model, trial):
+        super()._save_checkpoint(model, trial)
+        # A resumed run starts by encoding the descriptions; so does an unbroken one after each checkpoint.
+        self._start_relations_anew()
+
+
+def get_last_complete_checkpoint(output_dir: str) -> str | None:
+    """
+    The newest `checkpoint-N` of `output_dir` that was written to its end, or `None`. A killed run may leave one
+    half-written; the Trainer writes `trainer_state.json` last.
+    """
+    steps = {}
+    for folder in Path(output_dir).glob("checkpoint-*"):
+        step = re.fullmatch(r"checkpoint-(\d+)", folder.name)
+        state = folder / "trainer_state.json"
+        if step and state.is_file() and _is_json(state):
+            steps[int(step[1])] = str(folder)
+    return steps[max(steps)] if steps else None
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return False
+    return True
