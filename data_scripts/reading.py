@@ -1,5 +1,5 @@
 # Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
-"""Reading raw files: one Python dict literal or JSON object a line, every fault named by file, line and field."""
+"""Reading raw files: every fault is named by file, line and field."""
 
 import ast
 import dataclasses
@@ -8,8 +8,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-
-from data_scripts.schema import text_entity
 
 
 class DataError(ValueError):
@@ -28,23 +26,17 @@ class Place:
         return DataError(f"{self.path}, line {self.line}{f', field {field!r}' if field else ''}: {message}")
 
 
-def find_one(folders: list[Path], names: list[str], what: str) -> Path:
-    """The only file with one of `names` in one of `folders`.
+def find_file(folders: list[Path], names: list[str], what: str, required: bool = True) -> Path | None:
+    """The only file with one of `names` in one of `folders`; None if there is none and none is required.
 
     Raises:
-        DataError: if there is none, or more than one.
+        DataError: if there is more than one, or none though one is required.
     """
-    path = find_if_any(folders, names, what)
-    if path is None:
-        raise DataError(f"no {what}: none of {names} is in {', '.join(map(str, folders))}")
-    return path
-
-
-def find_if_any(folders: list[Path], names: list[str], what: str) -> Path | None:
-    """As `find_one`, but None if there is none."""
     found = [folder / name for folder in folders for name in names if (folder / name).is_file()]
     if len(found) > 1:
         raise DataError(f"more than one {what}: {', '.join(map(str, found))}; keep one of them")
+    if required and not found:
+        raise DataError(f"no {what}: none of {names} is in {', '.join(map(str, folders))}")
     return found[0] if found else None
 
 
@@ -52,7 +44,7 @@ def read_literal_lines(path: Path) -> Iterator[tuple[Place, dict]]:
     """Yields each line's dict, written as Python writes it, with its place; empty lines are passed over.
 
     Raises:
-        DataError: if a line is no Python dict literal.
+        DataError: if a line is not UTF-8 or no Python dict literal.
     """
     return _read_lines(path, ast.literal_eval, "a Python dict literal")
 
@@ -61,9 +53,9 @@ def read_json_lines(path: Path) -> Iterator[tuple[Place, dict]]:
     """Yields each line's JSON object with its place; empty lines are passed over.
 
     Raises:
-        DataError: if a line is no JSON object, or a key stands twice in one.
+        DataError: if a line is not UTF-8 or no JSON object, or a key stands twice in one object.
     """
-    return _read_lines(path, lambda line: json.loads(line, object_pairs_hook=refuse_double_keys), "a JSON object")
+    return _read_lines(path, _parse_json, "a JSON object")
 
 
 def _read_lines(path: Path, parse: Callable[[str], Any], what: str) -> Iterator[tuple[Place, dict]]:
@@ -94,9 +86,13 @@ def read_json(path: Path) -> Any:
         DataError: if it is not JSON in UTF-8, or a key stands twice in one object.
     """
     try:
-        return json.loads(path.read_bytes().decode("utf-8-sig"), object_pairs_hook=refuse_double_keys)
+        return _parse_json(path.read_bytes().decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: not JSON ({error})") from error
+
+
+def _parse_json(text: str) -> Any:
+    return json.loads(text, object_pairs_hook=refuse_double_keys)
 
 
 def refuse_double_keys(pairs: list[tuple[str, Any]]) -> dict:
@@ -118,14 +114,6 @@ def require(place: Place, record: dict, fields: tuple[str, ...]) -> None:
             raise place.error(field, "missing")
 
 
-def read_string(place: Place, record: dict, field: str) -> str:
-    """The value of `field`, which must be a non-empty string."""
-    value = record[field]
-    if not is_text(value):
-        raise place.error(field, f"a non-empty string is expected, not {value!r}")
-    return value
-
-
 def is_text(value: Any) -> bool:
     """Whether `value` is a non-empty string that can be written as UTF-8 (half a surrogate pair cannot)."""
     if not isinstance(value, str) or not value:
@@ -137,7 +125,15 @@ def is_text(value: Any) -> bool:
     return True
 
 
-def read_tokens(place: Place, record: dict, field: str = "token") -> list[str]:
+def read_string(place: Place, record: dict, field: str, within: str | None = None) -> str:
+    """The value of `field`, which must be a non-blank string; `within` names the field that the record itself is."""
+    value = record[field]
+    if not is_text(value) or value.isspace():
+        raise place.error(f"{within}.{field}" if within else field, f"a non-blank string is expected, not {value!r}")
+    return value
+
+
+def read_tokens(place: Place, record: dict, field: str) -> list[str]:
     """The value of `field`, which must be a non-empty list of non-empty strings."""
     tokens = record[field]
     if not isinstance(tokens, list) or not tokens:
@@ -148,24 +144,12 @@ def read_tokens(place: Place, record: dict, field: str = "token") -> list[str]:
     return tokens
 
 
-def read_text_entity(place: Place, record: dict, field: str, tokens: list[str]) -> dict:
-    """The mention in `field`, `{"name": str, "pos": [start, end)}` in tokens, as a head or tail of the schema.
-
-    Raises:
-        DataError: if the span is empty, inverted or outside the text, or the name is not its tokens joined by a blank.
-    """
-    value = record[field]
-    if not isinstance(value, dict) or "name" not in value or "pos" not in value:
-        raise place.error(field, f"a dict with 'name' and 'pos' is expected, not {value!r}")
-    span = value["pos"]
-    if not isinstance(span, list | tuple) or len(span) != 2 or any(type(position) is not int for position in span):
-        raise place.error(f"{field}.pos", f"[start, end] in tokens is expected, not {span!r}")
-    start, end = span
-    check_span(place, f"{field}.pos", start, end, len(tokens), "tokens")
-    mention = " ".join(tokens[start:end])
-    if value["name"] != mention:
-        raise place.error(f"{field}.name", f"{value['name']!r} is not the tokens of its span, {mention!r}")
-    return text_entity(mention, start, end)
+def read_relation(place: Place, record: dict, relation_names: list[str]) -> str:
+    """The value of `relation`, which must be one of `relation_names`."""
+    relation = read_string(place, record, "relation")
+    if relation not in relation_names:
+        raise place.error("relation", f"unknown relation {relation!r}; known are {', '.join(relation_names)}")
+    return relation
 
 
 def check_span(place: Place, field: str, start: int, end: int, length: int, unit: str) -> None:
@@ -184,8 +168,7 @@ def read_relation_ids(path: Path) -> list[str]:
     """
     place = Place(path, 1)
     try:
-        line = path.read_bytes().decode("utf-8-sig").strip().split("\n", maxsplit=1)[0]
-        ids = json.loads(line, object_pairs_hook=refuse_double_keys)
+        ids = _parse_json(path.read_bytes().decode("utf-8-sig").strip().split("\n", maxsplit=1)[0])
     except (ValueError, RecursionError) as error:
         raise place.error(None, f"not a JSON object on one line ({error})") from error
     if not isinstance(ids, dict) or any(type(value) is not int for value in ids.values()):
@@ -193,11 +176,3 @@ def read_relation_ids(path: Path) -> list[str]:
     if not ids or sorted(ids.values()) != list(range(len(ids))):
         raise place.error(None, f"the ids must be 0 to {len(ids) - 1}, each once; they are {sorted(ids.values())}")
     return sorted(ids, key=ids.__getitem__)
-
-
-def read_relation(place: Place, record: dict, relation_names: list[str]) -> str:
-    """The value of `relation`, which must be one of `relation_names`."""
-    relation = read_string(place, record, "relation")
-    if relation not in relation_names:
-        raise place.error("relation", f"unknown relation {relation!r}; known are {', '.join(relation_names)}")
-    return relation

@@ -286,7 +286,7 @@ def test_examples_come_from_the_training_split_alone(describe):
         for row in rows:
             row["image"] = None
             row["tokens"] = [f"{split}-word", *row["tokens"]]
-        write_split(rows, names, Path("data", "data"), split, Path("workspace").absolute())
+        write_split(rows, names, Path("data", "data"), split)
     with running(ChatServer([three(word) for word in ("ignores", "knows", "is in", "leads")])) as server:
         assert describe(*against(server), "--dataset_name", "data", "--num_examples", "2") is None
     for prompt, label in zip(server.prompts(), LABELS, strict=True):

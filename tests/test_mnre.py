@@ -166,7 +166,7 @@ def fault(**changes):
         ("__import__('os').getcwd()", "not a Python dict literal"),
         ("['token']", "not a Python dict literal but a list"),
         (fault(img_id=None), "field 'img_id': missing"),
-        (fault(img_id=7), "field 'img_id': a non-empty string is expected, not 7"),
+        (fault(img_id=7), "field 'img_id': a non-blank string is expected, not 7"),
         (fault(token=[]), "field 'token': a non-empty list of tokens"),
         (fault(token=["Ana", "", "x"]), "field 'token': token 1 must be a non-empty string"),
         (fault(h={"name": "Ana Roy"}), "field 'h': a dict with 'name' and 'pos' is expected"),

@@ -252,7 +252,7 @@ def test_a_caption_that_is_no_text_is_refused(tmp_path):
         (post(ANA, {"name": "[OBJ2]"}, "1.jpg", "none"), r"field 't\.name': image '1\.jpg' has no object '\[OBJ2\]'"),
         (post(ANA, seen("[OBJ0]"), "gone.jpg", "none"), r"field 't\.name': image 'gone\.jpg' has no object"),
         (post(ANA, {"pos": [0, 1]}, "1.jpg", "none"), "field 't': a dict with an object's key"),
-        (post(ANA, {"name": 3}, "1.jpg", "none"), r"field 't\.name': a non-empty string"),
+        (post(ANA, {"name": 3}, "1.jpg", "none"), r"field 't\.name': a non-blank string"),
         (post(ANA, "[OBJ0]", "1.jpg", "none"), "field 't': a dict with an object's key"),
         (post(seen("[OBJ0]"), seen("[OBJ1]"), "1.jpg", "none"), "field 'h': a dict with 'name' and 'pos'"),
         (post(ANA, seen("[OBJ0]"), "1.jpg", "None"), "field 'relation': unknown relation 'None'"),
@@ -333,11 +333,10 @@ def test_a_text_row_without_its_picture_is_kept_without_objects(tmp_path, load):
 
 
 def test_a_tagger_types_mentions_and_no_objects(tmp_path, load, monkeypatch):
-    class Tagger:
-        def tag(self, texts):
-            return [[(0, 2, "person")] for _ in texts]
+    def tag(texts):
+        return [[(0, 2, "person")] for _ in texts]
 
-    monkeypatch.setattr("data_scripts.converters.convert.load_tagger", lambda flag: Tagger())
+    monkeypatch.setattr("data_scripts.converters.convert.load_tagger", lambda flag: tag)
     convert(read_umre, write_umre(tmp_path / "raw"), tmp_path / "out", entity_tagger="a person's")
     rows = load(tmp_path / "out")["train"].remove_columns("image").to_list()
     types = {(row[role]["name"], row[role]["type"]) for row in rows for role in ("head", "tail")}

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_scripts.converters.boxes import BOX_FORMS, ROUNDING, find_form, read_box, same_box
+from data_scripts.converters.object_boxes import BOX_FORMS, ROUNDING, find_form, read_box, same_box
 
 # On this grid no box lies within floating-point noise of being refused.
 coordinates = st.integers(-30, 1030).map(lambda number: number / 1000 + 0.0003)

@@ -39,7 +39,7 @@ def write_demo_folder(folder, **sizes):
             path = folder.parent / f"{row['image_id']}.png"
             path.write_bytes(row["image"]["bytes"])
             row["image"] = str(path)
-        write_split(rows, names, folder / "data", split, folder.parent)
+        write_split(rows, names, folder / "data", split)
     write_descriptions(load_demo_descriptions(), folder / "relation_descriptions.json")
     return folder
 

@@ -5,9 +5,13 @@ A type is the tagger's or a person's word, never the relation label's: labels su
 types, and a model that is shown them would be handed the answer. (The ROC paper's encoder uses Stanford NER.)
 """
 
-import dataclasses
 import functools
-from typing import Protocol
+import json
+from collections.abc import Callable
+
+from datasets import Dataset
+
+from data_scripts.reading import DataError
 
 UNKNOWN = "unknown"
 TYPE_WORDS = ("person", "organization", "location", "miscellaneous")
@@ -26,34 +30,57 @@ TYPE_OF_LABEL = {label: word for word, labels in LABELS_OF_TYPE.items() for labe
 Entity = tuple[int, int, str]
 """A tagged mention: tokens [start, end) and its type, one of TYPE_WORDS."""
 
+EntityTagger = Callable[[list[list[str]]], list[list[Entity]]]
+"""Finds the typed mentions in texts that are already cut into tokens: those of each text in order, without overlap.
 
-class TaggerError(ValueError):
-    """An entity tagger cannot be used; the message says why."""
-
-
-class EntityTagger(Protocol):
-    """Finds typed mentions in texts that are already cut into tokens."""
-
-    def tag(self, texts: list[list[str]]) -> list[list[Entity]]:
-        """The mentions in each text, in order and without overlap."""
+What is sent to worker processes is its function and its model's name: each process loads the model once.
+"""
 
 
 def load_tagger(flag: str) -> EntityTagger | None:
     """The tagger that a command line names: "none" (None), "spacy:<pipeline>" or "hf:<model>".
 
     Raises:
-        TaggerError: if the name has another form, there is no such pipeline or model, or it has a label that has no
+        DataError: if the name has another form, there is no such pipeline or model, or it has a label that has no
             type word.
     """
     if flag == "none":
         return None
     library, _, name = flag.partition(":")
     if library not in ("spacy", "hf") or not name:
-        raise TaggerError(f"the entity tagger must be none, spacy:<pipeline> or hf:<model>, not {flag!r}")
+        raise DataError(f"the entity tagger must be none, spacy:<pipeline> or hf:<model>, not {flag!r}")
     try:
-        return SpacyTagger(name) if library == "spacy" else TokenClassificationTagger(name)
-    except (OSError, ValueError) as error:
-        raise TaggerError(f"entity tagger {flag!r}: {error}") from error
+        if library == "spacy":
+            labels = load_spacy(name).get_pipe("ner").labels
+        else:
+            from transformers import AutoConfig
+
+            labels = [split_tag(tag)[1] for tag in AutoConfig.from_pretrained(name).id2label.values() if tag != "O"]
+        for label in labels:
+            type_word(label)
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"entity tagger {flag!r}: {error}") from error
+    return functools.partial(tag_by_spacy if library == "spacy" else tag_by_transformer, name)
+
+
+def type_rows(rows: list[dict], tag: EntityTagger, split: str, num_proc: int | None) -> None:
+    """Sets the type of every head and tail in the text that has none yet, tagging each distinct text once."""
+    texts = list({tuple(row["tokens"]): None for row in rows})
+    if not texts:
+        return
+    tagged = Dataset.from_dict({"tokens": [list(tokens) for tokens in texts]}).map(
+        lambda batch: {"entities": [json.dumps(entities) for entities in tag(batch["tokens"])]},
+        batched=True,
+        batch_size=64,
+        num_proc=num_proc,
+        keep_in_memory=True,
+        desc=f"Tagging {split}",
+    )
+    entities = {tokens: json.loads(found) for tokens, found in zip(texts, tagged["entities"], strict=True)}
+    for row in rows:
+        for entity in (row["head"], row["tail"]):
+            if entity["kind"] == "text" and entity["type"] is None:
+                entity["type"] = type_span((entity["start"], entity["end"]), entities[tuple(row["tokens"])])
 
 
 def type_span(span: tuple[int, int], entities: list[Entity]) -> str:
@@ -94,108 +121,74 @@ def decode_tags(tags: list[str]) -> list[Entity]:
 
     An entity begins at B, S or U, and wherever the label changes; it ends after E, L, S or U.
     """
-    entities: list[Entity] = []
+    entities = []
     start, open_label = 0, ""
     for position, tag in enumerate([*tags, "O"]):
         prefix, label = split_tag(tag)
         if open_label and (prefix in ("B", "S", "U") or label != open_label):
-            word = type_word(open_label)
-            if word is not None:
-                entities.append((start, position, word))
+            entities.append((start, position, type_word(open_label)))
             open_label = ""
         if label and not open_label:
             start, open_label = position, label
         if open_label and prefix in ("E", "L", "S", "U"):
-            word = type_word(open_label)
-            if word is not None:
-                entities.append((start, position + 1, word))
+            entities.append((start, position + 1, type_word(open_label)))
             open_label = ""
-    return entities
+    return [entity for entity in entities if entity[2] is not None]
 
 
-@dataclasses.dataclass(frozen=True)
-class SpacyTagger:
-    """The entity tagger of an installed spaCy pipeline, run on the data set's own tokens.
+def tag_by_spacy(name: str, texts: list[list[str]]) -> list[list[Entity]]:
+    """The mentions that an installed spaCy pipeline's entity tagger finds; see EntityTagger."""
+    from spacy.tokens import Doc
 
-    Holds only the name: what is sent to worker processes stays small, each loads the pipeline once.
-    """
-
-    pipeline: str
-
-    def __post_init__(self):
-        for label in load_spacy(self.pipeline).get_pipe("ner").labels:
-            type_word(label)
-
-    def tag(self, texts: list[list[str]]) -> list[list[Entity]]:
-        """See EntityTagger."""
-        from spacy.tokens import Doc
-
-        pipeline = load_spacy(self.pipeline)
-        docs = pipeline.pipe(Doc(pipeline.vocab, words=tokens) for tokens in texts)
-        return [
-            [(entity.start, entity.end, word) for entity in doc.ents if (word := type_word(entity.label_)) is not None]
-            for doc in docs
-        ]
+    pipeline = load_spacy(name)
+    docs = pipeline.pipe(Doc(pipeline.vocab, words=tokens) for tokens in texts)
+    return [
+        [(entity.start, entity.end, word) for entity in doc.ents if (word := type_word(entity.label_)) is not None]
+        for doc in docs
+    ]
 
 
 @functools.cache
-def load_spacy(pipeline: str):
+def load_spacy(name: str):
     """A spaCy pipeline without the components that the entity tagger does not use."""
     import spacy
 
     unused = ["tagger", "morphologizer", "parser", "senter", "attribute_ruler", "lemmatizer"]
-    return spacy.load(pipeline, exclude=unused)
+    return spacy.load(name, exclude=unused)
 
 
-@dataclasses.dataclass(frozen=True)
-class TokenClassificationTagger:
-    """Any token-classification model of the Hub or a folder, run on the data set's own tokens.
+def tag_by_transformer(name: str, texts: list[list[str]]) -> list[list[Entity]]:
+    """The mentions that a token-classification model of the Hub or a folder finds; see EntityTagger.
 
-    A token's tag is that of its first word piece. Holds only the name, like SpacyTagger.
+    A token's tag is that of its first word piece.
+
+    Raises:
+        DataError: if a text is longer than the model can read.
     """
+    import multiprocess
+    import torch
 
-    model: str
-
-    def __post_init__(self):
-        from transformers import AutoConfig
-
-        for tag in AutoConfig.from_pretrained(self.model).id2label.values():
-            if tag != "O":
-                type_word(split_tag(tag)[1])
-
-    def tag(self, texts: list[list[str]]) -> list[list[Entity]]:
-        """See EntityTagger.
-
-        Raises:
-            ValueError: if a text is longer than the model can read.
-        """
-        import multiprocess
-        import torch
-
-        if multiprocess.parent_process() is not None:
-            # In a worker of Dataset.map: the workers are the parallelism, and torch's threads can hang after a fork.
-            torch.set_num_threads(1)
-        tokenizer, model = load_token_classifier(self.model)
-        batch = tokenizer(texts, is_split_into_words=True, padding=True, return_tensors="pt")
-        length = batch["input_ids"].shape[1]
-        limit = min(tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", length))
-        if length > limit:
-            raise ValueError(f"a text of {length} word pieces is longer than the {limit} that {self.model} can read")
-        with torch.inference_mode():
-            best = model(**batch).logits.argmax(-1)
-        result = []
-        for row, tokens in enumerate(texts):
-            first_piece: dict[int, int] = {}
-            for position, token in enumerate(batch.word_ids(row)):
-                if token is not None:
-                    first_piece.setdefault(token, position)
-            # A token without word pieces (a control character, say) is outside every entity.
-            tags = [
-                model.config.id2label[best[row, first_piece[token]].item()] if token in first_piece else "O"
-                for token in range(len(tokens))
-            ]
-            result.append(decode_tags(tags))
-        return result
+    if multiprocess.parent_process() is not None:
+        # In a worker of Dataset.map: the workers are the parallelism, and torch's threads can hang after a fork.
+        torch.set_num_threads(1)
+    tokenizer, model = load_token_classifier(name)
+    batch = tokenizer(texts, is_split_into_words=True, padding=True, return_tensors="pt")
+    length = batch["input_ids"].shape[1]
+    limit = min(tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", length))
+    if length > limit:
+        raise DataError(f"a text of {length} word pieces is longer than the {limit} that {name} can read")
+    with torch.inference_mode():
+        best = model(**batch).logits.argmax(-1)
+    result = []
+    for row, tokens in enumerate(texts):
+        # A token without word pieces (a control character, say) is outside every entity.
+        tags, tagged = ["O"] * len(tokens), set()
+        for position, token in enumerate(batch.word_ids(row)):
+            if token is not None and token not in tagged:
+                tags[token] = model.config.id2label[best[row, position].item()]
+                tagged.add(token)
+        result.append(decode_tags(tags))
+    return result
 
 
 @functools.cache
@@ -206,5 +199,5 @@ def load_token_classifier(name: str):
     # add_prefix_space: byte-level tokenizers (RoBERTa's) need it for texts cut into words.
     tokenizer = AutoTokenizer.from_pretrained(name, add_prefix_space=True)
     if not tokenizer.is_fast:
-        raise ValueError(f"{name} has no fast tokenizer, which is needed to tag a text that is cut into tokens")
+        raise DataError(f"{name} has no fast tokenizer, which is needed to tag a text that is cut into tokens")
     return tokenizer, AutoModelForTokenClassification.from_pretrained(name).eval()

@@ -18,8 +18,8 @@ id              optional, unique in all files; by default split and line, "train
 image           optional: path of the picture, from --image_dir on.
 image_id        optional: what names the picture; by default its path.
 objects         optional: all objects of the picture, a list of `name`, box and, optionally, `caption`.
-score,          optional: what a model said with the relation, as in the file that the demo gives of all pairs. Not
-description     kept.
+score,          optional, not kept: what a model said with the relation, as in the file that the demo gives of all
+description     pairs.
 a box           one of: `box` (x0, y0, x1, y1 in 0-1), `box_pixels` (the same in pixels), `box_center` (center x and y,
                 width, height in 0-1), `box_center_pixels`; of the upright picture, its EXIF orientation applied.
 
@@ -27,26 +27,49 @@ a box           one of: `box` (x0, y0, x1, y1 in 0-1), `box_pixels` (the same in
 form (see data_scripts/descriptions/files.py); its order is the order of the labels' ids.
 """
 
+import bisect
+import os
+import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from tqdm.auto import tqdm
 
 from data_scripts.converters.convert import RawDataset, run_converter
-from data_scripts.converters.json_rows import JsonRow
+from data_scripts.converters.object_boxes import BOX_FORMS, find_form, read_box, same_box
+from data_scripts.converters.pictures import read_upright_size
 from data_scripts.descriptions.files import load_plain_descriptions
-from data_scripts.reading import DataError, Place, read_json_lines
-from data_scripts.schema import SPLITS
+from data_scripts.reading import (
+    DataError,
+    Place,
+    check_span,
+    read_json_lines,
+    read_relation,
+    read_string,
+    read_tokens,
+    require,
+)
+from data_scripts.schema import SPLITS, object_entity, text_entity
 
 DESCRIPTIONS_FILE = "relation_descriptions.json"
+ANSWER_FIELDS = {"score", "description"}  # what a model says of its relation; no row keeps it
+ROW_FIELDS = {"id", "text", "tokens", "head", "tail", "relation", "image", "image_id", "objects", *ANSWER_FIELDS}
+ENTITY_FIELDS = {"start", "end", "name", "kind", "type", *BOX_FORMS}
+OBJECT_FIELDS = {"name", "caption", *BOX_FORMS}
+FLAGS = {
+    "image_dir": {"type": Path, "help": "folder from which pictures' paths lead on; by default the raw folder"},
+    "negative_relation": {"help": "label that says none of the relations, if the descriptions do not tell"},
+}
 
 
 def read_jsonl(raw_dir: Path, image_dir: Path | None = None, negative_relation: str | None = None) -> RawDataset:
     """Reads JSON lines.
 
     Args:
-        raw_dir: folder with `train.jsonl`, `validation.jsonl`, `test.jsonl` and `relation_descriptions.json`.
-        image_dir: folder from which pictures' paths lead on; None: `raw_dir`.
-        negative_relation: label that says "none of the relations", if the descriptions do not tell.
+        raw_dir: folder with the lines and the descriptions.
+        image_dir: folder from which the pictures' paths lead on; by default the raw one.
+        negative_relation: the label that says "none of the relations", if the descriptions do not tell.
 
     Raises:
         DataError: naming file, line and field, if anything is missing or broken.
@@ -60,43 +83,221 @@ def read_jsonl(raw_dir: Path, image_dir: Path | None = None, negative_relation: 
         raise DataError(f"no data: none of {[f'{split}.jsonl' for split in SPLITS]} is in {raw_dir}")
     descriptions = load_plain_descriptions(raw_dir / DESCRIPTIONS_FILE, negative_relation)
     relation_names = list(descriptions["relations"])
-    splits, counts, places = {}, {}, {}
+    splits, counts, places, images = {}, {}, {}, {}
     for split, path in files.items():
         splits[split], counts[split] = [], {"texts_with_words_split": 0, "boxes_clipped": 0}
         for place, record in tqdm(read_json_lines(path), desc=f"Reading {path.name}", unit=" rows"):
             row = JsonRow(place, record, image_dir, counts[split]).read(f"{split}-{place.line}", relation_names)
-            if row["id"] in places:
-                first = places[row["id"]]
+            first = places.setdefault(row["id"], place)
+            if first is not place:
                 raise place.error("id", f"{row['id']!r} is the id of {first.path.name}, line {first.line}, already")
-            places[row["id"]] = place
+            if row["image"] is not None:
+                image = images.setdefault(row["image_id"], row["image"])
+                if image != row["image"]:  # training would show the first of them for both
+                    message = f"{row['image_id']!r} names two pictures, {image} and {row['image']}"
+                    raise place.error("image_id", message)
             splits[split].append(row)
         if not splits[split]:
             raise DataError(f"{path} has no line")
-    _check_image_ids([row for rows in splits.values() for row in rows], places)
-    return RawDataset(
-        name=raw_dir.resolve().name,
-        splits=splits,
-        relation_names=relation_names,
-        relation_order=DESCRIPTIONS_FILE,
-        negative_relation=descriptions["negative_relation"],
-        descriptions=descriptions,
-        counts=counts,
-    )
+    return RawDataset(raw_dir.resolve().name, splits, descriptions, DESCRIPTIONS_FILE, counts)
 
 
-def _check_image_ids(rows: list[dict], places: dict[str, Place]) -> None:
-    """Refuses two pictures under one name: training would show the first of them for both."""
-    paths: dict[str, str | None] = {}
-    for row in rows:
-        if row["image"] is not None and paths.setdefault(row["image_id"], row["image"]) != row["image"]:
-            message = f"{row['image_id']!r} names two pictures, {paths[row['image_id']]} and {row['image']}"
-            raise places[row["id"]].error("image_id", message)
+class JsonRow:
+    """A line on its way to a row; what is broken is refused by file, line and field.
+
+    Args:
+        place: where the line is.
+        record: its object. A field that is null counts as absent.
+        image_dir: folder from which the picture's path leads on.
+        counts: `texts_with_words_split` and `boxes_clipped` of its file, counted on in place.
+
+    Raises:
+        DataError: if a field is unknown.
+    """
+
+    def __init__(self, place: Place, record: dict, image_dir: Path, counts: dict[str, int]):
+        self.place = place
+        self.record = self._fields(None, record, ROW_FIELDS)
+        self.counts = counts
+        name = self._string(self.record, "image")
+        self.image_id = self._string(self.record, "image_id") or name
+        # Two ways to write one path are one picture.
+        self.image = os.path.normpath(image_dir / name) if name and (image_dir / name).is_file() else None
+
+    def read(self, default_id: str, relation_names: list[str]) -> dict:
+        """The row.
+
+        Raises:
+            DataError: if a field is missing or broken.
+        """
+        require(self.place, self.record, ("head", "tail"))
+        given = {role: self._fields(role, self.record[role], ENTITY_FIELDS) for role in ("head", "tail")}
+        spans = {role: self._span(role, fields) for role, fields in given.items()}
+        tokens, spans = self._tokens({role: span for role, span in spans.items() if span is not None})
+        objects = self._objects()
+        entities = {}
+        for role, fields in given.items():
+            if role in spans:
+                entities[role] = self._mention(role, fields, tokens, spans[role])
+            else:
+                entities[role] = self._object(role, fields, objects)
+            entities[role]["type"] = self._string(fields, "type", role)
+        head, tail = ([entity[key] for key in ("kind", "name", "start", "end")] for entity in entities.values())
+        if head == tail:
+            raise self.place.error("tail", f"this is the head too: {entities['tail']['name']!r}")
+        labelled = "relation" in self.record
+        return {
+            "id": self._string(self.record, "id") or default_id,
+            "image": self.image,
+            "image_id": self.image_id,
+            "tokens": tokens,
+            **entities,
+            "objects": objects,
+            "relation": read_relation(self.place, self.record, relation_names) if labelled else None,
+        }
+
+    def _fields(self, field: str | None, value: Any, known: set[str]) -> dict:
+        """What is given of an object's fields."""
+        if not isinstance(value, dict):
+            raise self.place.error(field, f"an object is expected, not {value!r}")
+        for name in value:
+            if name not in known:
+                where = f"{field}.{name}" if field else name
+                raise self.place.error(where, f"unknown field; known are {', '.join(sorted(known))}")
+        return {name: content for name, content in value.items() if content is not None}
+
+    def _string(self, fields: dict, name: str, within: str | None = None) -> str | None:
+        return read_string(self.place, fields, name, within) if name in fields else None
+
+    def _span(self, role: str, fields: dict) -> tuple[int, int] | None:
+        """The span of a mention as it is given; None: the entity is an object."""
+        has_span, has_box = "start" in fields or "end" in fields, any(form in fields for form in BOX_FORMS)
+        if has_span and has_box:
+            raise self.place.error(role, "a mention has no box, an object no 'start' and 'end'")
+        if not has_span and not has_box and "name" not in fields:
+            raise self.place.error(role, "a mention's 'start' and 'end', or an object's 'name' and box, are missing")
+        kind = "text" if has_span else "object"
+        if fields.get("kind", kind) != kind:
+            raise self.place.error(f"{role}.kind", f"{fields['kind']!r}, but the other fields are those of {kind!r}")
+        if not has_span:
+            return None
+        for name in ("start", "end"):
+            if type(fields.get(name)) is not int:
+                raise self.place.error(f"{role}.{name}", f"an integer is expected, not {fields.get(name)!r}")
+        return fields["start"], fields["end"]
+
+    def _tokens(self, spans: dict[str, tuple[int, int]]) -> tuple[list[str], dict[str, tuple[int, int]]]:
+        """The tokens, and the mentions' spans in tokens."""
+        if ("text" in self.record) == ("tokens" in self.record):
+            raise self.place.error("text", "give either 'text', spans in characters, or 'tokens', spans in tokens")
+        if "tokens" in self.record:
+            tokens = read_tokens(self.place, self.record, "tokens")
+            for position, token in enumerate(tokens):
+                if token.isspace():
+                    raise self.place.error("tokens", f"token {position} is blank: {token!r}")
+            for role, span in spans.items():
+                check_span(self.place, role, *span, len(tokens), "tokens")
+            return tokens, spans
+        text = self._string(self.record, "text")
+        for role, span in spans.items():
+            check_span(self.place, role, *span, len(text), "characters")
+            if text[slice(*span)].isspace():
+                raise self.place.error(role, f"the span {list(span)} covers only white space")
+        tokens, places, is_split = split_text(text, list(spans.values()))
+        self.counts["texts_with_words_split"] += is_split
+        return tokens, dict(zip(spans, places, strict=True))
+
+    def _mention(self, role: str, fields: dict, tokens: list[str], span: tuple[int, int]) -> dict:
+        mention = tokens[slice(*span)]
+        name = self._string(fields, "name", role)
+        # A span's edge may have put blanks into it.
+        if name is not None and "".join(name.split()) != "".join("".join(mention).split()):
+            raise self.place.error(f"{role}.name", f"{name!r} is not what the span covers, {' '.join(mention)!r}")
+        return text_entity(" ".join(mention), *span)
+
+    def _objects(self) -> list[dict]:
+        """The row's `objects`."""
+        objects: list[dict] = []
+        given = self.record.get("objects", [])
+        if not isinstance(given, list):
+            raise self.place.error("objects", f"a list is expected, not {given!r}")
+        for number, value in enumerate(given):
+            field = f"objects[{number}]"
+            fields = self._fields(field, value, OBJECT_FIELDS)
+            name = self._string(fields, "name", field)
+            if name is None:
+                raise self.place.error(f"{field}.name", "missing")
+            if any(entry["name"] == name for entry in objects):
+                raise self.place.error(f"{field}.name", f"{name!r} is the name of two objects")
+            if not any(form in fields for form in BOX_FORMS):
+                raise self.place.error(field, f"object {name!r} has no box (one of {', '.join(BOX_FORMS)})")
+            caption = self._string(fields, "caption", field)
+            objects.append({"name": name, "box": self._box(field, name, fields), "caption": caption})
+        return objects
+
+    def _object(self, role: str, fields: dict, objects: list[dict]) -> dict:
+        """The head or tail that is an object; `objects` gets it too if they lack it."""
+        name = self._string(fields, "name", role)
+        if name is None:
+            raise self.place.error(f"{role}.name", "an object needs a name")
+        entry = next((entry for entry in objects if entry["name"] == name), None)
+        if any(form in fields for form in BOX_FORMS):
+            box = self._box(role, name, fields)
+            if entry is None:
+                entry = {"name": name, "box": box, "caption": None}
+                objects.append(entry)
+            elif box and entry["box"] and not same_box(box, entry["box"]):
+                message = f"object {name!r} is at {box} here and at {entry['box']} in 'objects' (corners, in 0-1)"
+                raise self.place.error(role, message)
+        elif entry is None:
+            message = f"{name!r} has no 'start' and 'end', and is no object: it has no box, here or in 'objects'"
+            raise self.place.error(role, message)
+        return object_entity(name, entry["box"])
+
+    def _box(self, field: str, name: str, fields: dict) -> list[float] | None:
+        """An object's box as the schema keeps it; None if it is in pixels of a picture that is not there: a row never
+        keeps its objects without their picture."""
+        if self.image_id is None:
+            raise self.place.error(field, f"object {name!r} needs a picture, and the line has no 'image'")
+        try:
+            form = find_form(fields)
+            size = read_upright_size(self.image) if form.endswith("pixels") and self.image else None
+            if form.endswith("pixels") and size is None:
+                return None
+            box, clipped = read_box(fields[form], form, size)
+        except DataError as error:
+            raise self.place.error("image", str(error)) from error
+        except ValueError as error:
+            raise self.place.error(field, f"object {name!r}: {error}") from error
+        self.counts["boxes_clipped"] += clipped
+        return box
 
 
-FLAGS = {
-    "image_dir": {"type": Path, "help": "folder from which pictures' paths lead on; by default the raw folder"},
-    "negative_relation": {"help": "label that says none of the relations, if the descriptions do not tell"},
-}
+def split_text(text: str, spans: Sequence[tuple[int, int]]) -> tuple[list[str], list[tuple[int, int]], bool]:
+    """Splits a text at white space, and where a span begins or ends inside a word, there too.
+
+    No character but white space is lost: tokens joined by nothing are the text without its white space, and the
+    tokens of a span are the span without its white space. Joined by a blank, as the model reads them, a word that was
+    split has a blank inside: "Rovers'" with a span over "Rovers" is read as "Rovers '".
+
+    Args:
+        text: any text.
+        spans: [start, end) in characters (Python's, that is Unicode code points), within the text, each over more than
+            white space.
+
+    Returns:
+        The tokens, the spans as [start, end) in tokens, and whether a word was split.
+    """
+    edges = sorted({edge for span in spans for edge in span})
+    starts, ends, tokens = [], [], []
+    for word in re.finditer(r"\S+", text):
+        first, last = word.span()
+        cuts = [first, *(edge for edge in edges if first < edge < last), last]
+        starts += cuts[:-1]
+        ends += cuts[1:]
+        tokens += [text[start:end] for start, end in zip(cuts, cuts[1:], strict=False)]
+    places = [(bisect.bisect_left(starts, start), bisect.bisect_right(ends, end)) for start, end in spans]
+    return tokens, places, len(tokens) > len(text.split())
 
 
 def main() -> None:

@@ -4,6 +4,9 @@
 `python -m data_scripts.mnre --raw_dir RAW --output_dir OUT` reads the text files and pictures as the MNRE authors
 publish them, or as other projects' copies arrange them, and writes a data set that `load_dataset(OUT)` opens.
 
+The raw folder holds the text files (here or in `txt` or `mnre_txt`; `mnre_*.txt` or `ours_*.txt`; the published
+validation file has a blank before its dot), `rel2id.json` if there is one, and the pictures.
+
 Source: Zheng et al., "Multimodal Relation Extraction with Efficient Graph Alignment", ACM MM 2021, and "MNRE: A
 Challenge Multimodal Dataset for Neural Relation Extraction with Visual Evidence in Social Media Posts", ICME 2021.
 """
@@ -12,32 +15,22 @@ from pathlib import Path
 
 from data_scripts.converters.convert import RawDataset, run_converter
 from data_scripts.converters.posts import PostFormat, read_posts
-from data_scripts.schema import SPLITS
 
 MNRE = PostFormat(
     name="MNRE",
-    raw_splits=dict(zip(SPLITS, (("train",), ("val",), ("test",)), strict=True)),
+    raw_splits={"train": ("train",), "validation": ("val",), "test": ("test",)},
     text_folders=("", "txt", "mnre_txt"),
     text_files=("mnre_{}.txt", "mnre_{} .txt", "ours_{}.txt", "ours_{} .txt"),
     relation_files=("rel2id.json", "ours_rel2id.json"),
-    negative_relation="None",
     descriptions="mnre",
     order_is_published=True,
-    head_kinds=("text",),
-    tail_kinds=("text",),
+    head_kind="text",
+    tail_kind="text",
 )
 
 
 def read_mnre(raw_dir: Path) -> RawDataset:
-    """Reads MNRE's raw files.
-
-    Args:
-        raw_dir: folder with the text files (here or in `txt` or `mnre_txt`; `mnre_*.txt` or `ours_*.txt`; the
-            published validation file has a blank before its dot), `rel2id.json` if there is one, and the pictures.
-
-    Raises:
-        DataError: naming file, line and field, if anything is missing or broken.
-    """
+    """Reads MNRE's raw files; raises what `read_posts` raises."""
     return read_posts(raw_dir, MNRE)
 
 

@@ -4,6 +4,10 @@
 `python -m data_scripts.more --raw_dir RAW --output_dir OUT` reads the files of the MORE authors and writes a data set
 that `load_dataset(OUT)` opens.
 
+The raw folder holds `txt/{train,valid,test}.txt`, `ent_{train,valid,test}_dict.pth` (or `.json`), `rel2id.json`, the
+pictures below `img_org` and, if it is there, `caption_dict.json`. All files may lie in the folder itself or in `txt`.
+Depth maps (`img_dep`) are not read.
+
 Source: He et al., "MORE: A Multimodal Object-Entity Relation Extraction Dataset with a Benchmark Evaluation", ACM MM
 2023, revised version.
 """
@@ -12,34 +16,23 @@ from pathlib import Path
 
 from data_scripts.converters.convert import RawDataset, run_converter
 from data_scripts.converters.posts import PostFormat, read_posts
-from data_scripts.schema import SPLITS
 
 MORE = PostFormat(
     name="MORE",
-    raw_splits=dict(zip(SPLITS, (("train",), ("valid",), ("test",)), strict=True)),
+    raw_splits={"train": ("train",), "validation": ("valid",), "test": ("test",)},
     text_folders=("", "txt"),
     text_files=("{}.txt",),
     relation_files=("rel2id.json",),
-    negative_relation="none",
     descriptions="umre",  # MORE's labels are among UMRE's
     order_is_published=False,
-    head_kinds=("text",),
-    tail_kinds=("object",),
+    head_kind="text",
+    tail_kind="object",
     object_files=("ent_{}_dict.pth", "ent_{}_dict.json"),
 )
 
 
 def read_more(raw_dir: Path) -> RawDataset:
-    """Reads MORE's raw files.
-
-    Args:
-        raw_dir: folder with `txt/{train,valid,test}.txt`, `ent_{train,valid,test}_dict.pth` (or `.json`),
-            `rel2id.json`, the pictures below `img_org` and, if it is there, `caption_dict.json`. All files may lie in
-            the folder itself or in `txt`. Depth maps (`img_dep`) are not read.
-
-    Raises:
-        DataError: naming file, line (of a dictionary: image and object) and field, if anything is missing or broken.
-    """
+    """Reads MORE's raw files; raises what `read_posts` raises."""
     return read_posts(raw_dir, MORE)
 
 

@@ -12,6 +12,8 @@ from PIL import ExifTags, Image
 from data_scripts.reading import DataError
 
 PICTURE_FOLDER = "img_org"
+UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+"""What Pillow raises when it cannot read a picture."""
 
 
 def index_pictures(raw_dir: Path, names: set[str]) -> dict[str, list[Path]]:
@@ -49,7 +51,7 @@ def read_upright_size(path: str) -> tuple[int, int]:
         with Image.open(path) as image:
             turned = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
             return image.size[::-1] if turned else image.size
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except UNREADABLE as error:
         raise DataError(f"{path}: unreadable picture ({type(error).__name__}: {error})") from error
 
 
@@ -62,7 +64,7 @@ def check_pictures(paths: list[str], num_proc: int | None = None) -> None:
     if not paths:
         return
     checked = Dataset.from_dict({"path": paths}).map(
-        lambda row: {"fault": find_fault(row["path"])},
+        lambda row: {"fault": _find_fault(row["path"])},
         num_proc=num_proc,
         keep_in_memory=True,
         desc="Checking pictures",
@@ -72,13 +74,13 @@ def check_pictures(paths: list[str], num_proc: int | None = None) -> None:
         raise DataError(f"{len(faults)} unreadable pictures:\n" + "\n".join(faults[:10]))
 
 
-def find_fault(path: str) -> str:
+def _find_fault(path: str) -> str:
     """Why the picture cannot be decoded, or an empty string."""
     try:
         with Image.open(path) as image:
             # A JPEG is decoded at an eighth of its size: as complete a check, several times faster.
             image.draft("RGB", (1, 1))
             image.load()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except UNREADABLE as error:
         return f"{type(error).__name__}: {error}"
     return ""

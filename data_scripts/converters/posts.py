@@ -9,28 +9,32 @@ tokens, or an object of the picture, `{"name": its key in the object dictionary,
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 from tqdm.auto import tqdm
 
-from data_scripts.converters.boxes import read_box, same_box
 from data_scripts.converters.convert import RawDataset
-from data_scripts.converters.objects import ObjectDictionary, read_captions, read_object_dictionary
+from data_scripts.converters.object_boxes import (
+    ObjectDictionary,
+    read_box,
+    read_captions,
+    read_object_dictionary,
+    same_box,
+)
 from data_scripts.converters.pictures import index_pictures, locate_picture
 from data_scripts.descriptions.files import load_builtin_descriptions, select_relations
 from data_scripts.reading import (
     Place,
-    find_if_any,
-    find_one,
-    is_text,
+    check_span,
+    find_file,
     read_literal_lines,
     read_relation,
     read_relation_ids,
     read_string,
-    read_text_entity,
     read_tokens,
     require,
 )
-from data_scripts.schema import object_entity
+from data_scripts.schema import object_entity, text_entity
 
 CAPTION_FILE = "caption_dict.json"
 
@@ -45,11 +49,10 @@ class PostFormat:
         text_folders: folders below the raw one in which files may lie.
         text_files: names of a split's text file; `{}` stands for the split's name.
         relation_files: names of the file of relation ids.
-        negative_relation: the label that says "none of the relations".
         descriptions: name of the descriptions that come with this project; it knows all labels.
         order_is_published: whether these descriptions are in the published order of the ids, so that a copy without a
             file of relation ids can be read.
-        head_kinds, tail_kinds: "text", "object", or both.
+        head_kind, tail_kind: what they are: "text", "object", or "either".
         object_files: names of a split's object dictionary; one without `{}` is all splits' dictionary.
         boxes_are_repeated: whether an object's `pos` is its box, which the object dictionary has too.
     """
@@ -59,11 +62,10 @@ class PostFormat:
     text_folders: tuple[str, ...]
     text_files: tuple[str, ...]
     relation_files: tuple[str, ...]
-    negative_relation: str
     descriptions: str
     order_is_published: bool
-    head_kinds: tuple[str, ...]
-    tail_kinds: tuple[str, ...]
+    head_kind: Literal["text", "object", "either"]
+    tail_kind: Literal["text", "object", "either"]
     object_files: tuple[str, ...] = ()
     boxes_are_repeated: bool = False
 
@@ -77,37 +79,30 @@ def read_posts(raw_dir: Path, layout: PostFormat) -> RawDataset:
     """
     folders = [raw_dir / folder for folder in layout.text_folders]
     descriptions, order = _read_relations(folders, layout)
-    relation_names = list(descriptions["relations"])
-    caption_file = find_if_any(folders, [CAPTION_FILE], "file of captions") if layout.object_files else None
+    with_objects = bool(layout.object_files)
+    caption_file = find_file(folders, [CAPTION_FILE], "file of captions", required=False) if with_objects else None
     captions = read_captions(caption_file) if caption_file else {}
     splits, counts, remarks = {}, {}, []
     for split, names in layout.raw_splits.items():
-        path = find_one(folders, _expand(layout.text_files, names), f"text file of the {split} split")
-        object_files = _expand(layout.object_files, names)
-        object_file = find_if_any(folders, object_files, f"object dictionary of the {split} split")
-        dictionary = read_object_dictionary(object_file, captions) if object_file else ObjectDictionary()
-        rows = _read_rows(path, split, relation_names, dictionary, layout)
-        splits[split] = list(tqdm(rows, desc=f"Reading {path.name}", unit=" rows"))
-        if layout.object_files:
+        path = find_file(folders, _expand(layout.text_files, names), f"text file of the {split} split")
+        dictionary = ObjectDictionary()
+        if with_objects:
+            object_files = _expand(layout.object_files, names)
+            found = find_file(folders, object_files, f"object dictionary of the {split} split", required=False)
+            if found:
+                dictionary = read_object_dictionary(found, captions)
             counts[split] = {"boxes_clipped": dictionary.num_clipped}
-            found = object_file.name if object_file else f"no dictionary (none of {', '.join(object_files)} is there)"
-            remarks.append(f"Objects of {split}: {found}.")
-    if layout.object_files:
+            shown = found.name if found else f"no dictionary (none of {', '.join(object_files)} is there)"
+            remarks.append(f"Objects of {split}: {shown}.")
+        rows = _read_rows(path, split, list(descriptions["relations"]), dictionary, layout)
+        splits[split] = list(tqdm(rows, desc=f"Reading {path.name}", unit=" rows"))
+    if with_objects:
         remarks.append(f"Captions of objects: {caption_file.name if caption_file else f'none (no {CAPTION_FILE})'}.")
     pictures = index_pictures(raw_dir, {row["image_id"] for rows in splits.values() for row in rows})
     for split, rows in splits.items():
         for row in rows:
             row["image"] = locate_picture(pictures, row["image_id"], layout.raw_splits[split])
-    return RawDataset(
-        name=layout.name,
-        splits=splits,
-        relation_names=relation_names,
-        relation_order=order,
-        negative_relation=layout.negative_relation,
-        descriptions=descriptions,
-        counts=counts,
-        remarks=remarks,
-    )
+    return RawDataset(layout.name, splits, descriptions, order, counts, remarks)
 
 
 def _expand(patterns: tuple[str, ...], names: tuple[str, ...]) -> list[str]:
@@ -117,8 +112,8 @@ def _expand(patterns: tuple[str, ...], names: tuple[str, ...]) -> list[str]:
 def _read_relations(folders: list[Path], layout: PostFormat) -> tuple[dict, str]:
     """Descriptions of exactly the data set's labels in the order of their ids, and where that order is from."""
     descriptions = load_builtin_descriptions(layout.descriptions)
-    find = find_if_any if layout.order_is_published else find_one
-    path = find(folders, list(layout.relation_files), "file of relation ids")
+    required = not layout.order_is_published
+    path = find_file(folders, list(layout.relation_files), "file of relation ids", required)
     if path is None:
         return descriptions, f"published order (no {layout.relation_files[0]} among the raw files)"
     return select_relations(descriptions, read_relation_ids(path)), path.name
@@ -130,14 +125,14 @@ def _read_rows(
     """Yields a row of the schema for each line of a text file, with `image` not located yet."""
     for place, record in read_literal_lines(path):
         require(place, record, ("token", "h", "t", "img_id", "relation"))
-        tokens = read_tokens(place, record)
+        tokens = read_tokens(place, record, "token")
         image_id = read_string(place, record, "img_id")
         entities = {}
-        for role, field, kinds in (("head", "h", layout.head_kinds), ("tail", "t", layout.tail_kinds)):
-            if "text" not in kinds or ("object" in kinds and _is_object(record[field])):
-                entities[role] = _read_object(place, record, field, image_id, dictionary, layout)
+        for role, field, kind in (("head", "h", layout.head_kind), ("tail", "t", layout.tail_kind)):
+            if kind == "object" or (kind == "either" and _is_object(record[field])):
+                entities[role] = _read_object(place, record, field, dictionary, layout)
             else:
-                entities[role] = read_text_entity(place, record, field, tokens)
+                entities[role] = _read_mention(place, record, field)
         yield {
             "id": f"{layout.name.lower()}-{split}-{place.line}",
             "image": None,
@@ -150,29 +145,36 @@ def _read_rows(
 
 
 def _is_object(value: object) -> bool:
-    """Whether an entity that may be both is an object: four numbers are a box, and a mention cannot lack its span."""
+    """Whether an entity that may be either is an object: four numbers are a box, and a mention has a span."""
     if not isinstance(value, dict):
         return False
     span = value.get("pos")
     return span is None or (isinstance(span, list | tuple) and len(span) == 4)
 
 
-def _read_object(
-    place: Place, record: dict, field: str, image_id: str, dictionary: ObjectDictionary, layout: PostFormat
-) -> dict:
-    """The object in `field`, as a head or tail of the schema.
+def _read_mention(place: Place, record: dict, field: str) -> dict:
+    """The mention in `field` as a head or tail of the schema; its name must be its tokens joined by a blank."""
+    value, tokens = record[field], record["token"]
+    if not isinstance(value, dict) or "name" not in value or "pos" not in value:
+        raise place.error(field, f"a dict with 'name' and 'pos' is expected, not {value!r}")
+    span = value["pos"]
+    if not isinstance(span, list | tuple) or len(span) != 2 or any(type(position) is not int for position in span):
+        raise place.error(f"{field}.pos", f"[start, end] in tokens is expected, not {span!r}")
+    check_span(place, f"{field}.pos", *span, len(tokens), "tokens")
+    mention = " ".join(tokens[slice(*span)])
+    if value["name"] != mention:
+        raise place.error(f"{field}.name", f"{value['name']!r} is not the tokens of its span, {mention!r}")
+    return text_entity(mention, *span)
 
-    Raises:
-        DataError: if the dictionary has no such object of the picture, or the box here is not the dictionary's.
-    """
-    value = record[field]
+
+def _read_object(place: Place, record: dict, field: str, dictionary: ObjectDictionary, layout: PostFormat) -> dict:
+    """The object in `field` as a head or tail of the schema, in the box that the dictionary has for it."""
+    value, image_id = record[field], record["img_id"]
     if not isinstance(value, dict) or "name" not in value:
         raise place.error(field, f"a dict with an object's key as 'name' is expected, not {value!r}")
-    name = value["name"]
-    if not is_text(name):
-        raise place.error(f"{field}.name", f"a non-empty string is expected, not {name!r}")
-    known = dictionary.find(image_id, name)
-    if known is None:
+    name = read_string(place, value, "name", within=field)
+    boxes = {entry["name"]: entry["box"] for entry in dictionary.objects.get(image_id, [])}
+    if name not in boxes:
         source = dictionary.path or "no object dictionary of this split was found"
         raise place.error(f"{field}.name", f"image {image_id!r} has no object {name!r} ({source})")
     if layout.boxes_are_repeated and value.get("pos") is not None:
@@ -180,7 +182,7 @@ def _read_object(
             box, _ = read_box(value["pos"], "box_center")
         except ValueError as error:
             raise place.error(f"{field}.pos", f"object {name!r} of image {image_id!r}: {error}") from error
-        if not same_box(box, known["box"]):
-            message = f"object {name!r} of image {image_id!r} is at {box} here and at {known['box']}"
+        if not same_box(box, boxes[name]):
+            message = f"object {name!r} of image {image_id!r} is at {box} here and at {boxes[name]}"
             raise place.error(f"{field}.pos", f"{message} in {dictionary.path} (corners, as fractions)")
-    return object_entity(name, known["box"])
+    return object_entity(name, boxes[name])

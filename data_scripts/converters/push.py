@@ -7,11 +7,11 @@ push that broke off; the converters themselves take `--push_to_hub` too.
 
 import argparse
 import shlex
-import sys
 from pathlib import Path
 
 from huggingface_hub import HfApi
 
+from data_scripts.command import ending_in_one_line
 from data_scripts.hub_errors import HubError, explain_hub_errors
 from data_scripts.hub_repository import prepare_repository
 from data_scripts.reading import DataError
@@ -57,11 +57,16 @@ def push_dataset(folder: Path, repo_id: str, private: bool = False, revision: st
                 commit_message="Upload the converted data set",
             )
     except HubError as error:
-        command = ["python", "-m", "data_scripts.push", "--folder", str(folder), "--push_to_hub", repo_id]
-        command += ["--private"] * private + (["--revision", revision] if revision else [])
-        whole = f"The data set is whole in {folder}, and files that the Hub has are not sent again."
-        raise HubError(f"{error}\n{whole} To push it: {shlex.join(command)}") from error
+        raise HubError(f"{error}\n{explain_rest(folder, repo_id, private, revision)}") from error
     return commit.commit_url
+
+
+def explain_rest(folder: Path, repo_id: str, private: bool, revision: str | None) -> str:
+    """How to finish a push that broke off."""
+    command = ["python", "-m", "data_scripts.push", "--folder", str(folder), "--push_to_hub", repo_id]
+    command += ["--private"] * private + (["--revision", revision] if revision else [])
+    whole = f"The data set is whole in {folder}, and files that the Hub has are not sent again."
+    return f"{whole} To push it: {shlex.join(command)}"
 
 
 def main() -> None:
@@ -69,7 +74,6 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True, help="folder that a converter wrote")
     add_push_arguments(parser, required=True)
     options = parser.parse_args()
-    try:
-        print(push_dataset(options.folder, options.push_to_hub, options.private, options.revision))
-    except (DataError, HubError) as error:
-        sys.exit(f"error: {error}")
+    push = (options.folder, options.push_to_hub, options.private, options.revision)
+    with ending_in_one_line(lambda: explain_rest(*push)):
+        print(push_dataset(*push))

@@ -3,9 +3,10 @@
 
 import itertools
 import re
+from collections import Counter
 
 from data_scripts.converters.entity_typing import UNKNOWN
-from data_scripts.schema import PAIR_KINDS, pair_kind
+from data_scripts.schema import PAIR_KINDS, TRAIN, pair_kind
 
 TYPED_LABEL = re.compile(r"/(per|org|loc|misc)/(per|org|loc|misc)/")
 LABEL_TYPES = {"per": "person", "org": "organization", "loc": "location", "misc": "miscellaneous"}
@@ -28,17 +29,15 @@ def describe_rows(rows: list[dict], negative_relation: str | None) -> dict:
     spans = [
         ((row["head"]["start"], row["head"]["end"]), (row["tail"]["start"], row["tail"]["end"]))
         for row in rows
-        if row["head"]["kind"] == row["tail"]["kind"] == "text"
+        if pair_kind(row) == "text_text"
     ]
     by_key: dict[tuple, list[dict]] = {}
     for row in rows:
         by_key.setdefault(text_key(row), []).append(row)
     named = {row["image_id"] for row in rows if row["image_id"]}
     found = {row["image_id"] for row in rows if row["image"]}
-    relations: dict[str, int] = {}
-    labelled = [row for row in rows if row["relation"] is not None]
-    for row in labelled:
-        relations[row["relation"]] = relations.get(row["relation"], 0) + 1
+    relations = Counter(row["relation"] for row in rows)
+    unlabelled = relations.pop(None, 0)
     return {
         "rows": len(rows),
         "distinct_texts": len({tuple(row["tokens"]) for row in rows}),
@@ -47,8 +46,8 @@ def describe_rows(rows: list[dict], negative_relation: str | None) -> dict:
         "pictures_found": len(found),
         "pictures_missing": len(named - found),
         "rows_with_picture": sum(row["image"] is not None for row in rows),
-        "negative_rows": relations.get(negative_relation, 0),
-        "unlabelled_rows": len(rows) - len(labelled),
+        "negative_rows": relations[negative_relation],
+        "unlabelled_rows": unlabelled,
         "head_after_tail": sum(head[0] > tail[0] for head, tail in spans),
         "overlapping_spans": sum(head[0] < tail[1] and tail[0] < head[1] for head, tail in spans),
         "identical_spans": sum(head == tail for head, tail in spans),
@@ -59,29 +58,25 @@ def describe_rows(rows: list[dict], negative_relation: str | None) -> dict:
             for same in by_key.values()
             if len({row["relation"] for row in same} - {None}) > 1
         ],
-        "relations": dict(sorted(relations.items(), key=lambda item: -item[1])),
+        "relations": dict(relations.most_common()),
     }
 
 
 def describe_objects(rows: list[dict]) -> dict:
     """Counts of one split that has objects: pairs by kind, and the objects of its distinct pictures."""
-    kinds = [pair_kind(row) for row in rows]
-    objects: dict[str, dict[str, str | None]] = {}
-    for row in rows:
-        for entry in row["objects"]:
-            objects.setdefault(row["image_id"], {})[entry["name"]] = entry["caption"]
-    numbers = [len(captions) for captions in objects.values()]
+    kinds = Counter(map(pair_kind, rows))
+    captions = {(row["image_id"], entry["name"]): entry["caption"] for row in rows for entry in row["objects"]}
+    objects_of_picture = Counter(image_id for image_id, _ in captions)
     return {
-        **{f"{kind}_pairs": kinds.count(kind) for kind in PAIR_KINDS},
+        **{f"{kind}_pairs": kinds[kind] for kind in PAIR_KINDS},
         "identical_objects": sum(
-            kind == "object_object" and row["head"]["name"] == row["tail"]["name"]
-            for row, kind in zip(rows, kinds, strict=True)
+            pair_kind(row) == "object_object" and row["head"]["name"] == row["tail"]["name"] for row in rows
         ),
-        "pictures_with_objects": len(numbers),
-        "objects": sum(numbers),
-        "objects_a_picture": round(sum(numbers) / max(len(numbers), 1), 2),
-        "most_objects_a_picture": max(numbers, default=0),
-        "objects_with_caption": sum(text is not None for captions in objects.values() for text in captions.values()),
+        "pictures_with_objects": len(objects_of_picture),
+        "objects": len(captions),
+        "objects_a_picture": round(len(captions) / max(len(objects_of_picture), 1), 2),
+        "most_objects_a_picture": max(objects_of_picture.values(), default=0),
+        "objects_with_caption": sum(caption is not None for caption in captions.values()),
     }
 
 
@@ -98,78 +93,61 @@ def describe_sharing(splits: dict[str, list[dict]]) -> dict:
     }
 
 
-def describe_types(rows: list[dict]) -> dict:
-    """How much a tagger found: mentions in the text, and how many of them it typed."""
-    types = [row[role]["type"] for row in rows for role in ("head", "tail") if row[role]["kind"] == "text"]
-    return {"mentions": len(types), "typed": sum(word != UNKNOWN for word in types)}
+def describe_types(splits: dict[str, list[dict]], negative_relation: str | None) -> dict:
+    """How much a tagger found, and how often it is what a relation's name (`/per/org/member_of`) tells.
 
-
-def describe_agreement(rows: list[dict], negative_relation: str | None) -> dict:
-    """How often a typed mention's type is the one that its relation's name (`/per/org/member_of`) tells.
-
-    A hint at the tagger's quality and for information only: no type is ever taken from a relation's name.
+    The latter hints at the tagger's quality and is for information only: no type is ever taken from a relation's name.
     """
-    compared, agreeing = 0, 0
-    for row in rows:
+    found = {}
+    for split, rows in splits.items():
+        types = [row[role]["type"] for row in rows for role in ("head", "tail") if row[role]["kind"] == "text"]
+        found[split] = {"mentions": len(types), "typed": sum(word != UNKNOWN for word in types)}
+    agreeing = []
+    for row in splits.get(TRAIN, []):
         named = TYPED_LABEL.match(row["relation"]) if row["relation"] not in (None, negative_relation) else None
         for role, label_type in zip(("head", "tail"), named.groups() if named else (), strict=False):
             if row[role]["kind"] == "text" and row[role]["type"] != UNKNOWN:
-                compared += 1
-                agreeing += row[role]["type"] == LABEL_TYPES[label_type]
-    return {"compared": compared, "agreeing": agreeing}
+                agreeing.append(row[role]["type"] == LABEL_TYPES[label_type])
+    agreement = {"compared": len(agreeing), "agreeing": sum(agreeing)}
+    return {"entity_types": found, "type_agreement_in_train": agreement}
 
 
 def render_report(report: dict) -> str:
     """The report as Markdown: one table of counts a split, then what concerns several of them."""
     splits = report["splits"]
     counted = [name for name, value in next(iter(splits.values())).items() if isinstance(value, int | float)]
-    lines = [
-        f"| {report['dataset']} | {' | '.join(splits)} |",
-        f"|---|{'---:|' * len(splits)}",
-        *(
-            f"| {name.replace('_', ' ')} | {' | '.join(f'{split[name]:,}' for split in splits.values())} |"
-            for name in counted
-        ),
-        "",
-        f"- {report['relations']} relations; order of their ids: {report['relation_order']};"
-        f" negative relation: {report['negative_relation'] or 'there is none, so that every relation counts'}.",
-        *(f"- {remark}" for remark in report["remarks"]),
-    ]
+    lines = [f"| {report['dataset']} | {' | '.join(splits)} |", f"|---|{'---:|' * len(splits)}"]
+    for name in counted:
+        numbers = " | ".join(f"{split[name]:,}" for split in splits.values())
+        lines.append(f"| {name.replace('_', ' ')} | {numbers} |")
+    negative = report["negative_relation"] or "there is none, so that every relation counts"
+    order = report["relation_order"]
+    lines += ["", f"- {report['relations']} relations; order of their ids: {order}; negative relation: {negative}."]
+    lines += [f"- {remark}" for remark in report["remarks"]]
     for pair, shared in report["shared"].items():
         counts = f"{shared['texts_with_spans']:,} texts with spans, {shared['pictures']:,} pictures"
         lines.append(f"- Shared by {pair}: {counts}.")
-    lines.append(f"- Same text and spans, different relations: {describe_conflicts(splits)}.")
+    conflicts = [" = ".join(same) for split in splits.values() for same in split["same_text_and_spans_other_relation"]]
+    shown = f" ({', '.join(conflicts[:5])}{', …' if len(conflicts) > 5 else ''})" if conflicts else ""
+    lines.append(f"- Same text and spans, different relations: {len(conflicts)}{shown}.")
     lines.append(f"- Rows without a picture: {report['missing_images']}.")
-    lines.append(f"- Entity types: {describe_coverage(report)}.")
+    lines.append(f"- Entity types: {_render_types(report)}.")
     return "\n".join(lines)
 
 
-def describe_conflicts(splits: dict[str, dict]) -> str:
-    """The rows with the same text and spans but different relations, in words."""
-    conflicts = [" = ".join(same) for split in splits.values() for same in split["same_text_and_spans_other_relation"]]
-    shown = f" ({', '.join(conflicts[:5])}{', …' if len(conflicts) > 5 else ''})" if conflicts else ""
-    return f"{len(conflicts)}{shown}"
-
-
-def describe_coverage(report: dict) -> str:
-    """The tagger's coverage, in words."""
+def _render_types(report: dict) -> str:
     if report["entity_tagger"] == "none":
         return "none (no tagger was used)"
-    parts = [
-        f"{split} {counts['typed']:,} of {counts['mentions']:,} mentions ({share(counts, 'typed', 'mentions')})"
-        for split, counts in report["entity_types"].items()
-    ]
+    parts = []
+    for split, counts in report["entity_types"].items():
+        typed, mentions = counts["typed"], counts["mentions"]
+        share = f"{typed / mentions:.1%}" if mentions else "–"
+        parts.append(f"{split} {typed:,} of {mentions:,} mentions ({share})")
     coverage = f"{report['entity_tagger']} typed {', '.join(parts)}"
-    agreement = report["type_agreement_in_train"]
-    if not agreement["compared"]:
+    compared, agreeing = report["type_agreement_in_train"].values()
+    if not compared:
         return coverage
-    agreeing = share(agreement, "agreeing", "compared")
     return (
-        f"{coverage}; in train, {agreeing} of the {agreement['compared']:,} typed mentions with a typed relation name"
-        " are of the type that it tells (for information only)"
+        f"{coverage}; in train, {agreeing / compared:.1%} of the {compared:,} typed mentions with a typed relation"
+        " name are of the type that it tells (for information only)"
     )
-
-
-def share(counts: dict, part: str, whole: str) -> str:
-    """counts[part] of counts[whole] in per cent."""
-    return f"{counts[part] / counts[whole]:.1%}" if counts[whole] else "–"

@@ -1,0 +1,49 @@
+# Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
+"""How a command ends: in one line where its user can mend what is wrong, and without remains when it is stopped."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from data_scripts.descriptions.files import DescriptionError
+from data_scripts.hub_errors import HubError, explain_full_disk, is_disk_full
+from data_scripts.reading import DataError
+
+
+@contextmanager
+def ending_in_one_line(what_stands: Callable[[], str]) -> Iterator[None]:
+    """Ends the process with a message and exit status 1 on broken input, a fault of the Hub or a full disk; with
+    status 130 on Ctrl-C and 143 on SIGTERM, after what stands in the block has cleaned up.
+
+    Args:
+        what_stands: what an interrupted command tells of its work, for example "nothing was written".
+    """
+    process, received = os.getpid(), signal.SIGINT
+
+    def stop(number, frame):
+        nonlocal received
+        if os.getpid() == process:
+            signal.signal(number, signal.SIG_IGN)  # the impatient press twice: the cleaning up goes on
+            received = number
+            raise KeyboardInterrupt
+        # A worker is ended by the process that started it, whatever else a terminal sends to both.
+        if number == signal.SIGTERM:
+            sys.exit(128 + number)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    except (DataError, DescriptionError, HubError) as error:
+        sys.exit(f"error: {error}")
+    except OSError as error:
+        if not is_disk_full(error):
+            raise
+        sys.exit(f"error: {explain_full_disk(error)}")
+    except KeyboardInterrupt:
+        print(f"interrupted; {what_stands()}", file=sys.stderr)
+        sys.exit(128 + received)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
