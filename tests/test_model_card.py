@@ -21,9 +21,8 @@ import train
 from data_scripts.demo.dataset import load_demo_descriptions
 from training_roc import RocTrainer, RocTrainingArguments
 from training_roc.arguments import DataArguments, ModelArguments
-from training_roc.model_card import TrainingRun, build_model_card, readdress
-from training_roc.model_files import write_card
-from training_roc.push import prepare_push
+from training_roc.model_card import TrainingRun, build_model_card, write_card
+from training_roc.push import prepare_push, readdress
 
 ROOT = Path(__file__).parents[1]
 DESCRIPTIONS = load_demo_descriptions()
@@ -273,9 +272,11 @@ def test_the_trainers_card_does_not_overwrite_it(make_model, tmp_path):
     assert (tmp_path / "README.md").read_text() == "the project's"
 
 
-def test_a_card_is_readdressed(make_run):
-    card = str(build_model_card(make_run(model_id="outputs/run")))
-    again = readdress(card, "org/new")
+def test_a_card_is_readdressed(make_run, tmp_path):
+    write_card(build_model_card(make_run(model_id="outputs/run")), tmp_path)
+    card = (tmp_path / "README.md").read_text()
+    readdress(tmp_path, "org/new")
+    again = (tmp_path / "README.md").read_text()
     assert snippets(again)[0].count('model_id = "org/new"') == 1 and "outputs/run" not in again
     assert len(again.splitlines()) == len(card.splitlines())
 

@@ -8,6 +8,7 @@ pushes the folder that a run left, or finishes a push that broke off; files that
 import argparse
 import json
 import os
+import re
 import shlex
 import sys
 from collections.abc import Iterator
@@ -18,12 +19,13 @@ from huggingface_hub import HfApi
 
 from data_scripts.hub_errors import HubError, explain_hub_errors
 from data_scripts.hub_repository import prepare_repository
-from evaluation_roc.report import replacing
-from training_roc.model_card import readdress
-from training_roc.model_files import ADAPTER_CONFIG, write_serving_files
 
 # As the Trainer's, and its pickled arguments, which no one needs to open.
 IGNORED = ["_*", ".*", "checkpoint-*", "training_args.bin"]
+SERVING = Path(__file__).parent / "serving"
+SERVING_FILES = ("handler.py", "requirements.txt")
+ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_REQUIREMENT = "peft>=0.21,<1"
 
 
 def prepare_push(args) -> None:
@@ -86,11 +88,7 @@ def push_model(folder: Path, repo_id: str, private: bool = False, revision: str 
     with keeping_folder(folder, repo_id, private, revision):
         repo_id = prepare_repository(repo_id, "model", private, revision)
         write_serving_files(folder, adapter_config.is_file())
-        card = folder / "README.md"
-        if card.is_file():
-            content = readdress(card.read_text(encoding="utf-8"), repo_id)
-            with replacing(card) as temporary:
-                temporary.write_text(content, encoding="utf-8")
+        readdress(folder, repo_id)
         commit = HfApi().upload_folder(
             repo_id=repo_id,
             folder_path=folder,
@@ -99,6 +97,31 @@ def push_model(folder: Path, repo_id: str, private: bool = False, revision: str 
             commit_message="Upload the trained model",
         )
     return commit.commit_url
+
+
+def write_serving_files(folder: str | Path, is_adapter: bool = False) -> None:
+    """Puts `handler.py` and `requirements.txt` into `folder`, each whole or not at all."""
+    for name in SERVING_FILES:
+        content = (SERVING / name).read_text(encoding="utf-8")
+        if is_adapter and name == "requirements.txt":
+            content += f"{ADAPTER_REQUIREMENT}\n"
+        _write(Path(folder) / name, content)
+
+
+def readdress(folder: Path, repo_id: str) -> None:
+    """Makes the snippets of the card in `folder`, if there is one, open `repo_id`."""
+    card = folder / "README.md"
+    if card.is_file():
+        content = card.read_text(encoding="utf-8")
+        line = f'model_id = "{repo_id}"'
+        _write(card, re.sub(r'^model_id = ".*"$', lambda match: line, content, flags=re.MULTILINE))
+
+
+def _write(path: Path, content: str) -> None:
+    from evaluation_roc.report import replacing  # takes seconds, which `--help` need not wait for
+
+    with replacing(path) as temporary:
+        temporary.write_text(content, encoding="utf-8")
 
 
 def check_base(name: str) -> None:

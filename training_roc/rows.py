@@ -1,15 +1,20 @@
 # Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
-"""Rows of a data set to what the collator takes.
+"""The rows of a run: which of a data set's, and encoded as the collator takes them."""
 
-Never part of remote code: it serves training and evaluation, and needs `datasets`.
-"""
-
+import logging
 import re
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from datasets import DatasetDict, Features, List, Value
 
+from data_scripts.loading import load_relation_dataset
 from processing_roc.processing_roc import PAIR_PLACES, RocProcessor
+from training_roc.arguments import Settings
 from training_roc.collator import PictureTable
+from training_roc.hold_out import check_hold_out, choose_unseen, hold_out, seen_descriptions
+
+logger = logging.getLogger(__name__)
 
 PLACES = {name: Value("int32") if name.endswith("index") else List(Value("int32")) for name in PAIR_PLACES}
 FEATURES = Features(
@@ -21,6 +26,66 @@ FEATURES = Features(
         "labels": Value("int64"),
     }
 )
+
+
+@dataclass
+class RunData:
+    """
+    What a run works with.
+
+    Attributes:
+        splits: rows of the project's schema.
+        descriptions: content of the relation descriptions file, with exactly the data set's relations.
+        unseen: labels of the relations that are held out of training, the last of `descriptions`.
+    """
+
+    splits: DatasetDict
+    descriptions: dict
+    unseen: list[str] = field(default_factory=list)
+
+    @property
+    def seen_descriptions(self) -> dict:
+        """The content of a descriptions file without the unseen relations."""
+        return seen_descriptions(self.descriptions, self.unseen)
+
+
+def load_data(settings: Settings) -> RunData:
+    """
+    Loads the data set, and takes out of it what the settings keep from training.
+
+    Raises:
+        ValueError: if the data set is not as it must be, has no rows for what is asked for, or its relations cannot
+            be held out.
+        HubError: if it cannot be had from the Hub.
+    """
+    model_args, data_args, args = settings
+    name, seed = data_args.dataset_name, args.seed
+    # Anything else may be a repository, which the Hub is asked for.
+    if (name.count("/") > 1 or name.startswith((".", "/", "~"))) and not Path(name).is_dir():
+        raise ValueError(f"there is no folder {name} with a data set")
+    splits, descriptions = load_relation_dataset(
+        name, data_args.dataset_config_name, data_args.dataset_revision, data_args.relations_file
+    )
+    wanted = {"train": args.do_train, "validation": args.do_eval, "test": args.do_predict}
+    for split, is_wanted in wanted.items():
+        if is_wanted and split not in splits:
+            raise ValueError(
+                f"data set {name!r} has no {split} split, only {', '.join(splits)}: turn off --do_train, --do_eval "
+                "(with --eval_strategy no) or --do_predict"
+            )
+    data = RunData(splits, descriptions)
+    if data_args.hold_out_relations is not None:
+        check_hold_out(model_args.objective, args.do_train and model_args.model_name_or_path is None, splits)
+        relations, negative = list(descriptions["relations"]), descriptions["negative_relation"]
+        unseen = choose_unseen(data_args.hold_out_relations, relations, negative, seed)
+        logger.info("held out of training: %s", ", ".join(unseen))
+        num_examples = max(data_args.few_shot_examples or [0])
+        data = RunData(*hold_out(splits, descriptions, unseen, num_examples, seed), unseen)
+    if data_args.train_fraction < 1 and "train" in data.splits:
+        rows = data.splits["train"]
+        kept = max(round(data_args.train_fraction * len(rows)), 1)
+        data.splits["train"] = rows.shuffle(seed=seed).select(range(kept))
+    return data
 
 
 def prepare_splits(
