@@ -257,13 +257,16 @@ def test_a_used_output_folder_without_checkpoints_is_refused_too(run):
     ("arguments", "files"),
     [
         (("--objective", "classification"), ["classifier"]),
-        (("--use_images", "false", "--relation_text", "labels"), ["relation_projection"]),
-        (("--use_entity_types", "false", "--share_relation_encoder", "false"), ["relation_encoder", "vision_encoder"]),
-        (("--relation_update_steps", "0", "--share_relation_encoder", "false"), ["relation_encoder"]),
+        (("--use_images", "false", "--relation_text", "labels"), ["relation_encoder.projection"]),
+        (
+            ("--use_entity_types", "false", "--share_relation_encoder", "false"),
+            ["relation_encoder.text_encoder", "pair_encoder.vision_encoder"],
+        ),
+        (("--relation_update_steps", "0", "--share_relation_encoder", "false"), ["relation_encoder.text_encoder"]),
         (("--learn_negative_threshold", "true", "--learn_temperature", "true"), ["negative_threshold"]),
         (
             ("--bf16", "true", "--use_cpu", "true", "--activation_checkpointing", "true", "--train_fraction", "0.5"),
-            ["vision_encoder"],
+            ["pair_encoder.vision_encoder"],
         ),
     ],
 )
@@ -272,7 +275,7 @@ def test_variants_train_and_their_models_can_be_evaluated(run, arguments, files)
     weights = load_file(out / "model.safetensors")
     for name in files:
         assert any(key.startswith(name) for key in weights)
-    assert any(key.startswith("vision_encoder") for key in weights) == ("--use_images" not in arguments)
+    assert any(key.startswith("pair_encoder.vision_encoder") for key in weights) == ("--use_images" not in arguments)
     assert read_json(out / "train_results.json")["train_samples"] == (24 if "--train_fraction" in arguments else 48)
     before = read_json(out / "test_results.json")
     again = ("--model_name_or_path", out, "--output_dir", "again", "--do_train", "false", *arguments)
@@ -419,17 +422,16 @@ def test_values_in_the_file_mean_what_they_say(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("learning_rat: 1.0e-3\n", r"not used by the HfArgumentParser: \['--learning_rat=0.001'\]"),
+        ("X,
         ("objective: ranking\n", "invalid choice: 'ranking'"),
         ("seed: some\n", "invalid int value: 'some'"),
         ("vision_model_name_or_path:\n", "vision_model_name_or_path has no value"),
         ("- learning_rate\n", "must hold settings"),
     ],
 )
-def test_a_wrong_file_is_refused(tmp_path, capsys, content, message):
-    with pytest.raises((SystemExit, ValueError)) as refusal:
+def test_a_wrong_file_is_refused(tmp_path, content, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
         parse(tmp_path, content)
-    assert re.search(message, str(refusal.value) + capsys.readouterr().err)
 
 
 def test_the_demo_brings_its_settings_to_the_demo_only():

@@ -3,11 +3,17 @@
 
 from importlib import import_module
 
-__all__ = ["RocTrainer", "RocTrainingArguments", "get_last_complete_checkpoint"]
+FILES = {
+    "RelationFeatures": "hard_negatives",
+    "RocTrainer": "trainer",
+    "RocTrainingArguments": "trainer",
+    "get_last_complete_checkpoint": "trainer",
+}
+__all__ = ["RelationFeatures", "RocTrainer", "RocTrainingArguments", "get_last_complete_checkpoint"]
 
 
 def __getattr__(name: str):
     # Only when it is asked for: the commands of this package need no torch to show their help.
-    if name not in __all__:
+    if name not in FILES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(".trainer", __name__), name)
+    return getattr(import_module(f"{__name__}.{FILES[name]}"), name)
