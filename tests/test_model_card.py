@@ -17,10 +17,9 @@ from test_remote_code import WITHOUT_PROJECT
 from test_train_script import place, run  # noqa: F401
 from transformers import TrainingArguments
 
-import train
 from data_scripts.demo.dataset import load_demo_descriptions
 from training_roc import RocTrainer, RocTrainingArguments
-from training_roc.arguments import DataArguments, ModelArguments
+from training_roc.arguments import DataArguments, ModelArguments, parse_arguments
 from training_roc.model_card import TrainingRun, build_model_card, write_card
 from training_roc.push import prepare_push, readdress
 
@@ -112,7 +111,7 @@ def test_the_card_of_a_run(run, place):  # noqa: F811
     assert (again["seed"], again["train_fraction"], again["max_steps"]) == (7, 0.5, 2)
     assert again["text_model_name_or_path"] == "text"  # of a path on someone's disk, the last part
     (folder / "run.yaml").write_text(yaml.safe_dump(again | {"output_dir": "x"}))
-    assert train.parse_arguments([str(folder / "run.yaml")])[2].learning_rate == float(settings["learning_rate"])
+    assert parse_arguments([str(folder / "run.yaml")])[2].learning_rate == float(settings["learning_rate"])
     # The snippets run where nothing of this project is installed.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     environment |= {"HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": str(folder / "modules"), "OMP_NUM_THREADS": "1"}
