@@ -9,9 +9,10 @@ Trains and evaluates ROC.
 
 import logging
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
+from datasets import DatasetDict
 from transformers import EarlyStoppingCallback, set_seed
 from transformers.utils import logging as transformers_logging
 
@@ -20,43 +21,38 @@ from data_scripts.loading import has_objects
 from evaluation_roc.calibration import report_calibration
 from evaluation_roc.example_page import save_example_page
 from evaluation_roc.groups import GROUP_COLUMNS, group_metrics, score_groups
-from evaluation_roc.relation_f1.relation_f1 import compute_relation_f1
 from evaluation_roc.report import format_example, report_split
 from evaluation_roc.zero_shot_run import ZeroShotEvaluation
-from modeling_roc import RocConfig
-from training_roc import RocTrainer
+from training_roc import RocTrainer, RocTrainingArguments
 from training_roc.arguments import Settings, UserError, check_settings, parse_arguments, user_errors
 from training_roc.checkpoints import ServingFilesCallback, choose_checkpoint
-from training_roc.collator import PictureTable, RocDataCollator
-from training_roc.hold_out import FEW_SHOT, seen_rows
+from training_roc.collator import RocDataCollator
+from training_roc.hold_out import FEW_SHOT, seen_descriptions, seen_rows
+from training_roc.metrics import make_compute_metrics
 from training_roc.model_card import SPLITS, TrainingRun, build_model_card, write_card
 from training_roc.models import make_model
-from training_roc.push import check_base, prepare_push, push_run
-from training_roc.rows import RunData, load_data, prepare_splits
+from training_roc.push import prepare_push, push_run
+from training_roc.rows import encode_splits, load_data
 
 
-@dataclass
-class Run:
-    """What the parts of a run hand on: `encoded` are the splits' rows as the collator takes them, `metrics` is by
-    "train", "eval" and "test", and `tables`, scores by relation, by split."""
+@dataclass(kw_only=True)
+class Run(TrainingRun):
+    """What the parts of a run hand on to one another: what its card tells, and what it is done with."""
 
-    settings: Settings
-    data: RunData
-    encoded: dict
     trainer: RocTrainer
+    encoded: DatasetDict
     zero_shot: ZeroShotEvaluation | None
-    metrics: dict[str, dict] = field(default_factory=dict)
-    tables: dict[str, list[dict] | None] = field(default_factory=dict)
 
 
 def main():
     with user_errors():
         settings = parse_arguments(sys.argv[1:], description=__doc__.strip())
         args = settings.training
-        start(settings)
+        set_up(args)
+        check_settings(settings)
         checkpoint = choose_checkpoint(args)
         if args.push_to_hub:
-            prepare_publishing(settings)
+            prepare_push(settings)
         run = load(settings)
     if args.do_train:
         train(run, checkpoint)
@@ -64,39 +60,26 @@ def main():
         evaluate(run, "validation")
     if args.do_predict:
         evaluate(run, "test")
-    if run.zero_shot is not None and args.should_save:
-        run.zero_shot.write(args.output_dir)
     if args.do_train:
         publish(run)
 
 
-def start(settings: Settings):
-    """Checks the settings, and sets what holds for the whole process: logging and the seed."""
-    check_settings(settings)
-    args = settings.training
+def set_up(args: RocTrainingArguments):
+    """What holds for the whole process: who says what, and the seed."""
     logging.basicConfig(format="%(asctime)s %(name)s: %(message)s", level=logging.INFO if args.should_log else "WARN")
     transformers_logging.set_verbosity(args.get_process_log_level())
     set_seed(args.seed)
 
 
-def prepare_publishing(settings: Settings):
-    """Sees to it, before the work, that its result can be pushed and used."""
-    if settings.model.use_lora:
-        check_base(settings.model.model_name_or_path)
-    prepare_push(settings.training)
-
-
 def load(settings: Settings) -> Run:
     """Data set, model and trainer, as the settings ask for them."""
-    _, data_args, args = settings
+    model_args, data_args, args = settings
     with args.main_process_first(desc="loading the data set"):
         data = load_data(settings)
-    model, processor = make_model(settings, data.seen_descriptions, has_objects(data.splits))
-    pictures, num_proc = None, data_args.preprocessing_num_workers
+    seen = seen_descriptions(data.descriptions, data.unseen)
+    model, processor = make_model(settings, seen, has_objects(data.splits))
     with args.main_process_first(desc="preparing texts and pictures"):
-        if data_args.use_images and processor.image_processor is not None:
-            pictures = PictureTable(processor, list(data.splits.values()), num_proc=num_proc)
-        encoded = prepare_splits(data.splits, processor, pictures, num_proc)
+        encoded, pictures = encode_splits(data.splits, processor, data_args)
     data.splits.pop(FEW_SHOT, None)  # evaluated with, but no split of the data set
     callbacks = [ServingFilesCallback]
     if data_args.early_stopping_patience is not None:
@@ -122,35 +105,29 @@ def load(settings: Settings) -> Run:
             encoded,
             data_args.few_shot_examples or [],
         )
-    return Run(settings, data, encoded, trainer, zero_shot)
-
-
-def make_compute_metrics(config: RocConfig):
-    """The Trainer's `compute_metrics`: the metric of the whole project on the rows that have a label."""
-    negative = None if config.negative_relation is None else config.label2id[config.negative_relation]
-
-    def compute_metrics(prediction):
-        labelled = prediction.label_ids != -100
-        if not labelled.any():
-            return {}
-        return compute_relation_f1(
-            prediction.predictions[labelled].argmax(axis=-1),
-            prediction.label_ids[labelled],
-            num_labels=config.num_labels,
-            negative_label=negative,
-        )
-
-    return compute_metrics
+    return Run(
+        model_id=args.hub_model_id if args.push_to_hub else args.output_dir,
+        model=model,
+        model_args=model_args,
+        data_args=data_args,
+        args=args,
+        splits=data.splits,
+        descriptions=data.descriptions,
+        unseen=data.unseen,
+        trainer=trainer,
+        encoded=encoded,
+        zero_shot=zero_shot,
+    )
 
 
 def train(run: Run, checkpoint: str | None):
     """Trains the model, from `checkpoint` on if there is one, and saves it."""
-    trainer, config = run.trainer, run.trainer.model.config
+    trainer, config = run.trainer, run.model.config
     # What was chosen for other weights; offsets would even take part in the training.
     config.calibration_temperature, config.abstention_threshold, config.relation_offsets = 1.0, None, None
     result = trainer.train(resume_from_checkpoint=checkpoint)
     if run.zero_shot is not None:
-        wanted = {"validation": trainer.args.do_eval, "test": trainer.args.do_predict}
+        wanted = {"validation": run.args.do_eval, "test": run.args.do_predict}
         run.zero_shot.open_relations([split for split, is_wanted in wanted.items() if is_wanted])
     trainer.save_model()
     trainer.save_state()
@@ -159,9 +136,9 @@ def train(run: Run, checkpoint: str | None):
 
 def evaluate(run: Run, split: str):
     """Scores a split; on validation, calibrates the model, too."""
-    trainer, rows, name = run.trainer, run.data.splits[split], SPLITS[split]
-    config, folder = trainer.model.config, Path(trainer.args.output_dir)
+    trainer, config, rows, name = run.trainer, run.model.config, run.splits[split], SPLITS[split]
     labels, negative = list(config.id2label.values()), config.negative_relation
+    folder, is_writer = Path(run.args.output_dir), run.args.should_save
     output = trainer.predict(run.encoded[split], metric_key_prefix=name)
     answers, chosen_on = output.predictions.argmax(axis=-1), output
     groups = score_groups(rows.select_columns(list(GROUP_COLUMNS)), answers, output.label_ids, labels, negative)
@@ -169,13 +146,13 @@ def evaluate(run: Run, split: str):
     if run.zero_shot is not None:
         metrics |= run.zero_shot.score(split, output.predictions, name)
         chosen_on = run.zero_shot.for_choosing(split, output)
-    metrics |= report_calibration(name, chosen_on, config, folder if trainer.args.should_save else None)
+    metrics |= report_calibration(name, chosen_on, config, folder if is_writer else None)
     save_metrics(run, name, metrics)
-    if trainer.args.should_save:
+    if is_writer:
         run.tables[split] = report_split(name, rows["id"], output, groups, labels, negative, folder)
         if split == "test":
             save_example_page(folder / "test_examples.png", rows, answers, labels)
-            print(format_example(rows[0], output.predictions[0], labels, run.data.descriptions))
+            print(format_example(rows[0], output.predictions[0], labels, run.descriptions))
 
 
 def save_metrics(run: Run, name: str, metrics: dict):
@@ -187,27 +164,16 @@ def save_metrics(run: Run, name: str, metrics: dict):
 
 def publish(run: Run):
     """Writes what the evaluation added to the model, and its card; pushes all of it if that was asked for."""
-    (model_args, data_args, args), data, trainer = run.settings, run.data, run.trainer
-    if args.should_save:
-        if model_args.use_lora:
-            trainer.save_model()  # an adapter has no config but in its weights
+    if run.args.should_save:
+        if run.zero_shot is not None:
+            run.zero_shot.write(run.args.output_dir)
+        if run.model_args.use_lora:
+            run.trainer.save_model()  # an adapter has no config but in its weights
         else:
-            trainer.model.config.save_pretrained(args.output_dir)
-        account = TrainingRun(
-            model_id=args.hub_model_id if args.push_to_hub else args.output_dir,
-            model=trainer.model,
-            model_args=model_args,
-            data_args=data_args,
-            args=args,
-            splits=data.splits,
-            descriptions=data.descriptions,
-            metrics=run.metrics,
-            tables=run.tables,
-            unseen=data.unseen,
-        )
-        write_card(build_model_card(account), args.output_dir)
-    if args.push_to_hub:
-        push_run(trainer)
+            run.model.config.save_pretrained(run.args.output_dir)
+        write_card(build_model_card(run), run.args.output_dir)
+    if run.args.push_to_hub:
+        push_run(run.trainer)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from transformers import TrainingArguments
 
 from data_scripts.demo.dataset import load_demo_descriptions
 from training_roc import RocTrainer, RocTrainingArguments
-from training_roc.arguments import DataArguments, ModelArguments, parse_arguments
+from training_roc.arguments import DataArguments, ModelArguments, Settings, parse_arguments
 from training_roc.model_card import TrainingRun, build_model_card, write_card
 from training_roc.push import prepare_push, readdress
 
@@ -284,4 +284,4 @@ def test_a_push_needs_a_run_that_trains(tmp_path):
     args = RocTrainingArguments(output_dir=str(tmp_path), push_to_hub=True, hub_model_id="org/x")
     assert isinstance(args, TrainingArguments)
     with pytest.raises(ValueError, match="python -m training_roc.push --folder FOLDER"):
-        prepare_push(args)
+        prepare_push(Settings(ModelArguments(), DataArguments(), args))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 from datasets import DatasetDict
-from huggingface_hub import DatasetCard, EvalResult, ModelCard, ModelCardData, hf_hub_download
+from huggingface_hub import DatasetCard, DatasetCardData, EvalResult, ModelCard, ModelCardData, hf_hub_download
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
@@ -121,7 +121,7 @@ def build_model_card(run: TrainingRun) -> ModelCard:
         num_processes=run.args.world_size,
         device=run.args.device.type,
         commit=git_commit(ROOT),
-        versions=", ".join([f"Python {platform.python_version()}", *map(with_version, LIBRARIES)]),
+        versions=", ".join([f"Python {platform.python_version()}", *(f"{one} {version(one)}" for one in LIBRARIES)]),
     )
 
 
@@ -172,51 +172,53 @@ def card_metadata(run: TrainingRun, model_name: str, dataset: dict) -> ModelCard
 def describe_dataset(data_args) -> dict:
     """`id` on the Hub (None elsewhere), `type` and `name` for results, `language`, and a `sentence` for the reader."""
     name = data_args.dataset_name
-    described = {"id": None, "is_demo": name == DEMO, "language": None}
     if name == DEMO:
-        sentence = "The demo set that comes with the project: short posts and drawn pictures, made by code."
-        return described | {"type": "roc-demo", "name": "the demo set", "language": "en", "sentence": sentence}
+        return {
+            "id": None,
+            "is_demo": True,
+            "type": "roc-demo",
+            "name": "the demo set",
+            "language": "en",
+            "sentence": "The demo set that comes with the project: short posts and drawn pictures, made by code.",
+        }
     on_hub = is_on_hub(name)
-    card = read_dataset_card(name, data_args.dataset_revision).data if on_hub or Path(name).is_dir() else {}
+    card = read_dataset_card(name, data_args.dataset_revision) if on_hub or Path(name).is_dir() else {}
     title = card.get("pretty_name") or Path(name).name
-    sentence = f"{title}."
-    if on_hub:
-        described["id"] = name
-        revision = f" at revision `{data_args.dataset_revision}`" if data_args.dataset_revision else ""
-        sentence = f"[{name}](https://huggingface.co/datasets/{name}){revision}."
-    return described | {
+    revision = f" at revision `{data_args.dataset_revision}`" if data_args.dataset_revision else ""
+    return {
+        "id": name if on_hub else None,
+        "is_demo": False,
         "type": name if on_hub else Path(name).name,
         "name": title,
         "language": card.get("language"),
-        "sentence": sentence,
+        "sentence": f"[{name}](https://huggingface.co/datasets/{name}){revision}." if on_hub else f"{title}.",
     }
 
 
-def read_dataset_card(name: str, revision: str | None) -> DatasetCard:
-    """The data set's own card; an empty one where it has none or it cannot be had now."""
+def read_dataset_card(name: str, revision: str | None) -> DatasetCardData:
+    """What the data set's own card tells; nothing where it has none or it cannot be had now."""
     try:
         path = Path(name, "README.md")
         if not path.parent.is_dir():
             path = hf_hub_download(name, "README.md", repo_type="dataset", revision=revision)
-        return DatasetCard.load(path, ignore_metadata_errors=True)
+        return DatasetCard.load(path, ignore_metadata_errors=True).data
     except (OSError, ValueError) as error:
         logger.warning("the card of data set %s cannot be read, so the model's says less of it: %s", name, error)
-        return DatasetCard("---\n---\n")
+        return DatasetCardData()
 
 
 def describe_relation(label: str, run: TrainingRun) -> dict:
     """Label, the descriptions that the model has, where they are from and whether a person reviewed them."""
-    texts = run.model.config.relation_descriptions.get(label, [])
+    texts, provenance, reviewed = run.model.config.relation_descriptions.get(label, []), None, None
     source = run.descriptions["relations"].get(label)
     if not texts and (number := run.model.config.relation_examples.get(label)):
         texts = [f"(no description; the mean of {number} examples)"]
-        return {"label": label, "descriptions": texts, "provenance": None, "reviewed": None}
-    if not texts or source is None:
-        return {"label": label, "descriptions": texts, "provenance": None, "reviewed": None}
-    if texts != source["descriptions"]:
-        return {"label": label, "descriptions": texts, "provenance": "the label's own words", "reviewed": None}
-    provenance = f"{source['source']}; {'reviewed' if source['reviewed'] else 'not reviewed'}"
-    return {"label": label, "descriptions": texts, "provenance": provenance, "reviewed": source["reviewed"]}
+    elif texts and source is not None and texts != source["descriptions"]:
+        provenance = "the label's own words"
+    elif texts and source is not None:
+        reviewed = source["reviewed"]
+        provenance = f"{source['source']}; {'reviewed' if reviewed else 'not reviewed'}"
+    return {"label": label, "descriptions": texts, "provenance": provenance, "reviewed": reviewed}
 
 
 def describe_encoders(run: TrainingRun) -> dict[str, str]:
@@ -302,10 +304,6 @@ def is_default(group, one) -> bool:
 def public_name(value: str) -> str:
     """`value`, but of an absolute path only its last part: a card does not tell where someone keeps files."""
     return Path(value).name if Path(value).is_absolute() else value
-
-
-def with_version(library: str) -> str:
-    return f"{library} {version(library)}"
 
 
 def git_commit(folder: Path) -> str | None:

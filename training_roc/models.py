@@ -5,6 +5,7 @@ import logging
 from dataclasses import fields
 
 from transformers import AutoImageProcessor, AutoTokenizer
+from transformers.utils import logging as transformers_logging
 
 from data_scripts.demo.dataset import build_demo_tokenizer, demo_backbone_configs, demo_image_processor
 from data_scripts.descriptions.files import count_unreviewed
@@ -140,7 +141,10 @@ def build_model(model_args: ModelArguments, data_args: DataArguments, descriptio
         raise ValueError("name a text encoder (--text_model_name_or_path) or a trained model (--model_name_or_path)")
     own = ("max_length", "use_entity_types", "max_objects")
     processor = RocProcessor(image_processor, tokenizer, **{name: getattr(data_args, name) for name in own})
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()  # it tells how new rows are made: as the markers' should be
     model.resize_token_embeddings(len(tokenizer))
+    transformers_logging.set_verbosity(verbosity)
     if model_args.objective == "retrieval":
         model.set_relations(relations, processor)
     return model, processor

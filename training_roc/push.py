@@ -28,23 +28,26 @@ ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_REQUIREMENT = "peft>=0.21,<1"
 
 
-def prepare_push(args) -> None:
+def prepare_push(settings) -> None:
     """
-    Sees to it, before the work, that a run's result can go where it is to go; `args.hub_model_id` becomes the full
-    name of the repository.
+    Sees to it, before the work, that a run's result can go where it is to go, and be used there; `hub_model_id`
+    becomes the full name of the repository.
 
     Args:
-        args ([`RocTrainingArguments`]): with `push_to_hub`.
+        settings (`Settings`): of a run with `push_to_hub`.
 
     Raises:
-        ValueError: if the run trains nothing.
+        ValueError: if the run trains nothing, or an adapter to a model that is a folder here.
         HubError: if the repository may not be written to.
     """
+    args = settings.training
     if not args.do_train:
         raise ValueError(
             "--push_to_hub pushes what a run has trained; a folder that is there already goes up by "
             "`python -m training_roc.push --folder FOLDER --hub_model_id NAME`"
         )
+    if settings.model.use_lora:
+        check_base(settings.model.model_name_or_path)
     if args.hub_token is not None:
         # The environment is where the Hub's client looks. The arguments are saved with the model, and a token is not.
         os.environ["HF_TOKEN"], args.hub_token = args.hub_token, None

@@ -10,9 +10,9 @@ from datasets import DatasetDict, Features, List, Value
 
 from data_scripts.loading import load_relation_dataset
 from processing_roc.processing_roc import PAIR_PLACES, RocProcessor
-from training_roc.arguments import Settings
+from training_roc.arguments import DataArguments, Settings
 from training_roc.collator import PictureTable
-from training_roc.hold_out import check_hold_out, choose_unseen, hold_out, seen_descriptions
+from training_roc.hold_out import check_hold_out, choose_unseen, hold_out
 
 logger = logging.getLogger(__name__)
 
@@ -42,11 +42,6 @@ class RunData:
     splits: DatasetDict
     descriptions: dict
     unseen: list[str] = field(default_factory=list)
-
-    @property
-    def seen_descriptions(self) -> dict:
-        """The content of a descriptions file without the unseen relations."""
-        return seen_descriptions(self.descriptions, self.unseen)
 
 
 def load_data(settings: Settings) -> RunData:
@@ -88,24 +83,28 @@ def load_data(settings: Settings) -> RunData:
     return data
 
 
-def prepare_splits(
-    splits: DatasetDict, processor: RocProcessor, pictures: PictureTable | None, num_proc: int | None
-) -> DatasetDict:
-    """Encodes every row with `processor`, without padding and without its picture.
+def encode_splits(
+    splits: DatasetDict, processor: RocProcessor, data_args: DataArguments
+) -> tuple[DatasetDict, PictureTable | None]:
+    """
+    Encodes every row, without padding, and every picture once.
 
     Args:
         splits: rows of the project's schema.
-        processor: encodes texts, entities and boxes.
-        pictures: tells the pictures' sizes; None where no picture is used.
-        num_proc: number of processes.
+        processor: encodes texts, entities, boxes and pictures.
+        data_args: whether pictures are used, and by how many processes they are prepared.
 
     Returns:
-        The splits with the columns of `FEATURES`: `labels` is -100 where a row has no label.
+        The splits with the columns of `FEATURES`, of which `labels` is -100 where a row has no label, and the
+        pictures, if they are used.
 
     Raises:
-        ValueError: a row cannot be encoded; the message names its id.
+        ValueError: a row or a picture cannot be encoded; the message names its id.
     """
-    sizes = {} if pictures is None else pictures.sizes
+    pictures, sizes, num_proc = None, {}, data_args.preprocessing_num_workers
+    if data_args.use_images and processor.image_processor is not None:
+        pictures = PictureTable(processor, list(splits.values()), num_proc=num_proc)
+        sizes = pictures.sizes
 
     def encode(rows):
         image_sizes = [sizes.get(image_id) for image_id in rows["image_id"]]
@@ -123,7 +122,7 @@ def prepare_splits(
         }
 
     columns = next(iter(splits.values())).column_names
-    return splits.select_columns([name for name in columns if name != "image"]).map(
+    encoded = splits.select_columns([name for name in columns if name != "image"]).map(
         encode,
         batched=True,
         remove_columns=[name for name in columns if name not in ("image", "image_id")],
@@ -131,3 +130,4 @@ def prepare_splits(
         num_proc=num_proc,
         desc="Tokenizing",
     )
+    return encoded, pictures
