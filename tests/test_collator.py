@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from transformers import AutoTokenizer, ViTImageProcessorPil
 
 from processing_roc import PAIR_PLACES, RocProcessor
+from processing_roc.processing_roc import resize_pictures
 from training_roc import collator
 from training_roc.collator import PictureTable, RocDataCollator
 
@@ -63,7 +64,8 @@ def test_each_picture_stands_once_in_the_table(table, processor):
     assert table["red.png"].dtype == np.uint8 and not table["red.png"].flags.writeable
     assert table["red.png"].reshape(3, -1).max(1).tolist() == [255, 0, 0]
     np.testing.assert_array_equal(
-        table["lime.png"], processor.prepare_pictures([Image.new("RGB", (20, 30), COLORS["lime.png"])])[0]
+        table["lime.png"],
+        resize_pictures([Image.new("RGB", (20, 30), COLORS["lime.png"])], processor.image_processor)[0],
     )
     assert table["gone.png"] is None and "gone.png" in table
     assert "other.png" not in table and None not in table

@@ -66,7 +66,7 @@ def test_pictures_that_cannot_be_had(pipe, tmp_path, web):
         ("aGVsbG8=", "^image: cannot read picture 5 bytes"),
         ("data:image/png;base64,", "^image: .* no base64: it is empty"),
         (b"", "^image: cannot read picture"),
-        (7, "^image must be a PIL picture, a path or bytes, got int, a URL or base64"),
+        (7, "^image must be a PIL picture, a path, a URL, base64 or bytes, got int"),
     ]:
         with pytest.raises(ValueError, match=message):
             pipe(make_input(image=image))

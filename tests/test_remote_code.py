@@ -21,13 +21,7 @@ MODEL_FILES = {
         "types",
     )
 }  # fmt: skip
-PROCESSOR_FILES = {
-    f"{name}_roc.py"
-    for name in (
-        "processing", "answers", "boxes", "entities", "explanation", "inputs", "pictures", "pipeline", "spans",
-        "words",
-    )
-}  # fmt: skip
+PROCESSOR_FILES = {f"{name}_roc.py" for name in ("processing", "pipeline", "spans_and_boxes")}
 EXAMPLE = {
     "text": "Maya met Noah and the Rovers",
     "head": {"start": 0, "end": 4, "type": "person"},
