@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from datasets import Dataset, Features, Value, load_dataset
+from datasets import Dataset, DatasetDict, Features, Value, load_dataset
 from datasets import Image as ImageFeature
 from PIL import Image
 from torch.utils.data import DataLoader
@@ -17,6 +17,7 @@ from processing_roc import PAIR_PLACES, RocProcessor
 from processing_roc.processing_roc import resize_pictures
 from training_roc import collator
 from training_roc.collator import PictureTable, RocDataCollator
+from training_roc.rows import prepare_splits
 
 FEATURES = Features({"image": ImageFeature(), "image_id": Value("string")})
 COLORS = {"red.png": (255, 0, 0), "lime.png": (0, 255, 0), "blue.png": (0, 0, 255)}
@@ -185,3 +186,23 @@ def test_it_agrees_with_the_processor(processor, table):
     assert set(batch) == set(expected)
     for name, value in expected.items():
         torch.testing.assert_close(batch[name], value)
+
+
+def test_a_row_that_cannot_be_encoded_is_named(processor):
+    entity = {"name": None, "kind": "text", "box": None, "type": None}
+    rows = [
+        {
+            "id": name,
+            "image_id": None,
+            "tokens": ["Maya", "met", "Tom"],
+            "head": {"start": 0, "end": 1, **entity},
+            "tail": {"start": 2, "end": end, **entity},
+            "objects": [],
+            "relation": 0,
+        }
+        for name, end in (("first", 3), ("second", 4))
+    ]
+    splits = DatasetDict(train=Dataset.from_list(rows))
+    with pytest.raises(ValueError, match=r"^row 'second': tail span \[2, 4\) in tokens is out of range"):
+        prepare_splits(splits, processor, None, None)
+    assert len(prepare_splits(DatasetDict(train=splits["train"].select([0])), processor, None, None)["train"]) == 1

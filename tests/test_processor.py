@@ -404,6 +404,22 @@ def test_wrong_calls_are_refused(processor, arguments, message):
         processor(**arguments)
 
 
+def test_an_error_holds_its_examples_number(processor):
+    wrong = {"text": [TEXT] * 3, "head": [HEAD] * 3, "tail": [TAIL, TAIL, HEAD]}
+    with pytest.raises(ExampleError) as caught:
+        processor(**wrong)
+    error = pickle.loads(pickle.dumps(caught.value))
+    assert error.index == 2 and error.problem.startswith("head and tail are the same span")
+    assert str(error) == f"example 2: {error.problem}"
+    with pytest.raises(ExampleError) as caught:
+        processor(text=[TEXT] * 2, head=[HEAD] * 2, tail=[TAIL] * 2, images=[None, b"no picture"])
+    assert (caught.value.index, caught.value.problem[:19]) == (1, "cannot read picture")
+    # A data loader's worker sends an error as its class and its text.
+    loader = torch.utils.data.DataLoader([wrong], num_workers=1, collate_fn=lambda rows: processor(**rows[0]))
+    with pytest.raises(ExampleError, match="example 2: head and tail are the same span"):
+        next(iter(loader))
+
+
 def test_unknown_arguments_are_refused(processor):
     with pytest.raises(TypeError, match="truncation"):
         processor(text=TEXT, head=HEAD, tail=TAIL, truncation=True)
