@@ -25,8 +25,6 @@ from transformers.pipelines.pt_utils import PipelineDataset, PipelineIterator
 from .spans_and_boxes_roc import WHOLE, Box, read_example, shown_part, uncrop, word_spans
 
 TASK = "relation-extraction"
-PREPROCESSING = ("filter_by_type", "explain", "timeout")
-POSTPROCESSING = ("top_k", "threshold")
 FIELDS = ("text", "head", "tail", "entities", "objects", "image")
 NUM_KEPT_RELATION_SETS = 8
 RELATION_SETTINGS = (
@@ -162,26 +160,26 @@ class RelationExtractionPipeline(Pipeline):
 
     def _sanitize_parameters(self, **parameters):
         parameters.pop("local_files_only", None)  # `pipeline` hands on what was meant for loading
-        if unknown := parameters.keys() - {*PREPROCESSING, *POSTPROCESSING, "relations"}:
-            raise TypeError(f"{type(self).__name__} takes no {', '.join(sorted(unknown))}")
+        preprocess, forward = (
+            {name: parameters.pop(name) for name in names if name in parameters}
+            for names in (("filter_by_type", "explain", "timeout"), ("top_k", "threshold", "relations"))
+        )
+        if parameters:
+            raise TypeError(f"{type(self).__name__} takes no {', '.join(sorted(parameters))}")
         for name in ("explain", "filter_by_type"):
-            if not isinstance(parameters.get(name, False), bool):
-                raise ValueError(f"{name} must be True or False, got {parameters[name]!r}")
-        top_k, threshold = parameters.get("top_k"), parameters.get("threshold")
+            if not isinstance(preprocess.get(name, False), bool):
+                raise ValueError(f"{name} must be True or False, got {preprocess[name]!r}")
+        top_k, threshold = forward.get("top_k"), forward.get("threshold")
         if top_k is not None and (not isinstance(top_k, Integral) or isinstance(top_k, bool) or top_k < 1):
             raise ValueError(f"top_k must be a positive integer, or None for all relations, got {top_k!r}")
         if threshold not in (None, "auto") and (
             not isinstance(threshold, Real) or isinstance(threshold, bool) or not 0 <= threshold <= 1
         ):
             raise ValueError(f'threshold must be a probability, 0 to 1, or "auto", got {threshold!r}')
-        preprocess, postprocess, forward = (
-            {name: parameters[name] for name in names if name in parameters}
-            for names in (PREPROCESSING, POSTPROCESSING, ("threshold",))
-        )
-        if "relations" in parameters:
-            relations = parameters["relations"]
+        if "relations" in forward:
+            relations = forward.pop("relations")
             forward["relation_memory"] = None if relations is None else self._relation_memory(relations)
-        return preprocess, forward, {**postprocess, **forward}
+        return preprocess, forward, {}
 
     def _relation_memory(self, relations):
         """The caller's descriptions, encoded; the sets that were used last are kept."""
@@ -198,11 +196,6 @@ class RelationExtractionPipeline(Pipeline):
         self._relation_memories = dict([*kept[1 - NUM_KEPT_RELATION_SETS :], (key, memory)])
         return memory
 
-    def _asked(self, relation_memory):
-        """The config and the memory of the relations that are asked for; a classifier has no memory."""
-        memory = getattr(self.model, "memory", None) if relation_memory is None else relation_memory
-        return (self.model.config if relation_memory is None else relation_memory.config), memory
-
     def preprocess(self, inputs: Mapping, **parameters) -> dict[str, Any]:
         return self._collate([read_input(inputs, self.processor, **parameters)])
 
@@ -211,13 +204,7 @@ class RelationExtractionPipeline(Pipeline):
         return read_input(inputs, self.processor, f"input {number}: ", **parameters)
 
     def _collate(self, examples: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """Inputs of one call, as `read_input` returns them → one batch, a row for each pair and every picture once.
-
-        Returns:
-            `tensors`, the model's arguments; with `filter_by_type` `types`, the (head type, tail type) of each pair,
-            else None; with `explain` `words`, the processor's `offset_mapping` and `word_ids`, else None, and `shown`,
-            for each pair the part of its picture that the model sees, or None; `examples`, without their pictures.
-        """
+        """What `read_input` returns of some inputs → one batch, a row for each pair and every picture once."""
         pairs = [(example, i, j) for example in examples for i, j in example["pairs"]]
         pictures: dict[Any, Image.Image] = {}
         for example in examples:
@@ -255,33 +242,53 @@ class RelationExtractionPipeline(Pipeline):
             ]
         return {**batch, "examples": [{**example, "image": None} for example in examples]}
 
-    def _forward(self, model_inputs: dict[str, Any], threshold=None, relation_memory=None) -> dict[str, list]:
+    def _forward(
+        self,
+        model_inputs: dict[str, Any],
+        top_k: int | None = 5,
+        threshold: float | str | None = None,
+        relation_memory=None,
+    ) -> dict[str, list]:
+        config = self.model.config if relation_memory is None else relation_memory.config
         outputs = self.model(**model_inputs["tensors"], relation_memory=relation_memory)
-        logits, candidates = outputs.logits / self.model.config.calibration_temperature, None
+        logits = outputs.logits / self.model.config.calibration_temperature
+        candidates = torch.ones_like(logits, dtype=torch.bool)
         if model_inputs["types"] is not None:
             candidates = candidates_by_type(self.model, model_inputs["types"], relation_memory)
             logits = logits.masked_fill(~candidates, float("-inf"))
-        scores = logits.softmax(dim=-1)
-        if candidates is not None:
-            scores = scores.masked_fill(~candidates, 0)  # nan, where there is no candidate at all
-        batch = {"scores": scores, "candidates": candidates, "cosines": None, "saliency": None}
+        scores = logits.softmax(dim=-1).masked_fill(~candidates, 0)  # nan, where there is no candidate at all
+        scores, candidates = scores.cpu(), candidates.cpu()
+        kept = [
+            kept_relations(row, config, threshold, mask)[:top_k] for row, mask in zip(scores, candidates, strict=True)
+        ]
+        cosines = saliency = None
         if outputs.pair_embeds is not None:
-            batch["cosines"] = self.model.description_cosines(outputs.pair_embeds, relation_memory)
+            cosines = self.model.description_cosines(outputs.pair_embeds, relation_memory).cpu()
         if model_inputs["words"] is not None:
-            config, _ = self._asked(relation_memory)
-            masks = [None] * len(scores) if candidates is None else candidates
-            kept = [
-                kept_relations(row, config, threshold, mask, top_k=1) for row, mask in zip(scores, masks, strict=True)
-            ]
             # What a threshold leaves nothing of is not shown; its best relation takes the place.
             first = [places[0] if places else int(row.argmax()) for places, row in zip(kept, scores, strict=True)]
-            batch["saliency"] = self._saliency(model_inputs, first, relation_memory)
-        answers, start = [], 0
-        for example in model_inputs["examples"]:
-            rows = slice(start, start := start + len(example["pairs"]))
-            answer = {name: None if values is None else values[rows] for name, values in batch.items()}
-            answers.append({"example": example, **answer})
-        return {"answers": answers}
+            saliency = self._saliency(model_inputs, first, relation_memory)
+        ranked = []
+        for row, places in enumerate(kept):
+            ranked.append([])
+            for index in places:
+                label = config.id2label[index]
+                relation, descriptions = {"label": label, "score": float(scores[row, index]), "description": None}, []
+                if cosines is not None:
+                    fitting = [cosine for cosine in cosines[row, index].tolist() if cosine == cosine]
+                    descriptions = rank_descriptions(label, config, fitting)
+                    relation |= {name: value for name, value in descriptions[0].items() if name != "score"}
+                if saliency is not None:
+                    own = saliency[row] if index == places[0] else dict.fromkeys(saliency[row])
+                    relation["explanation"] = {"descriptions": descriptions, **own}
+                ranked[-1].append(relation)
+        ranked = iter(ranked)
+        return {
+            "answers": [
+                {**example, "ranked": list(itertools.islice(ranked, len(example["pairs"])))}
+                for example in model_inputs["examples"]
+            ]
+        }
 
     def _saliency(self, model_inputs: dict[str, Any], targets: list[int], relation_memory) -> list[dict[str, Any]]:
         """What in each pair speaks for its relation in `targets`."""
@@ -300,25 +307,16 @@ class RelationExtractionPipeline(Pipeline):
             for row, shown in enumerate(model_inputs["shown"])
         ]
 
-    def postprocess(
-        self,
-        model_outputs: dict[str, Any],
-        top_k: int | None = 5,
-        threshold: float | str | None = None,
-        relation_memory=None,
-    ) -> list[dict[str, Any]]:
+    def postprocess(self, model_outputs: dict[str, Any]) -> list[dict[str, Any]]:
         answer = model_outputs["answers"]
         if isinstance(answer, list):  # a batch of one comes whole, of a larger one its single answers
             (answer,) = answer
-        pairs = range(len(answer["scores"]))
-        ranked = [write_answer(answer, row, *self._asked(relation_memory), top_k, threshold) for row in pairs]
-        example = answer["example"]
-        if example["is_one_pair"]:
-            return ranked[0]
-        entities = example["entities"]
+        if answer["is_one_pair"]:
+            return answer["ranked"][0]
+        entities = answer["entities"]
         return [
             {"head": entities[i], "tail": entities[j], "relations": relations}
-            for (i, j), relations in zip(example["pairs"], ranked, strict=True)
+            for (i, j), relations in zip(answer["pairs"], answer["ranked"], strict=True)
         ]
 
     def get_iterator(self, inputs, num_workers, batch_size, preprocess_params, forward_params, postprocess_params):
@@ -373,9 +371,8 @@ def read_input(
         filter_by_type, explain, timeout: the pipeline's parameters, already checked.
 
     Returns:
-        The input's `text`, `objects`, `entities` and opened `image`; `pairs` of places in `entities`, those to be
-        scored, and `is_one_pair`, whether they were given as head and tail; the arguments `where`, `filter_by_type`
-        and `explain`.
+        `text`, `objects`, `entities` and the opened `image`; `pairs` of places in `entities`, those to be scored, and
+        `is_one_pair`, whether they were given as head and tail; `where`, `filter_by_type` and `explain` as given.
 
     Raises:
         ValueError: the input is no dict, or one of its fields is missing, unknown or not what it should be.
@@ -498,29 +495,19 @@ def candidates_by_type(model, types: Sequence[tuple[str | None, str | None]], re
     return candidates
 
 
-def kept_relations(
-    scores: torch.Tensor,
-    config,
-    threshold: float | str | None = None,
-    candidates: torch.Tensor | None = None,
-    top_k: int | None = None,
-) -> list[int]:
+def kept_relations(scores: torch.Tensor, config, threshold: float | str | None, candidates: torch.Tensor) -> list[int]:
     """The relations that a threshold and a filter leave, as places in `scores`, best first.
 
     Args:
-        scores (num_relations,): probabilities.
+        scores, candidates (num_relations,): probabilities, and which relations to choose among, of bool.
         config: of the model, or of the relation memory that was scored.
         threshold: lower scores are left out. "auto" is `config.abstention_threshold`, which decides between relations
             and "no relation": the negative relation, if there is one, comes behind all that reach it.
-        candidates (num_relations,): of bool, the relations to choose among. Default: all.
-        top_k: most relations to return. Default: all.
 
     Raises:
         ValueError: "auto", but no threshold has been chosen for these relations.
     """
-    scores = scores.cpu()
-    kept = torch.ones_like(scores, dtype=torch.bool) if candidates is None else candidates.cpu().clone()
-    last = []
+    kept, last = candidates.clone(), []
     if threshold == "auto":
         if config.abstention_threshold is None:
             raise ValueError(
@@ -534,38 +521,8 @@ def kept_relations(
     if threshold is not None:
         kept &= scores.double() >= threshold
     places = kept.nonzero().flatten()
-    order = scores[places].argsort(descending=True, stable=True)[:top_k]
-    return [*places[order].tolist(), *last][:top_k]
-
-
-def write_answer(
-    answer: Mapping, row: int, config, memory, top_k: int | None, threshold: float | str | None
-) -> list[dict[str, Any]]:
-    """The relations of one pair, best first, as [`RelationExtractionPipeline`] documents them.
-
-    Args:
-        answer: `scores` (num_pairs, num_relations); `candidates`, of the same shape, the relations to choose among, or
-            None; of a retrieval model `cosines` (num_pairs, num_rows), one for each row of the memory, else None; with
-            an explanation `saliency`, a dict for each pair's first relation, else None.
-        row: the pair's place in it.
-        config, threshold, top_k: as for `kept_relations`.
-        memory: of the relations, None in a classification model.
-    """
-    scores, relations = answer["scores"][row], []
-    candidates = None if answer["candidates"] is None else answer["candidates"][row]
-    for rank, index in enumerate(kept_relations(scores, config, threshold, candidates, top_k)):
-        label, ranked = config.id2label[index], []
-        if answer["cosines"] is not None:
-            cosines = [c for c in answer["cosines"][row, index].tolist() if c == c]
-            ranked = rank_descriptions(label, config, cosines)
-        best = {"description": None, **(ranked[0] if ranked else {}), "label": label, "score": float(scores[index])}
-        relation = {name: best[name] for name in ("label", "score", "description", "examples") if name in best}
-        if answer["saliency"] is not None:
-            saliency = answer["saliency"][row]
-            saliency = saliency if rank == 0 else dict.fromkeys(saliency)
-            relation["explanation"] = {"descriptions": ranked, **saliency}
-        relations.append(relation)
-    return relations
+    order = scores[places].argsort(descending=True, stable=True)
+    return [*places[order].tolist(), *last]
 
 
 def rank_descriptions(label: str, config, cosines: Sequence[float]) -> list[dict[str, Any]]:
@@ -573,8 +530,7 @@ def rank_descriptions(label: str, config, cosines: Sequence[float]) -> list[dict
     `{"description": None, "examples": how many, "score": cosine with their mean}`.
 
     Args:
-        label: the relation's.
-        config: that names its descriptions and examples.
+        label: the relation's; `config` names its descriptions and examples.
         cosines: of its descriptions, in their order, then of its examples. Empty for a negative relation that is
             scored by a learned threshold: its scores are None.
     """
