@@ -259,7 +259,7 @@ class RelationExtractionPipeline(Pipeline):
         scores = logits.softmax(dim=-1).masked_fill(~candidates, 0)  # nan, where there is no candidate at all
         scores, candidates = scores.cpu(), candidates.cpu()
         kept = [
-            kept_relations(row, config, threshold, mask)[:top_k] for row, mask in zip(scores, candidates, strict=True)
+            kept_relations(row, config, mask, threshold, top_k) for row, mask in zip(scores, candidates, strict=True)
         ]
         cosines = saliency = None
         if outputs.pair_embeds is not None:
@@ -495,7 +495,9 @@ def candidates_by_type(model, types: Sequence[tuple[str | None, str | None]], re
     return candidates
 
 
-def kept_relations(scores: torch.Tensor, config, threshold: float | str | None, candidates: torch.Tensor) -> list[int]:
+def kept_relations(
+    scores: torch.Tensor, config, candidates: torch.Tensor, threshold: float | str | None, top_k: int | None
+) -> list[int]:
     """The relations that a threshold and a filter leave, as places in `scores`, best first.
 
     Args:
@@ -503,6 +505,7 @@ def kept_relations(scores: torch.Tensor, config, threshold: float | str | None, 
         config: of the model, or of the relation memory that was scored.
         threshold: lower scores are left out. "auto" is `config.abstention_threshold`, which decides between relations
             and "no relation": the negative relation, if there is one, comes behind all that reach it.
+        top_k: most relations to return; None for all.
 
     Raises:
         ValueError: "auto", but no threshold has been chosen for these relations.
@@ -521,8 +524,10 @@ def kept_relations(scores: torch.Tensor, config, threshold: float | str | None, 
     if threshold is not None:
         kept &= scores.double() >= threshold
     places = kept.nonzero().flatten()
+    if top_k is not None and len(places) > top_k:
+        places = places[scores[places] >= scores[places].topk(top_k).values[-1]]
     order = scores[places].argsort(descending=True, stable=True)
-    return [*places[order].tolist(), *last]
+    return [*places[order].tolist(), *last][:top_k]
 
 
 def rank_descriptions(label: str, config, cosines: Sequence[float]) -> list[dict[str, Any]]:
