@@ -549,16 +549,12 @@ def rank_descriptions(label: str, config, cosines: Sequence[float]) -> list[dict
 
 
 def saliency_of_pair(saliency: Mapping, row: int, batch: Mapping, shown: Box | None) -> dict[str, Any]:
-    """One pair's saliency as numbers, lists and None.
+    """One pair's `words`, `patches`, `objects`, `margin` and `blank_margin` in numbers, lists and None.
 
     Args:
-        saliency: of a batch of pairs, as the model's `get_saliency` returns it.
-        row: the pair's place in the batch.
+        saliency: of a batch of pairs, as the model's `get_saliency` returns it; `row` is the pair's place in it.
         batch: what [`RocProcessor`] made of the pairs, `offset_mapping` and `word_ids` too.
         shown: what pixel_values show of the picture, as `shown_part` returns it; None where there is no picture.
-
-    Returns:
-        `words`, `patches`, `objects`, `margin` and `blank_margin`, as [`RelationExtractionPipeline`] documents them.
     """
     offsets, numbers, tokens = (
         values[row].tolist() for values in (batch["offset_mapping"], batch["word_ids"], saliency["tokens"])

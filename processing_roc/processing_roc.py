@@ -23,6 +23,7 @@ from .spans_and_boxes_roc import (
     Box,
     Example,
     ExampleError,
+    Mention,
     Region,
     Token,
     assemble,
@@ -108,10 +109,9 @@ def _needed(image_processor: Any) -> Any:
 
 
 def distinct_pictures(pictures: Sequence[Any]) -> tuple[list[Any], list[int]]:
-    """Finds the distinct pictures: the same object, or the same path, counts once; None is no picture.
+    """The distinct pictures in order of appearance, and for each of `pictures` its index among them, or -1 for None.
 
-    Returns:
-        The distinct pictures in order of appearance, and for each of `pictures` its index among them or -1.
+    The same object, or the same path, counts once.
     """
     found: dict[Any, int] = {}
     kept: list[Any] = []
@@ -353,7 +353,7 @@ class RocProcessor(ProcessorMixin):
         budget = length - len(prefix) - len(suffix)
         data = {name: [] for name in ("input_ids", "tokens", *PAIR_PLACES, "object_boxes")}
         for i, (example, pieces) in enumerate(zip(examples, layouts, strict=True)):
-            own = iter(place_tokens(example.text, pieces, segments)) if with_places else segments
+            own = iter(place_tokens(pieces, segments)) if with_places else segments
             with _of_example(i):
                 try:
                     tokens, places = assemble(pieces, own, markers, budget)
@@ -452,9 +452,7 @@ class RocProcessor(ProcessorMixin):
             kwargs: as for `tokenizer.pad`.
 
         Returns:
-            `input_ids`, `attention_mask` (batch, text_length), `PAIR_PLACES`, which follow the objects behind the
-            padding, and, if there is any object, `object_boxes` (batch, num_objects, 4), `object_mask` (batch,
-            num_objects).
+            As a call does: `PAIR_PLACES` follow the objects behind the padding.
         """
         ids, boxes = pairs["input_ids"], pairs["object_boxes"]
         padded = self.pad_texts(ids, padding=padding, **kwargs)
@@ -515,9 +513,9 @@ def _described(example: Example) -> str:
     spans = [
         f"{role} [{mention.start}, {mention.end}) {excerpt(example.text[mention.start : mention.end])}"
         for role, mention in example.pair.items()
-        if not isinstance(mention, Region)
+        if isinstance(mention, Mention)
     ]
-    return f"{', '.join(spans)}{' in characters of ' if spans else ''}text {excerpt(example.text)}"
+    return ", ".join([*spans, f"text {excerpt(example.text)}"])
 
 
 def _as_batch(text, head, tail, images, objects, image_sizes) -> dict[str, Sequence]:

@@ -91,15 +91,11 @@ def read_example(
     objects: Sequence[Mapping] | None,
     size: tuple[int, int] | None,
 ) -> Example:
-    """Checks one example.
+    """Checks one example, given as [`RocProcessor`] takes it: tokens in place of a text are joined by one blank.
 
     Args:
-        text: the text, or its tokens; tokens are joined by one blank. May be blank if head and tail are objects.
-        head, tail: a mention in the text, by `start` and `end` (`[start, end)` in characters of a str, in tokens of a
-            list), or an object of the picture, by one of `BOX_KEYS`; optionally `type`, `name` (of a mention: its own
-            text; of an object: its name among `objects`), `kind` ("text" or "object") and, of an object, `caption`.
-            Keys may be None.
-        objects: candidate objects of the picture: one of `BOX_KEYS` each, optionally `name`, `type` and `caption`.
+        text: may be blank if head and tail are objects.
+        head, tail, objects: keys may be None; of an object, `name` is one of the names among `objects`.
         size: (width, height) of the upright picture in pixels, if there is one.
 
     Raises:
@@ -168,17 +164,11 @@ def join_tokens(tokens: Sequence[str]) -> tuple[str, list[tuple[int, int]]]:
 
 
 def read_mention(text: str, bounds: list[tuple[int, int]] | None, mention: Mapping, where: str) -> Mention:
-    """Checks one mention of `text`.
-
-    Args:
-        text: the text.
-        bounds: the tokens' places in it if positions count tokens.
-        mention: `start` and `end`, optionally `name` and `type`.
-        where: the mention's name in error messages.
+    """Checks one mention of `text`; `bounds` are the tokens' places in it if positions count tokens.
 
     Raises:
         ValueError: the span is empty, inverted, out of range, white space only, not of integers, or not what its
-            `name` says.
+            `name` says. The message begins with `where`, the mention's name.
     """
     start, end, name, words = (mention.get(key) for key in ("start", "end", "name", "type"))
     for key, value in (("start", start), ("end", end)):
@@ -201,10 +191,9 @@ def read_mention(text: str, bounds: list[tuple[int, int]] | None, mention: Mappi
 
 
 def read_box(entity: Mapping, form: str, size: tuple[int, int] | None, where: str) -> Box:
-    """Checks a box and returns its corners as fractions of the picture.
+    """The corners of the box that `entity` gives under the key `form`, one of `BOX_KEYS`, as fractions of a picture.
 
     Args:
-        entity: holds four numbers under the key `form`, one of `BOX_KEYS`.
         size: (width, height) of the upright picture in pixels; needed for the pixel forms only.
         where: what the box belongs to, for error messages.
 
@@ -343,14 +332,12 @@ class Token(NamedTuple):
 def lay_out(text: str, pair: Mapping[str, Mention | str]) -> list[Piece]:
     """Cuts a text at its mentions and puts markers and type prompts between the pieces.
 
+    `pair` gives for each role its mention, or the words (possibly none, "") of an object, which has no place in the
+    text: they stand between its markers in front of it.
+
     White space goes with the piece behind it, markers in front of it, so that a byte-level tokenizer sees " Tom".
     At one place ends stand before starts; of two starts the longer mention opens first, of two ends the shorter closes
-    first. Nested and crossing mentions are fine. An object of the picture has no place in the text: its words stand
-    between its markers in front of it.
-
-    Args:
-        text: the text.
-        pair: role to its mention, or to the words (possibly none, "") of an object.
+    first. Nested and crossing mentions are fine.
     """
     pieces, events = [], []
     for role, entity in pair.items():
@@ -377,13 +364,11 @@ def lay_out(text: str, pair: Mapping[str, Mention | str]) -> list[Piece]:
 def assemble(
     pieces: Sequence[Piece], segments: Iterator[Sequence], markers: Mapping[str, tuple], budget: int
 ) -> tuple[list, dict[str, tuple[int, int, int]]]:
-    """Puts tokens together, at most `budget` of them. Tokens may be ids or [`Token`]s.
+    """Puts the tokens of a laid-out text together, at most `budget` of them. Tokens are ids or [`Token`]s.
 
     Args:
-        pieces: a text as `lay_out` returns it.
-        segments: the tokens of its "text" and "type" pieces, in order; only these are taken from the iterator.
+        segments: the tokens of the "text" and "type" pieces, in order; only these are taken from the iterator.
         markers: role to (start marker, end marker).
-        budget: most tokens to return.
 
     Returns:
         The tokens, and for each role three places among them: its start marker, its mention's first token (behind the
@@ -438,20 +423,15 @@ def keep_nearest(length: int, blocks: Sequence[tuple[int, int]], budget: int) ->
     return sorted(sorted(range(length), key=distances.__getitem__)[:budget])
 
 
-def place_tokens(text: str, pieces: Sequence[Piece], segments: Iterator[tuple]) -> list[list[Token]]:
-    """Places the tokens of a laid-out text in its characters.
+def place_tokens(pieces: Sequence[Piece], segments: Iterator[tuple]) -> list[list[Token]]:
+    """The tokens of each "text" and "type" piece of a laid-out text, placed in the text's characters.
 
     A word is what the tokenizer takes for one (`BatchEncoding.word_ids`), cut at white space and at the edges of
     mentions.
 
     Args:
-        text: the text.
-        pieces: as `lay_out` returns them.
         segments: of the "text" and "type" pieces, in order: token ids, their character offsets in the piece, their
             word numbers in the piece; only these are taken from the iterator.
-
-    Returns:
-        The tokens of each "text" and "type" piece.
     """
     placed, place, word = [], 0, -1
     for kind, content in pieces:
@@ -480,10 +460,7 @@ def place_tokens(text: str, pieces: Sequence[Piece], segments: Iterator[tuple]) 
 
 
 def word_spans(offsets: Sequence[tuple[int, int]], words: Sequence[int]) -> dict[int, tuple[int, int]]:
-    """Word number to its characters `[start, end)`, of the tokens' offsets and word numbers; -1 is no word.
-
-    Of a word of which tokens were cut away, as of a text that is too long, it is the part that is left.
-    """
+    """Word number to its characters `[start, end)`, as far as its tokens are there; -1 is no word."""
     spans: dict[int, tuple[int, int]] = {}
     for (start, end), word in zip(offsets, words, strict=True):
         if word >= 0:
