@@ -308,13 +308,11 @@ class RocProcessor(ProcessorMixin):
             columns = _as_batch(text, head, tail, images, objects, image_sizes)
             pixels, sizes = self._encode_pictures(columns["images"], columns["image_sizes"])
             given = (columns[name] for name in ("text", "head", "tail", "objects"))
-            pairs = self._encode_pairs(*given, sizes, length, return_offsets_mapping)
+            pairs = self._encode_pairs(*given, sizes, length)
             data = {**self.pad_pairs(pairs, **pad), **pixels}
             if return_offsets_mapping:
                 padded = zip(pairs["tokens"], data["input_ids"], strict=True)
-                rows = [
-                    [*tokens, *map(Token, ids[len(tokens) :])] for tokens, ids in padded
-                ]  # padding is on the right
+                rows = [tokens + [Token(0)] * (len(ids) - len(tokens)) for tokens, ids in padded]
                 data["offset_mapping"] = [[(token.start, token.end) for token in row] for row in rows]
                 data["word_ids"] = [[token.word for token in row] for row in rows]
         elif any(value is not None for value in (head, tail, images, objects, image_sizes)):
@@ -337,32 +335,29 @@ class RocProcessor(ProcessorMixin):
         sizes = [size if i < 0 else opened[i].size for i, size in zip(index, image_sizes, strict=True)]
         return {"pixel_values": image_processor(opened)["pixel_values"], "image_index": index}, sizes
 
-    def _encode_pairs(self, texts, heads, tails, objects, sizes, length, with_places) -> dict[str, list]:
-        """What `pad_pairs` takes of the examples, and their `tokens`: ids, or with places [`Token`]s."""
+    def _encode_pairs(self, texts, heads, tails, objects, sizes, length) -> dict[str, list]:
+        """What `pad_pairs` takes of the examples, and their `tokens`."""
         examples = []
         for i, given in enumerate(zip(texts, heads, tails, objects, sizes, strict=True)):
             with _of_example(i):
                 examples.append(read_example(*given))
         layouts = [lay_out(example.text, self._prompts(example)) for example in examples]
         strings = [piece.content for pieces in layouts for piece in pieces if piece.kind in ("text", "type")]
-        segments = iter(self._tokenize(strings, with_places))
-        prefix, suffix, markers = self._prefix, self._suffix, self._marker_ids
-        if with_places:
-            prefix, suffix = [Token(i) for i in prefix], [Token(i) for i in suffix]
-            markers = {role: [Token(i) for i in pair] for role, pair in markers.items()}
-        budget = length - len(prefix) - len(suffix)
+        segments = iter(self._tokenize(strings))
+        prefix, suffix = [Token(i) for i in self._prefix], [Token(i) for i in self._suffix]
+        markers = {role: [Token(i) for i in pair] for role, pair in self._marker_ids.items()}
         data = {name: [] for name in ("input_ids", "tokens", *PAIR_PLACES, "object_boxes")}
         for i, (example, pieces) in enumerate(zip(examples, layouts, strict=True)):
-            own = iter(place_tokens(pieces, segments)) if with_places else segments
+            placed = iter(place_tokens(pieces, segments))
             with _of_example(i):
                 try:
-                    tokens, places = assemble(pieces, own, markers, budget)
+                    tokens, places = assemble(pieces, placed, markers, length - len(prefix) - len(suffix))
                 except ValueError as error:
                     raise ValueError(f"{error} ({_described(example)})") from error
                 data["object_boxes"].append(self._place_objects(example, sizes[i]))
             tokens = [*prefix, *tokens, *suffix]
             data["tokens"].append(tokens)
-            data["input_ids"].append([token.id for token in tokens] if with_places else tokens)
+            data["input_ids"].append([token.id for token in tokens])
             behind_text = len(tokens)
             for role in MARKERS:
                 if isinstance(example.pair[role], Region):
@@ -410,7 +405,7 @@ class RocProcessor(ProcessorMixin):
             raise ValueError(f"relations must be a list of at least one description, got {relations!r}")
         for i, description in enumerate(relations):
             check_string(description, f"relation description {i}")
-        rows = [self._prefix + ids + self._suffix for ids in self._tokenize(list(relations))]
+        rows = [self._prefix + ids + self._suffix for ids, _, _ in self._tokenize(list(relations))]
         for i, (ids, description) in enumerate(zip(rows, relations, strict=True)):
             if len(ids) > length:
                 raise ValueError(
@@ -419,27 +414,22 @@ class RocProcessor(ProcessorMixin):
                 )
         return rows
 
-    def _tokenize(self, strings: list[str], with_places: bool = False) -> list:
-        """Token ids without special tokens; what looks like one is plain text.
-
-        With places, for each string its ids, their character offsets and their word numbers.
-        """
+    def _tokenize(self, strings: list[str]) -> list[tuple]:
+        """Of each string its token ids, without special tokens (what looks like one is plain text), their character
+        offsets and their word numbers."""
         encoded = self.tokenizer(
             strings,
             add_special_tokens=False,
             split_special_tokens=True,
             return_attention_mask=False,
             return_token_type_ids=False,
-            return_offsets_mapping=with_places,
+            return_offsets_mapping=True,
             verbose=False,
         )
         # A SentencePiece vocabulary holds "</s>" as a piece of its own and finds it even in split text.
         unknown = self.tokenizer.unk_token_id
         special = set(self.tokenizer.all_special_ids) - {unknown}
-        rows = encoded["input_ids"]
-        rows = [ids if special.isdisjoint(ids) else [unknown if i in special else i for i in ids] for ids in rows]
-        if not with_places:
-            return rows
+        rows = [[unknown if i in special else i for i in ids] for ids in encoded["input_ids"]]
         return [(ids, encoded["offset_mapping"][i], encoded.word_ids(i)) for i, ids in enumerate(rows)]
 
     def pad_pairs(self, pairs: Mapping[str, list], padding: bool | str = True, **kwargs) -> dict[str, list]:

@@ -135,12 +135,8 @@ def excerpt(text: str, length: int = 60) -> str:
     return repr(text if len(text) <= length else text[:length] + "…")
 
 
-def check_string(value: Any, what: str) -> str:
-    """Returns `value` if it is a string that can be written as UTF-8 and is not blank.
-
-    Raises:
-        ValueError: otherwise; the message begins with `what`.
-    """
+def check_string(value: Any, what: str) -> None:
+    """Raises a ValueError, which begins with `what`, unless `value` is a string of valid Unicode that is not blank."""
     if not isinstance(value, str):
         raise ValueError(f"{what} must be a string, got {type(value).__name__}")
     if not value or value.isspace():
@@ -149,7 +145,6 @@ def check_string(value: Any, what: str) -> str:
         value.encode("utf-8")
     except UnicodeEncodeError as error:
         raise ValueError(f"{what} is not valid Unicode: {error}") from error
-    return value
 
 
 def join_tokens(tokens: Sequence[str]) -> tuple[str, list[tuple[int, int]]]:
@@ -364,7 +359,7 @@ def lay_out(text: str, pair: Mapping[str, Mention | str]) -> list[Piece]:
 def assemble(
     pieces: Sequence[Piece], segments: Iterator[Sequence], markers: Mapping[str, tuple], budget: int
 ) -> tuple[list, dict[str, tuple[int, int, int]]]:
-    """Puts the tokens of a laid-out text together, at most `budget` of them. Tokens are ids or [`Token`]s.
+    """Puts the tokens of a laid-out text together, at most `budget` of them.
 
     Args:
         segments: the tokens of the "text" and "type" pieces, in order; only these are taken from the iterator.
