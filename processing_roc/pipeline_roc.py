@@ -27,15 +27,8 @@ from .spans_and_boxes_roc import WHOLE, Box, read_example, shown_part, uncrop, w
 TASK = "relation-extraction"
 FIELDS = ("text", "head", "tail", "entities", "objects", "image")
 NUM_KEPT_RELATION_SETS = 8
-RELATION_SETTINGS = (
-    "negative_relation",
-    "abstention_threshold",
-    "relation_descriptions",
-    "relation_examples",
-    "relation_offsets",
-    "relation_types",
-)
-"""What of a model's config a memory of other relations takes over, or is compared with."""
+RELATION_SETTINGS = ("negative_relation", "abstention_threshold", "relation_descriptions", "relation_examples")
+"""What of the model's config a memory of a call's own relations depends on."""
 
 
 class RelationExtractionPipeline(Pipeline):
@@ -261,8 +254,9 @@ class RelationExtractionPipeline(Pipeline):
         kept = [
             kept_relations(row, config, mask, threshold, top_k) for row, mask in zip(scores, candidates, strict=True)
         ]
-        cosines = saliency = None
+        cosines = memory = saliency = None
         if outputs.pair_embeds is not None:
+            memory = self.model.memory if relation_memory is None else relation_memory
             cosines = self.model.description_cosines(outputs.pair_embeds, relation_memory).cpu()
         if model_inputs["words"] is not None:
             # What a threshold leaves nothing of is not shown; its best relation takes the place.
@@ -270,25 +264,25 @@ class RelationExtractionPipeline(Pipeline):
             saliency = self._saliency(model_inputs, first, relation_memory)
         ranked = []
         for row, places in enumerate(kept):
-            ranked.append([])
+            relations = []
             for index in places:
-                label = config.id2label[index]
-                relation, descriptions = {"label": label, "score": float(scores[row, index]), "description": None}, []
+                label, descriptions = config.id2label[index], []
+                relation = {"label": label, "score": float(scores[row, index]), "description": None}
                 if cosines is not None:
-                    fitting = [cosine for cosine in cosines[row, index].tolist() if cosine == cosine]
-                    descriptions = rank_descriptions(label, config, fitting)
-                    relation |= {name: value for name, value in descriptions[0].items() if name != "score"}
+                    descriptions = rank_descriptions(label, config, cosines[row, memory.rows_of(index)].tolist())
+                    best = descriptions[0]
+                    relation |= {name: best[name] for name in ("description", "examples") if name in best}
                 if saliency is not None:
                     own = saliency[row] if index == places[0] else dict.fromkeys(saliency[row])
                     relation["explanation"] = {"descriptions": descriptions, **own}
-                ranked[-1].append(relation)
-        ranked = iter(ranked)
-        return {
-            "answers": [
-                {**example, "ranked": list(itertools.islice(ranked, len(example["pairs"])))}
-                for example in model_inputs["examples"]
-            ]
-        }
+                relations.append(relation)
+            ranked.append(relations)
+        answers = []
+        for example in model_inputs["examples"]:
+            number = len(example["pairs"])
+            answers.append({**example, "ranked": ranked[:number]})
+            ranked = ranked[number:]
+        return {"answers": answers}
 
     def _saliency(self, model_inputs: dict[str, Any], targets: list[int], relation_memory) -> list[dict[str, Any]]:
         """What in each pair speaks for its relation in `targets`."""
@@ -473,9 +467,8 @@ def candidates_by_type(model, types: Sequence[tuple[str | None, str | None]], re
     """The relations that a filter by type leaves: those whose types fit the pair's, and "no relation".
 
     Args:
-        model ([`RocModel`]): with types set for some of the relations.
+        model ([`RocModel`]): with types set for some of the relations, or of those in `relation_memory`.
         types: the (head type, tail type) of each pair, None where it is not known.
-        relation_memory: other relations to choose among, from `RocModel.make_relation_memory`.
 
     Returns:
         (num_pairs, num_relations) of bool.

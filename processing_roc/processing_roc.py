@@ -258,8 +258,8 @@ class RocProcessor(ProcessorMixin):
                 fractions) and `box_center_pixels`. Optionally `type` (None: no prompt), `name` (a mention's is checked
                 against the span, an object's finds it among `objects`), `kind` and, for an object, `caption`. A row's
                 struct is accepted as it is. For a batch lists.
-            images: a PIL picture, a path or None; for a batch a list aligned with `text`. The same object or path
-                given more than once is encoded once.
+            images: a PIL picture, a path, the bytes of a picture file or None; for a batch a list aligned with `text`.
+                The same object or path given more than once is encoded once.
             objects: further objects of the picture, as context: a list of dicts with a box in one of the four forms
                 and optionally `name`, `caption` and `type`; for a batch a list of such lists. Words are taken from
                 head and tail only.
@@ -349,11 +349,11 @@ class RocProcessor(ProcessorMixin):
         data = {name: [] for name in ("input_ids", "tokens", *PAIR_PLACES, "object_boxes")}
         for i, (example, pieces) in enumerate(zip(examples, layouts, strict=True)):
             placed = iter(place_tokens(pieces, segments))
+            try:
+                tokens, places = assemble(pieces, placed, markers, length - len(prefix) - len(suffix))
+            except ValueError as error:
+                raise ExampleError(f"{error} ({_described(example)})", i) from error
             with _of_example(i):
-                try:
-                    tokens, places = assemble(pieces, placed, markers, length - len(prefix) - len(suffix))
-                except ValueError as error:
-                    raise ValueError(f"{error} ({_described(example)})") from error
                 data["object_boxes"].append(self._place_objects(example, sizes[i]))
             tokens = [*prefix, *tokens, *suffix]
             data["tokens"].append(tokens)

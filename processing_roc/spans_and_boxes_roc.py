@@ -22,8 +22,8 @@ from transformers.image_transforms import get_resize_output_image_size, get_size
 MARKERS = {"head": ("[HEAD]", "[/HEAD]"), "tail": ("[TAIL]", "[/TAIL]")}
 
 BOX_KEYS = ("box", "box_pixels", "box_center", "box_center_pixels")
-"""Corners x0, y0, x1, y1 or centre and size cx, cy, w, h; as fractions (0 to 1) of the picture's width and height, or
-in its pixels. The picture is the upright one, as its EXIF orientation shows it."""
+"""Corners x0, y0, x1, y1 or centre and size cx, cy, w, h; as fractions (0 to 1) of the upright picture's width and
+height, or in its pixels."""
 
 OBJECT_KEYS = {"name", "caption", "type", "kind", *BOX_KEYS}
 ENTITY_KEYS = {"start", "end", *OBJECT_KEYS}
@@ -95,7 +95,7 @@ def read_example(
 
     Args:
         text: may be blank if head and tail are objects.
-        head, tail, objects: keys may be None; of an object, `name` is one of the names among `objects`.
+        head, tail, objects: keys may be None; an object that is head or tail is found among `objects` by name or box.
         size: (width, height) of the upright picture in pixels, if there is one.
 
     Raises:
