@@ -17,12 +17,12 @@ from typing import Any
 import torch
 from huggingface_hub import get_session
 from PIL import Image
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, StackDataset
 from transformers import AutoModel, Pipeline
 from transformers.pipelines import PIPELINE_REGISTRY
 from transformers.pipelines.pt_utils import PipelineDataset, PipelineIterator
 
-from .spans_and_boxes_roc import WHOLE, Box, read_example, shown_part, uncrop, word_spans
+from .spans_and_boxes_roc import WHOLE, Box, read_example, shown_part, uncrop
 
 TASK = "relation-extraction"
 FIELDS = ("text", "head", "tail", "entities", "objects", "image")
@@ -316,7 +316,7 @@ class RelationExtractionPipeline(Pipeline):
     def get_iterator(self, inputs, num_workers, batch_size, preprocess_params, forward_params, postprocess_params):
         # The base class collates by padding tensors; here the processor makes the batch, as it does for training.
         if isinstance(inputs, Sized):
-            dataset = PipelineDataset(_Numbered(inputs), self._read_numbered, preprocess_params)
+            dataset = PipelineDataset(StackDataset(range(len(inputs)), inputs), self._read_numbered, preprocess_params)
         else:
             num_workers = min(num_workers, 1)  # several workers would each go through the whole generator
             dataset = PipelineIterator(enumerate(inputs), self._read_numbered, preprocess_params)
@@ -333,19 +333,6 @@ class RelationExtractionPipeline(Pipeline):
 
 
 # Inputs
-
-
-class _Numbered:
-    """The items of a list or data set with their numbers, for error messages."""
-
-    def __init__(self, inputs):
-        self.inputs = inputs
-
-    def __len__(self) -> int:
-        return len(self.inputs)
-
-    def __getitem__(self, number: int) -> tuple[int, Any]:
-        return number, self.inputs[number]
 
 
 def read_input(
@@ -549,16 +536,14 @@ def saliency_of_pair(saliency: Mapping, row: int, batch: Mapping, shown: Box | N
         batch: what [`RocProcessor`] made of the pairs, `offset_mapping` and `word_ids` too.
         shown: what pixel_values show of the picture, as `shown_part` returns it; None where there is no picture.
     """
-    offsets, numbers, tokens = (
-        values[row].tolist() for values in (batch["offset_mapping"], batch["word_ids"], saliency["tokens"])
-    )
-    scores = dict.fromkeys(numbers, 0.0)
-    for number, score in zip(numbers, tokens, strict=True):
-        scores[number] += score
-    words = [
-        {"start": start, "end": end, "score": scores[number]}
-        for number, (start, end) in word_spans(offsets, numbers).items()
-    ]
+    tokens = saliency["tokens"][row].tolist()
+    offsets, numbers = (batch[name][row].tolist() for name in ("offset_mapping", "word_ids"))
+    words: dict[int, dict[str, Any]] = {}
+    for (start, end), number, score in zip(offsets, numbers, tokens, strict=True):
+        if number >= 0:  # a word's, not a marker's, a type's or padding
+            word = words.setdefault(number, {"start": start, "end": end, "score": 0.0})
+            word["start"], word["end"] = min(word["start"], start), max(word["end"], end)
+            word["score"] += score
     patches = objects = None
     if shown is not None:
         heat = saliency["patches"][row].tolist()
@@ -572,7 +557,7 @@ def saliency_of_pair(saliency: Mapping, row: int, batch: Mapping, shown: Box | N
             for i, (box, score) in enumerate(zip(boxes, saliency["objects"][row, :number].tolist(), strict=True))
         ]
     margins = {name: float(saliency[name][row]) for name in ("margin", "blank_margin")}
-    return {"words": words, "patches": patches, "objects": objects, **margins}
+    return {"words": list(words.values()), "patches": patches, "objects": objects, **margins}
 
 
 # `pipeline` finds the task by name where it is given a model and a processor that are loaded already. Code of another

@@ -40,6 +40,9 @@ PAIR_PLACES = ("head_index", "tail_index", "head_span", "tail_span")
 SIXTEEN_BIT = 65535
 
 
+# Pictures
+
+
 def open_picture(picture: Image.Image | str | os.PathLike | bytes, where: str = "") -> Image.Image:
     """Opens a picture as RGB, upright, its first frame.
 
@@ -113,19 +116,15 @@ def distinct_pictures(pictures: Sequence[Any]) -> tuple[list[Any], list[int]]:
 
     The same object, or the same path, counts once.
     """
-    found: dict[Any, int] = {}
-    kept: list[Any] = []
+    found: dict[Any, tuple[int, Any]] = {}
     index = []
     for picture in pictures:
         if picture is None:
             index.append(-1)
-            continue
-        key = os.fspath(picture) if isinstance(picture, (str, os.PathLike)) else id(picture)
-        if key not in found:
-            found[key] = len(kept)
-            kept.append(picture)
-        index.append(found[key])
-    return kept, index
+        else:
+            key = os.fspath(picture) if isinstance(picture, (str, os.PathLike)) else id(picture)
+            index.append(found.setdefault(key, (len(found), picture))[0])
+    return [picture for _, picture in found.values()], index
 
 
 def resize_pictures(pictures: Sequence[Image.Image], image_processor: Any) -> np.ndarray:
@@ -157,6 +156,9 @@ def rescale_and_normalize(pixels: np.ndarray, image_processor: Any) -> np.ndarra
     values *= (white - black) / 255
     values += black
     return values
+
+
+# The processor
 
 
 class _SubProcessors:

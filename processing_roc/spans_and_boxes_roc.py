@@ -454,16 +454,6 @@ def place_tokens(pieces: Sequence[Piece], segments: Iterator[tuple]) -> list[lis
     return placed
 
 
-def word_spans(offsets: Sequence[tuple[int, int]], words: Sequence[int]) -> dict[int, tuple[int, int]]:
-    """Word number to its characters `[start, end)`, as far as its tokens are there; -1 is no word."""
-    spans: dict[int, tuple[int, int]] = {}
-    for (start, end), word in zip(offsets, words, strict=True):
-        if word >= 0:
-            first, last = spans.get(word, (start, end))
-            spans[word] = min(first, start), max(last, end)
-    return spans
-
-
 # Boxes through resize and crop
 
 
