@@ -2,14 +2,13 @@
 """The rows of a run: which of a data set's, and encoded as the collator takes them."""
 
 import logging
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from datasets import DatasetDict, Features, List, Value
 
 from data_scripts.loading import load_relation_dataset
-from processing_roc.processing_roc import PAIR_PLACES, RocProcessor
+from processing_roc import PAIR_PLACES, ExampleError, RocProcessor
 from training_roc.arguments import DataArguments, Settings
 from training_roc.collator import PictureTable
 from training_roc.hold_out import check_hold_out, choose_unseen, hold_out
@@ -108,12 +107,16 @@ def encode_splits(
 
     def encode(rows):
         image_sizes = [sizes.get(image_id) for image_id in rows["image_id"]]
-        arguments = {"text": rows["tokens"], **{name: rows[name] for name in ("head", "tail", "objects")}}
         try:
-            encoded = processor(**arguments, image_sizes=image_sizes)
-        except ValueError as error:
-            example = re.match(r"example (\d+)", str(error))
-            raise ValueError(f"row {rows['id'][int(example[1])]!r}: {error}" if example else str(error)) from error
+            encoded = processor(
+                text=rows["tokens"],
+                head=rows["head"],
+                tail=rows["tail"],
+                objects=rows["objects"],
+                image_sizes=image_sizes,
+            )
+        except ExampleError as error:
+            raise ValueError(f"row {rows['id'][error.index]!r}: {error.problem}") from error
         return {
             **{name: encoded[name] for name in ("input_ids", *PAIR_PLACES)},
             "object_boxes": encoded.get("object_boxes", [[]] * len(image_sizes)),
