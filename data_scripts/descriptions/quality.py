@@ -55,7 +55,7 @@ def encode_descriptions(model_name_or_path: str, texts: list[str], batch_size: i
             if is_roc:
                 encoded = reader(relations=batch, return_tensors="pt")
                 ids, mask = encoded["relation_input_ids"], encoded["relation_attention_mask"]
-                embeds.append(model.encode_relations(ids.masked_fill(mask == 0, -1)).float())
+                embeds.append(model.get_relation_features(ids, mask).float())
             else:
                 encoded = reader(batch, padding=True, truncation=True, return_tensors="pt")
                 mask = encoded["attention_mask"][..., None]
