@@ -28,7 +28,8 @@ def load_relation_dataset(
     Opens a data set in the project's row schema together with its relation descriptions.
 
     Args:
-        name, config_name, revision: as for `open_rows`.
+        name: `"demo"` (the embedded demo set), a folder that a converter wrote, or a data set on the Hub.
+        config_name, revision: as for `datasets.load_dataset`.
         relations_file: descriptions to use in place of the data set's own.
         negative_relation: label that says "none of the relations", where the descriptions do not tell. Those of
             `relations_file` need it only if the data set's own do not tell either.
@@ -63,12 +64,7 @@ def open_rows(
     name: str, config_name: str | None = None, revision: str | None = None, split: str | None = None
 ) -> DatasetDict | Dataset:
     """
-    Opens the rows of a data set.
-
-    Args:
-        name: `"demo"` (the embedded demo set), a folder that a converter wrote, or a data set on the Hub.
-        config_name, revision: as for `datasets.load_dataset`.
-        split: the only one to open; None: all of them.
+    Opens the rows of a data set: all splits, or the one that is named. Arguments are those of `load_relation_dataset`.
 
     Raises:
         DataError: if there is no such split, or no ClassLabel column `relation`.

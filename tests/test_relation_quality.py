@@ -121,6 +121,8 @@ def test_broken_input_ends_with_a_message(tmp_path, make_model, processor, monke
     (tmp_path / "scores.json").write_text('{"relation": 1}')
     with pytest.raises(SystemExit, match="scores.json is no table of scores by relation"):
         run(relation_quality, monkeypatch, *command, "--per_relation", tmp_path / "scores.json")
+    with pytest.raises(SystemExit, match="'/none/there' cannot be the name of a repository"):
+        run(relation_quality, monkeypatch, *command[:3], "/none/there")
     with pytest.raises(SystemExit, match="^error: .*none.json is missing"):
         run(relation_quality, monkeypatch, "--relations", tmp_path / "none.json", *command[2:])
     with pytest.raises(SystemExit):

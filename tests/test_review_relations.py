@@ -170,7 +170,7 @@ def test_the_plain_form_is_reviewed(review, tmp_path):
     assert status == 0 and content["negative_relation"] == "None", screen
     assert content["relations"]["None"]["reviewed"] and "given with the data" in content["relations"]["None"]["source"]
     assert "'none' is not among the relations" in review(files=(*files[:3], "none"))[1]
-    files = ("--old", "old.json", "--new", "plain.json", "--negative_relation", "peer")
+    files = ("--new", "old.json", "--negative_relation", "peer")
     assert "the negative relation is 'None' here, not 'peer'" in review(files=files)[1]
     assert review(files=("--new", "absent.json"))[1].startswith("error: absent.json is missing")
 

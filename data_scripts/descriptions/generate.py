@@ -78,7 +78,7 @@ def describe(options: argparse.Namespace, usage: Usage) -> list[str]:
         source += f" and the training split of {options.dataset_name}"
         if without := [label for label in missing if not examples.get(label)]:
             logger.warning("no example in the training split: %s", ", ".join(without))
-    sampling = {name: getattr(options, name) for name in ("max_new_tokens", "temperature", "seed")}
+    sampling = {"max_tokens": options.max_new_tokens, "temperature": options.temperature, "seed": options.seed}
     if options.local_model is not None:
         model = LocalModel(options.local_model, **sampling)
     else:

@@ -80,27 +80,14 @@ class ServedModel:
         base_url: of an OpenAI-compatible server, e.g. "http://localhost:8000/v1"; None: the Hub's inference providers.
         provider: one of those, e.g. "together"; None: the Hub chooses.
         timeout: seconds to wait for an answer.
-        max_new_tokens: limit on an answer.
-        temperature: of sampling, 0 to 2; None: the server's default.
-        seed: of sampling.
+        sampling: `max_tokens` of an answer, `temperature` (None: the server's default) and `seed`.
 
     Raises:
         LanguageModelError: if `base_url` is none, or the Hub is to be asked without a token.
     """
 
-    def __init__(
-        self,
-        name: str,
-        base_url: str | None,
-        provider: str | None,
-        timeout: float,
-        max_new_tokens: int,
-        temperature: float | None,
-        seed: int,
-    ):
-        self.name = name
-        self.settings = {"max_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
-        self.takes_schema = True
+    def __init__(self, name: str, base_url: str | None, provider: str | None, timeout: float, **sampling):
+        self.name, self.sampling, self.takes_schema = name, sampling, True
         if base_url is None:
             if get_token() is None:
                 raise LanguageModelError("the Hub's models need a token: set HF_TOKEN or run `hf auth login`")
@@ -128,7 +115,7 @@ class ServedModel:
         response_format = {"type": "json_schema", "json_schema": json_schema} if self.takes_schema else None
         try:
             output = self.client.chat_completion(
-                messages, model=self.name, response_format=response_format, **self.settings
+                messages, model=self.name, response_format=response_format, **self.sampling
             )
             choice = output.choices[0]
             text = choice.message.content
@@ -178,14 +165,14 @@ class LocalModel:
 
     Args:
         name: a folder, or a model on the Hub, with a chat template.
-        max_new_tokens, temperature, seed: as for [`ServedModel`]; without a temperature, the model's own generation
-            config decides.
+        max_tokens, temperature, seed: limit on an answer, and its sampling; without a temperature, the model's own
+            generation config decides.
 
     Raises:
         LanguageModelError: if there is no such model, or it has no chat template.
     """
 
-    def __init__(self, name: str, max_new_tokens: int, temperature: float | None, seed: int):
+    def __init__(self, name: str, max_tokens: int, temperature: float | None, seed: int):
         from transformers import pipeline, set_seed  # takes seconds, which a served model and --help need not wait
 
         self.name = name
@@ -195,7 +182,7 @@ class LocalModel:
             raise LanguageModelError(f"local model {name!r}: {error}") from error
         if self.pipeline.tokenizer.chat_template is None:
             raise LanguageModelError(f"local model {name!r} has no chat template: name one that was tuned for chats")
-        self.max_new_tokens = max_new_tokens
+        self.max_tokens = max_tokens
         self.settings = {} if temperature is None else {"do_sample": temperature > 0}
         if temperature:
             self.settings["temperature"] = temperature
@@ -205,11 +192,11 @@ class LocalModel:
         """The model's next message; nothing holds it to `schema`."""
         tokenizer = self.pipeline.tokenizer
         prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)["input_ids"]
-        output = self.pipeline(messages, return_tensors=True, max_new_tokens=self.max_new_tokens, **self.settings)
+        output = self.pipeline(messages, return_tensors=True, max_new_tokens=self.max_tokens, **self.settings)
         tokens = output[0]["generated_token_ids"][len(prompt) :]
         return Answer(
             text=tokenizer.decode(tokens, skip_special_tokens=True),
-            is_cut_off=len(tokens) == self.max_new_tokens and tokens[-1] != tokenizer.eos_token_id,
+            is_cut_off=len(tokens) == self.max_tokens and tokens[-1] != tokenizer.eos_token_id,
             prompt_tokens=len(prompt),
             completion_tokens=len(tokens),
         )

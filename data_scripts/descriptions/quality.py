@@ -21,21 +21,14 @@ from pathlib import Path
 import numpy as np
 
 from data_scripts.descriptions.files import in_words, load_descriptions
+from data_scripts.hub_errors import HubError, explain_hub_errors
 from data_scripts.reading import DataError, read_json
 
 
 def encode_descriptions(model_name_or_path: str, texts: list[str], batch_size: int = 32) -> np.ndarray:
     """
-    The vectors of descriptions.
-
-    Args:
-        model_name_or_path: a ROC checkpoint (its relation encoder gives the vectors), or any text encoder that
-            `AutoModel` opens (the mean of its last hidden states over the tokens).
-        texts: the descriptions.
-        batch_size: how many are read at once.
-
-    Returns:
-        (len(texts), dim) of float32, of length 1.
+    Unit vectors (len(texts), dim) of descriptions, `batch_size` read at once: what a ROC checkpoint's relation encoder
+    gives, or the mean of the last hidden states over the tokens in any other encoder that `AutoModel` opens.
 
     Raises:
         DataError: for a ROC model that classifies and so has no space of relations, or a vector without a direction.
@@ -89,16 +82,15 @@ def relation_similarities(embeds: np.ndarray, owners: np.ndarray) -> np.ndarray:
 
 
 def compare_relations(similarities: np.ndarray, names: list[str]) -> list[dict]:
-    """What each relation has to fear, the smallest margin first.
-
-    Args:
-        similarities (num_relations, num_relations): from `relation_similarities`, of at least two relations.
-        names (num_relations): the relations in the same order.
+    """What each relation has to fear by `relation_similarities`, the smallest margin first.
 
     Returns:
         list of dict: `relation`; `own`, the mean cosine among its own descriptions; `nearest`, the relation whose
         descriptions are nearest to them; `nearest_cosine`; `margin` = own - nearest_cosine, below 0 where another
         relation's descriptions are nearer than its own.
+
+    Raises:
+        DataError: if there are fewer than two relations.
     """
     if len(names) < 2:
         raise DataError("two relations at least are needed to tell one from another")
@@ -167,9 +159,10 @@ def main() -> None:
         names = list(relations)
         texts = [text for entry in relations.values() for text in entry["descriptions"]]
         owners = np.repeat(range(len(names)), [len(entry["descriptions"]) for entry in relations.values()])
-        embeds = encode_descriptions(options.model_name_or_path, texts)
+        with explain_hub_errors(options.model_name_or_path, "model"):
+            embeds = encode_descriptions(options.model_name_or_path, texts)
         table = compare_relations(relation_similarities(embeds, owners), names)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, HubError) as error:
         sys.exit(f"error: {in_words(error)}")
     table = [row | ({"f1": f1[row["relation"]]} if row["relation"] in f1 else {}) for row in table]
     pairs = [

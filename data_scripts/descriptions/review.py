@@ -39,21 +39,15 @@ class Review:
         old: content of the earlier descriptions file; None: there is none.
         new: content of the file to review.
         output: path to write to; if the file exists, the review goes on.
-        negative_relation: label that means none of the relations, where neither content tells.
 
     Raises:
-        DescriptionError: if `output` exists and is not as it should be, or no or another relation is the negative one.
+        DescriptionError: if `output` exists and is not as it should be.
     """
 
-    def __init__(self, old: dict | None, new: dict, output: Path, negative_relation: str | None = None):
+    def __init__(self, old: dict | None, new: dict, output: Path):
         old = {"relations": {}, "negative_relation": None} if old is None else old
-        self.old, self.new = old["relations"], new["relations"]
-        self.negative = new["negative_relation"] or old["negative_relation"] or negative_relation
-        if negative_relation not in (None, self.negative):
-            raise DescriptionError(f"the negative relation is {self.negative!r} here, not {negative_relation!r}")
-        if self.negative not in [None, *self.new, *self.old]:
-            raise DescriptionError(f"the negative relation {self.negative!r} is not among the relations")
-        self.output = output
+        self.old, self.new, self.output = old["relations"], new["relations"], output
+        self.negative = new["negative_relation"] or old["negative_relation"]
         self.decided = {label: entry for label, entry in self.old.items() if label not in self.new}
         for label, entry in self.new.items():
             old_entry = self.old.get(label)
@@ -123,13 +117,7 @@ def edit(label: str, entry: dict) -> dict:
 
 
 def side_by_side(title: str, old: dict | None, new: dict) -> Table:
-    """
-    A table of two columns: old and new descriptions, similar ones in one row, and where each set comes from.
-
-    Args:
-        title: what stands above it.
-        old, new: entries of a relation descriptions file; None: there is no old one.
-    """
+    """A table of two columns: old and new descriptions, similar ones in one row, and where each set comes from."""
     table = Table("old", "new", title=Text(title, style="bold"), title_justify="left", show_lines=True, expand=True)
     for column in table.columns:
         column.ratio, column.overflow = 1, "fold"
@@ -181,14 +169,16 @@ def main() -> None:
     parser.add_argument("--old", type=Path, help="earlier descriptions; default: none, only the new ones are shown")
     parser.add_argument("--new", type=Path, required=True, help="descriptions to review")
     parser.add_argument("--output", type=Path, required=True, help="file to write or go on with; neither of the two")
-    parser.add_argument("--negative_relation", help="label that means none of the relations, if the files do not tell")
+    parser.add_argument(
+        "--negative_relation", help="label in --new that means none of the relations, if it does not tell"
+    )
     options = parser.parse_args()
     if options.output.resolve() in {path.resolve() for path in (options.old, options.new) if path is not None}:
         parser.error("--output must be another file than --old and --new")
     console = Console()
     try:
         old = None if options.old is None else load_descriptions(options.old)
-        review = Review(old, load_descriptions(options.new), options.output, options.negative_relation)
+        review = Review(old, load_descriptions(options.new, options.negative_relation), options.output)
         labels = review.open_labels()
         for number, label in enumerate(labels, start=1):
             if not ask_about(review, label, f"{number}/{len(labels)}  {label}", console):
