@@ -9,7 +9,7 @@ from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import RemoteEntryNotFoundError
 
 from data_scripts.descriptions.files import DescriptionError, load_descriptions, select_relations
-from data_scripts.hub_errors import explain_hub_errors
+from data_scripts.hub_errors import HubError, explain_hub_errors
 from data_scripts.reading import DataError
 
 logger = logging.getLogger(__name__)
@@ -94,14 +94,15 @@ def _load_own_descriptions(name: str, revision: str | None, negative_relation: s
         return load_demo_descriptions()
     if Path(name).is_dir():
         return load_descriptions(Path(name) / DESCRIPTIONS_FILE, negative_relation)
-    with explain_hub_errors(name, "dataset", revision):
-        try:
+    try:
+        with explain_hub_errors(name, "dataset", revision):
             path = hf_hub_download(name, DESCRIPTIONS_FILE, repo_type="dataset", revision=revision)
-        except RemoteEntryNotFoundError as error:
-            raise DescriptionError(
-                f"The dataset {name} on the Hub has no {DESCRIPTIONS_FILE}: name a file of descriptions"
-                " (relations_file)."
-            ) from error
+    except HubError as error:
+        if not isinstance(error.__cause__, RemoteEntryNotFoundError):
+            raise
+        raise DescriptionError(
+            f"The dataset {name} on the Hub has no {DESCRIPTIONS_FILE}: name a file of descriptions (relations_file)."
+        ) from error
     return load_descriptions(path, negative_relation)
 
 

@@ -114,9 +114,10 @@ def closest_descriptions(embeds: np.ndarray, owners: np.ndarray, num_pairs: int)
 
 def read_f1(path: Path) -> dict[str, float]:
     """Relation → F1 (0-1), from the `test_per_relation.json` or the like that a run writes."""
+    rows = read_json(path)
     try:
-        return {row["relation"]: float(row["f1"]) for row in read_json(path)}
-    except (KeyError, TypeError) as error:
+        return {row["relation"]: float(row["f1"]) for row in rows}
+    except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path} is no table of scores by relation ({type(error).__name__}: {error})") from error
 
 
