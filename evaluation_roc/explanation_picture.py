@@ -13,7 +13,8 @@ from matplotlib.patches import Rectangle
 
 from evaluation_roc.example_page import COLOURS
 from evaluation_roc.report import replacing
-from processing_roc.pictures_roc import load_picture
+from processing_roc.pipeline_roc import load_picture
+from processing_roc.processing_roc import open_picture
 
 FOR_AND_AGAINST = colormaps["RdBu_r"]
 LINE, MARGIN = 0.062, 0.03
@@ -58,7 +59,7 @@ def save_explanation_picture(path: str | Path, given: Mapping, answer: Sequence[
 
 
 def _draw_picture(axis, image, explanation: dict, scale: Normalize) -> None:
-    picture = load_picture(image)
+    picture = load_picture(image, open_picture)
     width, height = picture.size
     axis.imshow(picture, extent=(0, width, height, 0))
     patches = explanation["patches"]
