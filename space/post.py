@@ -39,7 +39,7 @@ def shows_refusals(function):
         try:
             return function(*values)
         except Refusal as refusal:
-            gr.Warning(escape(str(refusal)))
+            gr.Warning(escape(str(refusal)), title="That did not work")
             return gr.skip()
 
     return handle

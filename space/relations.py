@@ -189,7 +189,7 @@ def build_relations_tab(own: RelationSet, session: gr.State, private: dict[str, 
         def handle(session, *values):
             relations = copy.deepcopy(session["relations"])
             if words := change(relations, *values):
-                gr.Info(escape(words))
+                gr.Info(escape(words), title="Done")
             names = list(relations.entries)
             in_use = gr.CheckboxGroup(choices=names, value=relations.in_use)
             chosen = gr.Dropdown(choices=[NEW, *names], value=NEW)
