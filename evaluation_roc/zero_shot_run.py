@@ -85,8 +85,10 @@ class ZeroShotEvaluation:
         scores = []
         for descriptions in relation_texts(self.descriptions, "descriptions").values():
             encoded = processor(relations=descriptions, return_tensors="pt").to(model.device)
-            ids = encoded["relation_input_ids"].masked_fill(encoded["relation_attention_mask"] == 0, -1)
-            embeds = F.normalize(model.get_relation_features(ids).float() - model.relation_center, dim=-1)
+            vectors = model.relation_encoder.mean_token_vectors(
+                encoded["relation_input_ids"], encoded["relation_attention_mask"], model.pair_encoder.text_encoder
+            )
+            embeds = F.normalize(vectors.float() - model.relation_encoder.center, dim=-1)
             scores.append((texts @ embeds.T).mean(dim=1))
         return torch.stack(scores, dim=1).cpu().numpy()
 
@@ -95,7 +97,9 @@ class ZeroShotEvaluation:
         vectors = []
         for batch in torch.utils.data.DataLoader(ids, batch_size=64, collate_fn=list):
             batch = torch.nn.utils.rnn.pad_sequence(batch, batch_first=True, padding_value=-1).to(self.model.device)
-            states = self.model.text_encoder(input_ids=batch.clamp(min=0), attention_mask=(batch >= 0).long())[0]
+            states = self.model.pair_encoder.text_encoder(
+                input_ids=batch.clamp(min=0), attention_mask=(batch >= 0).long()
+            )[0]
             weights = (batch >= 0)[..., None].float()
             vectors.append((states.float() * weights).sum(dim=1) / weights.sum(dim=1))
         return torch.cat(vectors)
@@ -139,10 +143,10 @@ class ZeroShotEvaluation:
         model = self.model
         model.refresh_memory()
         pairs = torch.from_numpy(pair_embeds).to(model.device)
-        scored = model.described_logits(pairs, model.memory.embeds, model.memory).cpu().numpy()
-        if scored.shape[1] < logits.shape[1]:
-            scored = np.insert(scored, self.negative_place, logits[:, self.negative_place], axis=1)
-        return scored
+        threshold = None
+        if model.config.learn_negative_threshold and self.negative_place is not None:
+            threshold = torch.from_numpy(logits[:, [self.negative_place]]).to(model.device)
+        return model.memory(pairs, threshold=threshold, offsets=model.config.relation_offsets).cpu().numpy()
 
     def open_relations(self, splits: list[str]):
         """Gives the trained model all relations, the unseen ones by their texts, and calibrates it.

@@ -4,7 +4,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from .explanation_roc import rank_descriptions
+from .answer_explanation_roc import rank_descriptions
 
 
 def candidates_by_type(model, types: Sequence[tuple[str | None, str | None]], relation_memory=None):

@@ -13,8 +13,8 @@ from transformers import AutoModel, Pipeline
 from transformers.pipelines import PIPELINE_REGISTRY
 from transformers.pipelines.pt_utils import PipelineDataset, PipelineIterator
 
+from .answer_explanation_roc import blank_words, saliency_of_pair
 from .answers_roc import candidates_by_type, kept_relations, write_answer
-from .explanation_roc import blank_words, saliency_of_pair
 from .inputs_roc import Numbered, collate_inputs, read_input, read_numbered
 
 TASK = "relation-extraction"
@@ -200,7 +200,8 @@ class RelationExtractionPipeline(Pipeline):
             scores = scores.masked_fill(~candidates, 0)  # nan, where there is no candidate at all
         nearest = cosines = saliency = None
         if outputs.pair_embeds is not None:
-            nearest = self.model.nearest_descriptions(outputs.pair_embeds, relation_memory)
+            nearest = self._description_cosines(outputs.pair_embeds, relation_memory)
+            nearest = nearest.nan_to_num(float("-inf")).argmax(dim=-1)
         if model_inputs["words"] is not None:
             config = self.model.config if relation_memory is None else relation_memory.config
             # What a threshold leaves nothing of is not shown; its best relation takes the place.
@@ -209,7 +210,7 @@ class RelationExtractionPipeline(Pipeline):
             first = [(places or [row.argmax()])[0] for places, row in zip(kept, scores, strict=True)]
             saliency = self._saliency(model_inputs, scores.new_tensor(first, dtype=torch.long), relation_memory)
             if outputs.pair_embeds is not None:
-                cosines = self.model.description_cosines(outputs.pair_embeds, relation_memory)
+                cosines = self._description_cosines(outputs.pair_embeds, relation_memory)
         answers, start = [], 0
         for example in model_inputs["examples"]:
             rows = slice(start, start := start + len(example["pairs"]))
@@ -218,6 +219,15 @@ class RelationExtractionPipeline(Pipeline):
             answer = {name: None if values is None else values[rows] for name, values in answer.items()}
             answers.append({"example": example, **answer})
         return {"answers": answers}
+
+    def _description_cosines(self, pair_embeds, relation_memory):
+        cosines = self.model.description_cosines(pair_embeds, relation_memory)
+        memory = self.model.memory if relation_memory is None else relation_memory
+        rows = [memory.rows_of(index) for index in memory.config.id2label]
+        table = cosines.new_full((len(cosines), len(rows), max(map(len, rows))), float("nan"))
+        for index, places in enumerate(rows):
+            table[:, index, : len(places)] = cosines[:, places]
+        return table
 
     def _saliency(self, model_inputs: dict[str, Any], targets, relation_memory) -> list[dict[str, Any]]:
         """What in each pair speaks for its relation in `targets` (num_pairs,)."""

@@ -20,6 +20,7 @@ from itertools import count
 import numpy as np
 import torch
 from datasets import Dataset, Features, Image, Value
+from modeling_roc.memory_roc import RelationMemory
 from PIL import Image as PillowImage
 from torch.nn import functional as F
 from transformers import BertConfig, ViTConfig, ViTImageProcessorPil
@@ -27,7 +28,6 @@ from transformers.masking_utils import create_bidirectional_mask
 
 from data_scripts.demo.dataset import build_demo_tokenizer
 from modeling_roc import RocConfig, RocModel
-from modeling_roc.memory_roc import RelationMemory
 from processing_roc import RocProcessor
 from training_roc import RelationUpdate
 from training_roc.collator import PictureTable, RocDataCollator
@@ -102,12 +102,12 @@ def make_batch(pairs_per_picture: int = 1, pad_to: int | None = None, lengths=No
 
 
 def floor_logits(model: RocModel, head: torch.nn.Linear, batch: dict) -> torch.Tensor:
-    sequence = model.text_encoder(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])[0]
-    patches = model.vision_encoder(pixel_values=batch["pixel_values"])[0][batch["image_index"]]
+    sequence = model.pair_encoder.text_encoder(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])[0]
+    patches = model.pair_encoder.vision_encoder(pixel_values=batch["pixel_values"])[0][batch["image_index"]]
     sequence = torch.cat([sequence, patches], dim=1)
     mask = F.pad(batch["attention_mask"], (0, patches.shape[1]), value=1)
     mask = create_bidirectional_mask(model.config.fusion_encoder_config, sequence, mask)
-    return head(model.fusion(sequence, attention_mask=mask)[0][:, 0])
+    return head(model.pair_encoder.fusion(sequence, attention_mask=mask)[0][:, 0])
 
 
 def training_step(logits, batch, parameters):

@@ -199,7 +199,7 @@ def test_threads_with_relations_of_their_own(pipe):
 
 def test_equal_relation_sets_are_encoded_once(pipe):
     calls = []
-    pipe.model.text_encoder.register_forward_hook(lambda *args: calls.append(1))
+    pipe.model.pair_encoder.text_encoder.register_forward_hook(lambda *args: calls.append(1))
     pipe(make_input())
     assert len(calls) == 1
     pipe(make_input(), relations=OWN_RELATIONS)
@@ -219,7 +219,7 @@ def test_equal_relation_sets_are_encoded_once(pipe):
 def test_kept_relation_sets_follow_the_weights(pipe, processor):
     before = pipe(make_input(), relations=OWN_RELATIONS)
     with torch.no_grad():
-        pipe.model.relation_projection.weight.mul_(-1)
+        pipe.model.relation_encoder.projection.weight.mul_(-1)
     after = pipe(make_input(), relations=OWN_RELATIONS)
     assert scores(after) != pytest.approx(scores(before), abs=1e-3)
     fresh = pipeline("relation-extraction", model=pipe.model, processor=processor)

@@ -16,15 +16,13 @@ from processing_roc import RocProcessor
 MODEL_FILES = {
     f"{name}_roc.py"
     for name in (
-        "configuration", "modeling", "adapted", "examples", "faiss", "losses", "memory", "pairs", "regions",
-        "relation_encoder", "relation_rows", "relation_set", "retrieval", "saliency", "search", "training_memory",
-        "types",
+        "configuration", "modeling", "relation_memory", "search", "explanation", "peft",
     )
 }  # fmt: skip
 PROCESSOR_FILES = {
     f"{name}_roc.py"
     for name in (
-        "processing", "answers", "boxes", "entities", "explanation", "inputs", "pictures", "pipeline", "spans",
+        "processing", "answers", "boxes", "entities", "answer_explanation", "inputs", "pictures", "pipeline", "spans",
         "words",
     )
 }  # fmt: skip

@@ -257,13 +257,16 @@ def test_a_used_output_folder_without_checkpoints_is_refused_too(run):
     ("arguments", "files"),
     [
         (("--objective", "classification"), ["classifier"]),
-        (("--use_images", "false", "--relation_text", "labels"), ["relation_projection"]),
-        (("--use_entity_types", "false", "--share_relation_encoder", "false"), ["relation_encoder", "vision_encoder"]),
-        (("--relation_update_steps", "0", "--share_relation_encoder", "false"), ["relation_encoder"]),
+        (("--use_images", "false", "--relation_text", "labels"), ["relation_encoder.projection"]),
+        (
+            ("--use_entity_types", "false", "--share_relation_encoder", "false"),
+            ["relation_encoder.text_encoder", "pair_encoder.vision_encoder"],
+        ),
+        (("--relation_update_steps", "0", "--share_relation_encoder", "false"), ["relation_encoder.text_encoder"]),
         (("--learn_negative_threshold", "true", "--learn_temperature", "true"), ["negative_threshold"]),
         (
             ("--bf16", "true", "--use_cpu", "true", "--activation_checkpointing", "true", "--train_fraction", "0.5"),
-            ["vision_encoder"],
+            ["pair_encoder.vision_encoder"],
         ),
     ],
 )
@@ -272,7 +275,7 @@ def test_variants_train_and_their_models_can_be_evaluated(run, arguments, files)
     weights = load_file(out / "model.safetensors")
     for name in files:
         assert any(key.startswith(name) for key in weights)
-    assert any(key.startswith("vision_encoder") for key in weights) == ("--use_images" not in arguments)
+    assert any(key.startswith("pair_encoder.vision_encoder") for key in weights) == ("--use_images" not in arguments)
     assert read_json(out / "train_results.json")["train_samples"] == (24 if "--train_fraction" in arguments else 48)
     before = read_json(out / "test_results.json")
     again = ("--model_name_or_path", out, "--output_dir", "again", "--do_train", "false", *arguments)

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from modeling_roc.adapted_roc import copy_in_force
-from modeling_roc.training_memory_roc import RelationUpdate
+from modeling_roc.peft_roc import copy_in_force
+from training_roc.hard_negatives import RelationFeatures
 from training_roc.sampler import PictureGroupedSampler
 
-ENCODERS = ("text_encoder", "vision_encoder", "relation_encoder")
+ENCODERS = ("pair_encoder.text_encoder", "pair_encoder.vision_encoder", "relation_encoder.text_encoder")
+"""The pretrained parts of a [`RocModel`]."""
 
 
 @dataclass
@@ -102,12 +103,13 @@ class RocTrainer(Trainer):
             raise ValueError("several GPUs need a process each: start with `accelerate launch`")
         self.add_callback(SamplerEpochCallback)
         self._relations_updated_at = None
+        self._relation_features = None
         if self.args.relation_hard_negatives is not None and self.model.config.objective != "retrieval":
             raise ValueError('relation_hard_negatives has no effect on a model with objective="classification"')
         if self.args.relation_update_steps == 0 and self.model.config.objective == "retrieval":
-            if self.model.relation_encoder is None:
+            if self.model.relation_encoder.text_encoder is None:
                 raise ValueError("relation_update_steps=0 freezes the relation encoder; a shared one cannot be frozen")
-            self.model.relation_encoder.requires_grad_(False)
+            self.model.relation_encoder.text_encoder.requires_grad_(False)
 
     @property
     def _trains_adapter(self) -> bool:
@@ -130,7 +132,7 @@ class RocTrainer(Trainer):
             groups = {}
             for name, parameter in model.named_parameters():
                 if parameter.requires_grad:
-                    encoder = name.removeprefix("base_model.model.").split(".")[0] in ENCODERS  # peft's prefix
+                    encoder = name.removeprefix("base_model.model.").startswith(ENCODERS)  # peft's prefix
                     key = (encoder, name in decayed and not name.endswith("log_temperature"))
                     groups.setdefault(key, []).append(parameter)
             optimizer_class, kwargs = self.get_optimizer_cls_and_kwargs(self.args, model)
@@ -152,21 +154,20 @@ class RocTrainer(Trainer):
         return super().train(*args, **kwargs)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        if model.training:
-            inputs = {**inputs, "update_relations": self._relation_update()}
+        if model.training and self._relation_features is not None:
+            self._relation_features.step = self.state.global_step
+            self._relation_features.with_gradient = self._updates_relations()
+            inputs = {**inputs, "relation_features": self._relation_features}
         return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-
-    def _relation_update(self) -> bool | RelationUpdate:
-        updates, negatives = self._updates_relations(), self.args.relation_hard_negatives
-        if negatives is None:
-            return updates
-        return RelationUpdate(self.state.global_step, negatives, self.args.relation_max_age, with_gradient=updates)
 
     def _start_relations_anew(self):
         """The next training step encodes the descriptions, whatever is known of them."""
         self._relations_updated_at = None
-        if self.args.relation_hard_negatives is not None:
-            copy_in_force(self.model.memory).features = None
+        if self.model.config.objective == "retrieval":
+            model = self.model.get_base_model() if self._trains_adapter else self.model
+            self._relation_features = RelationFeatures(
+                model, self.args.relation_hard_negatives, self.args.relation_max_age
+            )
 
     def _updates_relations(self) -> bool:
         """The same answer for all micro-batches of an optimizer step, so that accumulation stays exact."""

@@ -39,8 +39,8 @@ def encode_descriptions(model_name_or_path: str, texts: list[str], batch_size: i
     The vectors of descriptions.
 
     Args:
-        model_name_or_path: a ROC checkpoint (`RocModel.encode_relations` gives the vectors), or any text encoder that
-            `AutoModel` opens (the mean of its last hidden states over the tokens).
+        model_name_or_path: a ROC checkpoint (`RocModel.get_relation_features` gives the vectors), or any text encoder
+            that `AutoModel` opens (the mean of its last hidden states over the tokens).
         texts: the descriptions.
         batch_size: how many a plain encoder reads at once.
 
@@ -55,8 +55,10 @@ def encode_descriptions(model_name_or_path: str, texts: list[str], batch_size: i
         if model.config.objective != "retrieval":
             raise ValueError(f"{model_name_or_path} classifies: it encodes no descriptions")
         encoded = RocProcessor.from_pretrained(model_name_or_path)(relations=texts, return_tensors="pt")
-        ids = encoded["relation_input_ids"].masked_fill(encoded["relation_attention_mask"] == 0, -1)
-        return model.encode_relations(ids).float().numpy()
+        with torch.no_grad():
+            return model.get_relation_features(
+                encoded["relation_input_ids"], encoded["relation_attention_mask"]
+            ).numpy()
     tokenizer = AutoTokenizer.from_pretrained(model_name_or_path)
     model = AutoModel.from_pretrained(model_name_or_path).eval()
     embeds = []
