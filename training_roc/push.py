@@ -17,8 +17,7 @@ from pathlib import Path
 
 from huggingface_hub import HfApi
 
-from data_scripts.hub_errors import HubError, explain_hub_errors
-from data_scripts.hub_repository import prepare_repository
+from data_scripts.hub_errors import HubError, explain_hub_errors, prepare_repository
 
 # As the Trainer's, and its pickled arguments, which no one needs to open.
 IGNORED = ["_*", ".*", "checkpoint-*", "training_args.bin"]
