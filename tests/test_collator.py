@@ -16,8 +16,9 @@ from transformers import AutoTokenizer, ViTImageProcessorPil
 from processing_roc import PAIR_PLACES, RocProcessor
 from processing_roc.processing_roc import resize_pictures
 from training_roc import collator
+from training_roc.arguments import DataArguments
 from training_roc.collator import PictureTable, RocDataCollator
-from training_roc.rows import prepare_splits
+from training_roc.rows import encode_splits
 
 FEATURES = Features({"image": ImageFeature(), "image_id": Value("string")})
 COLORS = {"red.png": (255, 0, 0), "lime.png": (0, 255, 0), "blue.png": (0, 0, 255)}
@@ -202,7 +203,8 @@ def test_a_row_that_cannot_be_encoded_is_named(processor):
         }
         for name, end in (("first", 3), ("second", 4))
     ]
-    splits = DatasetDict(train=Dataset.from_list(rows))
+    splits, without_pictures = DatasetDict(train=Dataset.from_list(rows)), DataArguments(use_images=False)
     with pytest.raises(ValueError, match=r"^row 'second': tail span \[2, 4\) in tokens is out of range"):
-        prepare_splits(splits, processor, None, None)
-    assert len(prepare_splits(DatasetDict(train=splits["train"].select([0])), processor, None, None)["train"]) == 1
+        encode_splits(splits, processor, without_pictures)
+    encoded, pictures = encode_splits(DatasetDict(train=splits["train"].select([0])), processor, without_pictures)
+    assert len(encoded["train"]) == 1 and pictures is None
