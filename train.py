@@ -21,11 +21,10 @@ from data_scripts.descriptions.files import count_unreviewed
 from data_scripts.hub_errors import HubError
 from data_scripts.loading import DEMO, has_objects, load_relation_dataset
 from evaluation_roc.calibration import report_calibration
-from evaluation_roc.example_page import save_example_page
-from evaluation_roc.groups import GROUP_COLUMNS, group_metrics, score_groups
+from evaluation_roc.pictures import save_example_page
 from evaluation_roc.relation_f1.relation_f1 import compute_relation_f1
-from evaluation_roc.report import format_example, report_split
-from evaluation_roc.zero_shot_run import ZeroShotEvaluation
+from evaluation_roc.report import GROUP_COLUMNS, format_example, group_metrics, report_split, score_groups
+from evaluation_roc.zero_shot import ZeroShotEvaluation
 from modeling_roc import RocConfig
 from training_roc import RocTrainer, RocTrainingArguments, get_last_complete_checkpoint
 from training_roc.arguments import DataArguments, ModelArguments
@@ -156,7 +155,8 @@ def main():
         if data_args.use_images and processor.image_processor is not None:
             pictures = PictureTable(processor, list(splits.values()), num_proc=num_proc)
         prepared = prepare_splits(splits, processor, pictures, num_proc)
-    splits.pop(FEW_SHOT, None)  # evaluated with, but no split of the data set
+    splits.pop(FEW_SHOT, None)
+    examples = prepared.pop(FEW_SHOT, None)  # evaluated with, but no split of the data set
 
     callbacks = [ServingFilesCallback]
     if data_args.early_stopping_patience is not None:
@@ -174,7 +174,7 @@ def main():
     zero_shot = None
     if unseen:
         arguments = (unseen, descriptions, data_args.relation_text, data_args.unseen_rate, trainer, prepared)
-        zero_shot = ZeroShotEvaluation(*arguments, data_args.few_shot_examples or [])
+        zero_shot = ZeroShotEvaluation(*arguments, examples, data_args.few_shot_examples or [])
     metrics, tables = {}, {}
     if args.do_train:
         # What was chosen for other weights; offsets would even take part in the training.
