@@ -15,7 +15,8 @@ from matplotlib.patches import Rectangle
 
 from data_scripts.schema import PAIR_KINDS, pair_kind
 from evaluation_roc.report import replacing
-from processing_roc.pictures_roc import load_picture
+from processing_roc.pipeline_roc import load_picture
+from processing_roc.processing_roc import open_picture
 
 COLOURS = {"head": "#0072b2", "tail": "#d55e00", "context": "#b0b0b0"}
 FOR_AND_AGAINST = colormaps["RdBu_r"]
@@ -132,7 +133,7 @@ def save_explanation_picture(path: str | Path, given: Mapping, answer: Sequence[
 
 
 def _draw_picture(axis, image, explanation: dict, scale: Normalize) -> None:
-    picture = load_picture(image)
+    picture = load_picture(image, open_picture)
     width, height = picture.size
     axis.imshow(picture, extent=(0, width, height, 0))
     patches = explanation["patches"]

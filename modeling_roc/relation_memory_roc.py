@@ -323,7 +323,11 @@ class RelationMemory(nn.Module):
 
     def rows_of(self, relation: int) -> list[int]:
         """A relation's rows: its descriptions' in order, then that of its examples; none if its score is learned."""
-        return (self.owner == relation).nonzero()[:, 0].tolist()
+        number, label = len(self.input_ids), self.config.id2label[relation]
+        ends = torch.tensor([relation, relation + 1], device=self.owner.device)
+        first, last = torch.searchsorted(self.owner[:number], ends).tolist()
+        examples = example_labels(self.config) if label in self.config.relation_examples else []
+        return [*range(first, last), *(number + place for place, name in enumerate(examples) if name == label)]
 
     # ---- what the rows were made from
 

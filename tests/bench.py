@@ -29,6 +29,7 @@ from transformers.masking_utils import create_bidirectional_mask
 from data_scripts.demo.dataset import build_demo_tokenizer
 from modeling_roc import RocConfig, RocModel
 from processing_roc import RocProcessor
+from processing_roc.processing_roc import open_picture, resize_pictures
 from training_roc import RelationUpdate
 from training_roc.collator import PictureTable, RocDataCollator
 from training_roc.sampler import PictureGroupedSampler
@@ -274,8 +275,12 @@ def bench_loading(step_seconds: float):
     with tempfile.TemporaryDirectory() as cache:
         rows.save_to_disk(cache)
         collate = RocDataCollator(processor, PictureTable(processor, [Dataset.load_from_disk(cache)]))
-        pictures = [buffer.getvalue()] * BATCH
-        seconds = compare(collate=lambda: collate(examples), decode=lambda: processor.prepare_pictures(pictures))
+
+        def decode():
+            opened = [open_picture(buffer.getvalue()) for _ in range(BATCH)]
+            return resize_pictures(opened, processor.image_processor)
+
+        seconds = compare(collate=lambda: collate(examples), decode=decode)
     print(f"  collating a batch, over a training step: {seconds['collate'] / step_seconds:.1%}")
     print(f"  decoding for every pair in every epoch would add: {seconds['decode'] / step_seconds:.1%}")
 

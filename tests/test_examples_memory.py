@@ -397,7 +397,7 @@ def test_what_is_wrong_is_named_and_changes_nothing(make_model, processor, batch
         ([make_pair(relation="x")], f"relation {FAN!r}: example 0 has unknown fields .'relation'."),
         ([make_pair(), make_pair(), bad_span], f"relation {FAN!r}: example 2: head"),
         ([make_pair(), make_pair(image="no/such.png")], f"relation {FAN!r}: example 1: cannot read picture"),
-        ([make_pair(), make_pair(image=3)], f"relation {FAN!r}: example 1 must be a PIL picture"),
+        ([make_pair(), make_pair(image=3)], f"relation {FAN!r}: example 1: a picture must be a PIL picture"),
         ([{**make_pair(), "tail": {"box": [0, 0, 0.5, 0.5]}}], f"relation {FAN!r}: objects were given to a model"),
     ]:
         with pytest.raises(ValueError, match=message):

@@ -120,7 +120,7 @@ def test_what_cannot_be_answered_is_refused(processor, picture):
         processor(text=TEXT, head=MAYA, tail={"box": LEFT})
     many = [{"box": [i / 20, 0.0, (i + 1) / 20, 1.0]} for i in range(12)]
     assert len(processor(text=TEXT, head=MAYA, tail=ROVERS, objects=many, images=picture)["object_boxes"][0]) == 12
-    with pytest.raises(ValueError, match="example 0 has 13 objects, more than max_objects=12"):
+    with pytest.raises(ValueError, match="example 0: 13 objects are more than max_objects=12"):
         processor(text=TEXT, head=MAYA, tail={"box": LEFT}, objects=many, images=picture)
     with pytest.raises(ValueError, match="max_objects must be a positive integer"):
         RocProcessor(tokenizer=build_demo_tokenizer(), max_objects=0)

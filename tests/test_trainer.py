@@ -270,3 +270,21 @@ def test_a_half_written_checkpoint_is_passed_over(tmp_path):
     (tmp_path / "checkpoint-30" / "trainer_state.json").write_text('{"global_step": 3')
     (tmp_path / "checkpoint-best").mkdir()
     assert get_last_complete_checkpoint(str(tmp_path)) == str(tmp_path / "checkpoint-10")
+
+
+def test_it_is_a_trainer_like_any_other(make_model, processor, rows, tmp_path):
+    """Without `compute_metrics`, on text-only rows without `image_id`: the best model is that of the lowest loss."""
+    encoded = processor(text=rows["tokens"][:], head=rows["head"][:], tail=rows["tail"][:])
+    columns = {name: encoded[name] for name in ("input_ids", *PAIR_PLACES)}
+    prepared = Dataset.from_dict({**columns, "labels": rows["relation"][:]})
+    settings = {"eval_strategy": "steps", "eval_steps": 1, "save_strategy": "steps", "save_steps": 1}
+    trainer = RocTrainer(
+        model=make_model(with_vision=False),
+        args=RocTrainingArguments(str(tmp_path), **{**PLAIN, **settings}, load_best_model_at_end=True),
+        data_collator=RocDataCollator(processor),
+        train_dataset=prepared,
+        eval_dataset=prepared,
+    )
+    trainer.train()
+    losses = [entry["eval_loss"] for entry in trainer.state.log_history if "eval_loss" in entry]
+    assert len(losses) == 3 and trainer.state.best_metric == min(losses)

@@ -4,11 +4,9 @@
 Never part of remote code: it serves training and evaluation, and needs `datasets`.
 """
 
-import re
-
 from datasets import DatasetDict, Features, List, Value
 
-from processing_roc.processing_roc import PAIR_PLACES, RocProcessor
+from processing_roc import PAIR_PLACES, ExampleError, RocProcessor
 from training_roc.collator import PictureTable
 
 PLACES = {name: Value("int32") if name.endswith("index") else List(Value("int32")) for name in PAIR_PLACES}
@@ -47,9 +45,8 @@ def prepare_splits(
         arguments = {"text": rows["tokens"], **{name: rows[name] for name in ("head", "tail", "objects")}}
         try:
             encoded = processor(**arguments, image_sizes=image_sizes)
-        except ValueError as error:
-            example = re.match(r"example (\d+)", str(error))
-            raise ValueError(f"row {rows['id'][int(example[1])]!r}: {error}" if example else str(error)) from error
+        except ExampleError as error:
+            raise ValueError(f"row {rows['id'][error.index]!r}: {error.problem}") from error
         return {
             **{name: encoded[name] for name in ("input_ids", *PAIR_PLACES)},
             "object_boxes": encoded.get("object_boxes", [[]] * len(image_sizes)),

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from modeling_roc.peft_roc import copy_in_force
@@ -65,6 +66,8 @@ class RocTrainingArguments(TrainingArguments):
             # A batch without pictures leaves the vision encoder idle, a step without descriptions theirs.
             self.ddp_find_unused_parameters = True
         super().__post_init__()
+        # Pinned memory is for an accelerator; torch warns of it where there is none.
+        self.dataloader_pin_memory &= torch.accelerator.is_available()
         if self.remove_unused_columns:
             raise ValueError("remove_unused_columns must stay false: the collator needs the picture's id")
         if self.relation_update_steps < 0:
@@ -89,8 +92,8 @@ class SamplerEpochCallback(TrainerCallback):
 
 class RocTrainer(Trainer):
     """
-    Trainer of a [`RocModel`], or of an adapter in one (`peft.PeftModel`). `train_dataset` holds `input_ids` and
-    `image_id` columns besides the collator's.
+    Trainer of a [`RocModel`], or of an adapter in one (`peft.PeftModel`). `train_dataset` holds `input_ids` and, if
+    there are pictures, `image_id` columns. Without `compute_metrics` the best model is that of the lowest loss.
 
     Raises:
         ValueError: if `relation_update_steps` is 0 and the relation encoder is shared with the pair's, or if there
@@ -101,6 +104,8 @@ class RocTrainer(Trainer):
         super().__init__(*args, **kwargs)
         if self.args.n_gpu > 1:
             raise ValueError("several GPUs need a process each: start with `accelerate launch`")
+        if self.compute_metrics is None and self.args.metric_for_best_model == "micro_f1":
+            self.args.metric_for_best_model, self.args.greater_is_better = "loss", False
         self.add_callback(SamplerEpochCallback)
         self._relations_updated_at = None
         self._relation_features = None
@@ -120,7 +125,9 @@ class RocTrainer(Trainer):
         lengths = [len(ids) for ids in dataset["input_ids"]]
         batch_size = self.args.train_batch_size * self.args.world_size * self.args.gradient_accumulation_steps
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
-        return PictureGroupedSampler(lengths, list(dataset["image_id"]), batch_size, seed=seed)
+        has_ids = "image_id" in dataset.column_names
+        image_ids = list(dataset["image_id"]) if has_ids else [None] * len(lengths)
+        return PictureGroupedSampler(lengths, image_ids, batch_size, seed=seed)
 
     def create_optimizer(self, model=None):
         if self.optimizer is None:
