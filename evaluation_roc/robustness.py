@@ -155,19 +155,14 @@ def shifted_boxes(row: Mapping, rate: float, rng: random.Random, pool: Pool) -> 
         # An object that is head or tail stands among the candidates too, and moves with them.
         key = (entity["name"], *entity["box"])
         if key not in moved:
-            moved[key] = _shift(entity["box"], rate, rng)
+            x0, y0, x1, y1 = entity["box"]
+            width, height = x1 - x0, y1 - y0
+            left = min(max(x0 + rng.choice((-1, 1)) * rate * width, 0.0), 1 - width)
+            top = min(max(y0 + rng.choice((-1, 1)) * rate * height, 0.0), 1 - height)
+            moved[key] = [left, top, left + width, top + height]
         return {**entity, "box": moved[key]}
 
     return {**row, **{role: shift(row[role]) for role in ROLES}, "objects": [shift(one) for one in row["objects"]]}
-
-
-def _shift(box, rate: float, rng: random.Random) -> list[float]:
-    x0, y0, x1, y1 = box
-    corner = []
-    for low, high in ((x0, x1), (y0, y1)):
-        step = rng.choice((-1, 1)) * rate * (high - low)
-        corner.append(min(max(low + step, 0.0), 1 - (high - low)))
-    return [corner[0], corner[1], corner[0] + (x1 - x0), corner[1] + (y1 - y0)]
 
 
 DISTURBANCES = {

@@ -169,12 +169,12 @@ def format_runs(lines: Sequence[dict]) -> str:
 
 def format_change(before: dict, after: dict) -> str:
     """The change of F1 by relation between two of `read_run`'s as a Markdown table, the greatest loss first."""
-    rows = [
-        (new["f1"] - old["f1"], [name, str(old["support"]), f"{old['f1']:.3f}", f"{new['f1']:.3f}"])
-        for (name, old), new in ((item, after["by_relation"][item[0]]) for item in before["by_relation"].items())
-    ]
-    cells = [[*row, f"{change:+.3f}"] for change, row in sorted(rows)]
-    return format_columns(["relation", "support", "F1 before", "F1 after", "change"], cells)
+    old, new = ({name: row["f1"] for name, row in run["by_relation"].items()} for run in (before, after))
+    rows = []
+    for name in sorted(old, key=lambda name: new[name] - old[name]):
+        support = before["by_relation"][name]["support"]
+        rows.append([name, str(support), f"{old[name]:.3f}", f"{new[name]:.3f}", f"{new[name] - old[name]:+.3f}"])
+    return format_columns(["relation", "support", "F1 before", "F1 after", "change"], rows)
 
 
 def main() -> None:

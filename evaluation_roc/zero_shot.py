@@ -66,12 +66,9 @@ def score_zero_shot(
         )
     scores = {}
     for name, labels in (("seen", seen), ("unseen", unseen)):
-        precision, recall, f1, _ = precision_recall_fscore_support(
-            references, predictions, labels=labels, average="micro", zero_division=0.0
-        )
-        _, _, each, support = precision_recall_fscore_support(
-            references, predictions, labels=labels, average=None, zero_division=0.0
-        )
+        options = {"labels": labels, "zero_division": 0.0}
+        precision, recall, f1, _ = precision_recall_fscore_support(references, predictions, average="micro", **options)
+        _, _, each, support = precision_recall_fscore_support(references, predictions, average=None, **options)
         scores[name] = {
             "micro_precision": float(precision),
             "micro_recall": float(recall),
