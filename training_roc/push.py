@@ -16,8 +16,7 @@ from pathlib import Path
 
 from huggingface_hub import HfApi
 
-from data_scripts.hub_errors import HubError, explain_hub_errors
-from data_scripts.hub_repository import prepare_repository
+from data_scripts.hub_errors import HubError, explain_hub_errors, prepare_repository
 from evaluation_roc.report import replacing
 from training_roc.model_card import readdress
 from training_roc.model_files import ADAPTER_CONFIG, write_serving_files
