@@ -19,10 +19,9 @@ from transformers.utils import logging as transformers_logging
 from data_scripts.hub_errors import HubError
 from data_scripts.loading import has_objects
 from evaluation_roc.calibration import report_calibration
-from evaluation_roc.example_page import save_example_page
-from evaluation_roc.groups import GROUP_COLUMNS, group_metrics, score_groups
-from evaluation_roc.report import format_example, report_split
-from evaluation_roc.zero_shot_run import ZeroShotEvaluation
+from evaluation_roc.pictures import save_example_page
+from evaluation_roc.report import GROUP_COLUMNS, format_example, group_metrics, report_split, score_groups
+from evaluation_roc.zero_shot import ZeroShotEvaluation
 from training_roc import RocTrainer, RocTrainingArguments
 from training_roc.arguments import Settings, UserError, check_settings, parse_arguments, user_errors
 from training_roc.checkpoints import ServingFilesCallback, choose_checkpoint
@@ -80,7 +79,8 @@ def load(settings: Settings) -> Run:
     model, processor = make_model(settings, seen, has_objects(data.splits))
     with args.main_process_first(desc="preparing texts and pictures"):
         encoded, pictures = encode_splits(data.splits, processor, data_args)
-    data.splits.pop(FEW_SHOT, None)  # evaluated with, but no split of the data set
+    data.splits.pop(FEW_SHOT, None)
+    examples = encoded.pop(FEW_SHOT, None)  # evaluated with, but no split of the data set
     callbacks = [ServingFilesCallback]
     if data_args.early_stopping_patience is not None:
         callbacks.append(EarlyStoppingCallback(data_args.early_stopping_patience))
@@ -103,6 +103,7 @@ def load(settings: Settings) -> Run:
             data_args.unseen_rate,
             trainer,
             encoded,
+            examples,
             data_args.few_shot_examples or [],
         )
     return Run(

@@ -14,7 +14,7 @@ from torch import nn
 from transformers import CLIPImageProcessorPil, pipeline
 from transformers.modeling_outputs import BaseModelOutput
 
-from evaluation_roc.explanation_picture import save_explanation_picture
+from evaluation_roc.pictures import save_explanation_picture
 from processing_roc import RocProcessor
 
 BOX = [0.125, 0.25, 0.5, 0.75]

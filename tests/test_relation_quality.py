@@ -10,15 +10,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from PIL import Image
 from transformers import BertConfig, BertModel
 
 from data_scripts.demo.dataset import build_demo_tokenizer, load_demo_descriptions
 from data_scripts.descriptions import quality as relation_quality
 from data_scripts.descriptions.files import write_descriptions
 from data_scripts.reading import DataError
-from evaluation_roc import f1_change
-from evaluation_roc.report import per_relation_table
 
 NAMES = ["a", "b", "c"]
 # a: two descriptions at 60 degrees; b: one at 30 degrees, between them; c: one at 90 degrees to a's first.
@@ -134,30 +131,3 @@ def test_broken_input_ends_with_a_message(tmp_path, make_model, processor, monke
     (tmp_path / "relations.json").write_text('{"a": "One text.", "b": 2}')
     with pytest.raises(SystemExit, match="relations.json: relation 'b': a description or a list of them is expected"):
         run(relation_quality, monkeypatch, *command)
-
-
-def test_the_change_of_f1_between_two_runs(tmp_path, monkeypatch, capsys):
-    gold = [0, 0, 1, 1, 2, 2]
-    before = per_relation_table([0, 0, 1, 0, 1, 1], gold, NAMES)
-    after = per_relation_table([0, 1, 1, 1, 2, 2], gold, NAMES)
-    for name, table in (("before.json", before), ("after.json", after), ("short.json", after[:2])):
-        (tmp_path / name).write_text(json.dumps(table))
-    command = ["--before", tmp_path / "before.json", "--output_dir", tmp_path / "out"]
-    run(f1_change, monkeypatch, *command, "--after", tmp_path / "after.json")
-    rows = json.loads((tmp_path / "out" / "f1_change.json").read_text())
-    assert [row["relation"] for row in rows] == ["a", "b", "c"]
-    np.testing.assert_allclose([row["change"] for row in rows], [2 / 3 - 4 / 5, 4 / 5 - 2 / 5, 1], atol=1e-9)
-    assert "| a | 2 | 0.800 | 0.667 | -0.133 |" in capsys.readouterr().out
-    with Image.open(tmp_path / "out" / "f1_change.png") as picture:
-        assert picture.format == "PNG"
-    with pytest.raises(SystemExit, match="error: .*File exists"):
-        run(f1_change, monkeypatch, *command[:3], tmp_path / "after.json", "--after", tmp_path / "after.json")
-    with pytest.raises(SystemExit, match=r"\['c'\] stand in one table only"):
-        run(f1_change, monkeypatch, *command, "--after", tmp_path / "short.json")
-    after[0]["support"] = 3
-    (tmp_path / "after.json").write_text(json.dumps(after))
-    with pytest.raises(SystemExit, match=r"the support differs for \['a'\]"):
-        run(f1_change, monkeypatch, *command, "--after", tmp_path / "after.json")
-    (tmp_path / "after.json").write_text('{"relation": 1}')
-    with pytest.raises(SystemExit, match="after.json is no table of scores by relation"):
-        run(f1_change, monkeypatch, *command, "--after", tmp_path / "after.json")

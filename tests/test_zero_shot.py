@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from data_scripts.demo.dataset import load_demo, load_demo_descriptions
-from evaluation_roc.zero_shot import format_zero_shot, harmonic_mean, negative_offset, score_zero_shot, unseen_offsets
+from evaluation_roc.zero_shot import format_zero_shot, negative_offset, score_zero_shot, unseen_offsets
 from training_roc.hold_out import check_hold_out, choose_unseen, hold_out, seen_descriptions, seen_rows
 
 RELATIONS = ["none", "a", "b", "c", "d"]
@@ -43,7 +43,6 @@ def test_scores_without_a_negative_relation_or_without_rows():
     assert scores["seen"]["micro_f1"] == pytest.approx(2 / 3) and scores["unseen"]["micro_f1"] == pytest.approx(2 / 3)
     scores = score_zero_shot(one_hot([0, 1, 1]), [0, 1, 0], unseen=[3], negative_label=0)
     assert scores["unseen"]["micro_f1"] == scores["harmonic_mean"] == scores["unseen_only"]["accuracy"] == 0
-    assert harmonic_mean(0, 0) == 0
     for unseen in ([], [0], [1, 2, 3, 4]):
         with pytest.raises(ValueError, match="nothing to compare"):
             score_zero_shot(one_hot([0]), [0], unseen, negative_label=0)
