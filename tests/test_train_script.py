@@ -580,3 +580,13 @@ def test_two_processes_resume_within_an_epoch(place, tmp_path):
     finish(launch(place, tmp_path, "--output_dir", "broken", *resumed, num_processes=2))
     for (loss, _), (other, _) in zip(losses(tmp_path / "whole"), losses(tmp_path / "broken"), strict=True):
         assert loss == pytest.approx(other, rel=1e-4)
+
+
+def test_one_file_serves_for_both_objectives(caplog):
+    """What a classifier has no use for is left out of the file's settings, and said; given by hand, it is refused."""
+    path = ROOT / "configs" / "mnre_text.yaml"
+    assert parse_arguments([str(path)])[0].learn_negative_threshold
+    assert not parse_arguments([str(path), "--objective", "classification"])[0].learn_negative_threshold
+    assert "learn_negative_threshold has no effect with --objective classification" in caplog.text
+    by_hand = [str(path), "--objective=classification", "--learn_negative_threshold", "true"]
+    assert parse_arguments(by_hand)[0].learn_negative_threshold  # which RocConfig refuses

@@ -23,6 +23,8 @@ from training_roc.trainer import RocTrainingArguments
 
 logger = logging.getLogger(__name__)
 
+RETRIEVAL_SETTINGS = ("text_similarity", "learn_negative_threshold")
+"""What [`RocConfig`] refuses where a model classifies."""
 DEMO_CONFIG = Path(__file__).parents[1] / "configs" / "demo.yaml"
 TRANSFORMERS_PAGE = "https://huggingface.co/docs/transformers/main_classes/trainer#transformers.TrainingArguments"
 
@@ -230,7 +232,7 @@ def parse_arguments(argv: list[str], description: str | None = None) -> Settings
         chooser.add_argument("--dataset_name", default=DEMO)
         path = DEMO_CONFIG if chooser.parse_known_args(argv)[0].dataset_name == DEMO else None
     parser = SettingsParser(description)
-    arguments = argv if path is None else read_settings(path) + argv
+    arguments = argv if path is None else read_settings(path, is_overridden_by=argv) + argv
     *groups, unknown = parser.parse_args_into_dataclasses(
         arguments, return_remaining_strings=True, look_for_args_file=False
     )
@@ -241,11 +243,17 @@ def parse_arguments(argv: list[str], description: str | None = None) -> Settings
     return Settings(*groups)
 
 
-def read_settings(path: Path) -> list[str]:
-    """A file's settings as arguments of a command line."""
+def read_settings(path: Path, is_overridden_by: list[str]) -> list[str]:
+    """A file's settings as arguments of a command line, but for what has no effect with that command line's objective:
+    one file serves for both objectives."""
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
     if not isinstance(content, dict):
         raise ValueError(f"{path} must hold settings as `name: value`")
+    chooser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    chooser.add_argument("--objective", default=content.get("objective"))
+    if chooser.parse_known_args(is_overridden_by)[0].objective == "classification" != content.get("objective"):
+        for name in [name for name in RETRIEVAL_SETTINGS if content.pop(name, None) is not None]:
+            logger.warning("%s: %s has no effect with --objective classification", path, name)
     arguments = []
     for name, value in content.items():
         if value is None:
