@@ -29,8 +29,7 @@ from data_scripts.converters.report import (
     render_report,
 )
 from data_scripts.descriptions.files import DescriptionError, write_descriptions
-from data_scripts.hub_errors import HubError, explain_full_disk, is_disk_full
-from data_scripts.hub_repository import prepare_repository
+from data_scripts.hub_errors import HubError, explain_full_disk, is_disk_full, prepare_repository
 from data_scripts.reading import DataError
 from data_scripts.schema import TRAIN, dataset_features
 

@@ -33,7 +33,7 @@ from tqdm.auto import tqdm
 
 from data_scripts.converters.convert import RawDataset, run_converter
 from data_scripts.converters.json_rows import JsonRow
-from data_scripts.descriptions.files import load_plain_descriptions
+from data_scripts.descriptions.files import load_descriptions
 from data_scripts.reading import DataError, Place, read_json_lines
 from data_scripts.schema import SPLITS
 
@@ -58,7 +58,7 @@ def read_jsonl(raw_dir: Path, image_dir: Path | None = None, negative_relation: 
     files = {split: raw_dir / f"{split}.jsonl" for split in SPLITS if (raw_dir / f"{split}.jsonl").is_file()}
     if not files:
         raise DataError(f"no data: none of {[f'{split}.jsonl' for split in SPLITS]} is in {raw_dir}")
-    descriptions = load_plain_descriptions(raw_dir / DESCRIPTIONS_FILE, negative_relation)
+    descriptions = load_descriptions(raw_dir / DESCRIPTIONS_FILE, negative_relation)
     relation_names = list(descriptions["relations"])
     splits, counts, places = {}, {}, {}
     for split, path in files.items():

@@ -1,22 +1,97 @@
 # Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
-"""An explained answer to look at: words shaded, heat over the picture's patches, relations with their descriptions."""
+"""Pictures to look at: a page of answered examples, and an explained answer."""
 
+import itertools
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from datasets import Dataset
 from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from evaluation_roc.example_page import COLOURS
+from data_scripts.schema import PAIR_KINDS, pair_kind
 from evaluation_roc.report import replacing
-from processing_roc.pictures_roc import load_picture
+from processing_roc.pipeline_roc import load_picture
+from processing_roc.processing_roc import open_picture
 
+COLOURS = {"head": "#0072b2", "tail": "#d55e00", "context": "#b0b0b0"}
 FOR_AND_AGAINST = colormaps["RdBu_r"]
 LINE, MARGIN = 0.062, 0.03
+"""Of the page beside an explained picture: a line's height and the edge, as shares of the page."""
+ROWS, COLUMNS = 3, 4
+"""Of the page of answered examples."""
+
+
+def choose_examples(rows: Dataset, count: int) -> list[int]:
+    """The first `count` rows with a picture of their own, of every kind of pair in turn."""
+    of_kind: dict[str, list[int]] = {kind: [] for kind in PAIR_KINDS}
+    seen = set()
+    columns = rows.select_columns(["head", "tail", "image_id"])
+    has_picture = rows.data.column("image").is_valid().to_pylist()
+    if rows._indices is not None:
+        has_picture = [has_picture[i] for i in rows._indices.column(0).to_pylist()]
+    for index, row in enumerate(columns):
+        if has_picture[index] and row["image_id"] not in seen:
+            seen.add(row["image_id"])
+            of_kind[pair_kind(row)].append(index)
+    turns = itertools.zip_longest(*of_kind.values())
+    return [index for turn in turns for index in turn if index is not None][:count]
+
+
+def save_example_page(path: str | Path, rows: Dataset, predictions: Sequence[int], label_names: Sequence[str]) -> bool:
+    """Draws up to twelve examples with pictures; head and tail stand out in colour, in the picture or by name.
+
+    Args:
+        path: the picture to write; its ending decides the format.
+        rows: of the project's schema.
+        predictions (sequence of int, length num_rows): predicted class, an index into `label_names`.
+        label_names: the relations in the order of their ids.
+
+    Returns:
+        Whether there was anything to draw: False, and nothing is written, where no row has a picture.
+    """
+    chosen = choose_examples(rows, ROWS * COLUMNS)
+    if not chosen:
+        return False
+    figure = Figure(figsize=(4 * COLUMNS, 4.6 * ROWS), layout="constrained")
+    axes = figure.subplots(ROWS, COLUMNS).flat
+    for axis, index in itertools.zip_longest(axes, chosen):
+        axis.axis("off")
+        if index is not None:
+            _draw(axis, rows[index], label_names[predictions[index]], label_names)
+    figure.suptitle("head: blue, tail: orange, other objects: grey")
+    with replacing(Path(path)) as temporary:
+        figure.savefig(temporary, dpi=80)
+    return True
+
+
+def _draw(axis, row: dict, predicted: str, label_names: Sequence[str]):
+    width, height = row["image"].size
+    axis.imshow(row["image"].convert("RGB"))
+    for one in row["objects"]:
+        _draw_box(axis, one["box"], width, height, COLOURS["context"], 1)
+    for role in ("head", "tail"):
+        if row[role]["kind"] == "object":
+            _draw_box(axis, row[role]["box"], width, height, COLOURS[role], 3)
+    gold = None if row["relation"] in (None, -1) else label_names[row["relation"]]
+    lines = [*textwrap.wrap(" ".join(row["tokens"]), 44)[:3], f"{row['head']['name']} → {row['tail']['name']}"]
+    lines += [f"predicted {predicted}", f"gold {'unknown' if gold is None else gold}"]
+    # A dollar sign would begin a formula.
+    title = "\n".join(lines).replace("$", r"\$")
+    axis.set_title(title, fontsize=9, loc="left", color="black" if gold in (None, predicted) else "#b00020")
+
+
+def _draw_box(axis, box: Sequence[float], width: int, height: int, colour: str, line: float) -> tuple[float, float]:
+    """Draws a box that is given in shares of the picture; returns its upper left corner in pixels."""
+    x0, y0, x1, y1 = box
+    corner = (x0 * width, y0 * height)
+    size = ((x1 - x0) * width, (y1 - y0) * height)
+    axis.add_patch(Rectangle(corner, *size, fill=False, edgecolor=colour, linewidth=line))
+    return corner
 
 
 def save_explanation_picture(path: str | Path, given: Mapping, answer: Sequence[Mapping]) -> None:
@@ -58,7 +133,7 @@ def save_explanation_picture(path: str | Path, given: Mapping, answer: Sequence[
 
 
 def _draw_picture(axis, image, explanation: dict, scale: Normalize) -> None:
-    picture = load_picture(image)
+    picture = load_picture(image, open_picture)
     width, height = picture.size
     axis.imshow(picture, extent=(0, width, height, 0))
     patches = explanation["patches"]
@@ -69,10 +144,8 @@ def _draw_picture(axis, image, explanation: dict, scale: Normalize) -> None:
     axis.imshow(patches["scores"], cmap=FOR_AND_AGAINST, norm=scale, alpha=alpha, extent=extent)
     axis.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[])
     for one in explanation["objects"] or []:
-        x0, y0, x1, y1 = one["box"]
         colour = COLOURS[one["role"] or "context"]
-        corner, size = (x0 * width, y0 * height), ((x1 - x0) * width, (y1 - y0) * height)
-        axis.add_patch(Rectangle(corner, *size, fill=False, edgecolor=colour, linewidth=3 if one["role"] else 1.5))
+        corner = _draw_box(axis, one["box"], width, height, colour, 3 if one["role"] else 1.5)
         label = f"{one['role'] or ''} {one['score']:+.2f}".strip()
         axis.text(*corner, label, fontsize=8, va="top", color="white", backgroundcolor=colour)
 

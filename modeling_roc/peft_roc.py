@@ -8,73 +8,27 @@ from torch import nn
 from transformers.modeling_utils import load_state_dict
 from transformers.utils import cached_file
 
-from .memory_roc import RelationMemory
-from .relation_rows_roc import PACKED
+from .configuration_roc import RELATION_FIELDS
 
-RELATION_FIELDS = ("relation_descriptions", "id2label", "label2id", "relation_length", *PACKED)
 DOWNLOAD_SETTINGS = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token")
 
 # peft's names, read from its modules: it need not be installed. A layer with an adapter (`BaseTunerLayer`) keeps the
 # original as `base_layer`; `ModulesToSaveWrapper` keeps it as `original_module`, and each adapter's copy beside it.
 
 
-class AdaptedRelationsMixin:
-    """For [`RocModel`]: an adapter that was trained whole with its relation memory brings its relations along."""
-
-    def follow_adapter(self):
-        """
-        Makes `config` name the relations of the memory in force. With adapters of peft there may be a memory, and so a
-        relation set, for each; loading an adapter does this, and so does every answer.
-        """
-        memory = copy_in_force(self.memory)
-        if memory.config is self.config:
-            return
-        for module in self.memory.modules():
-            if isinstance(module, RelationMemory) and module.config is self.config:
-                module.config = copy.copy(self.config)
-        for name in RELATION_FIELDS:
-            setattr(self.config, name, getattr(memory.config, name))
-        memory.config = self.config
-
-    def load_adapter(self, peft_model_id=None, adapter_name=None, **kwargs):
-        """As in transformers, for `AutoModel.from_pretrained` with an adapter's name; its relations may be others."""
-        weights = kwargs.get("adapter_state_dict")
-        if weights is None:
-            settings = dict(getattr(kwargs.get("load_config"), "download_kwargs", None) or {})
-            settings |= kwargs.get("adapter_kwargs") or {}
-            settings = {name: settings[name] for name in DOWNLOAD_SETTINGS if settings.get(name) is not None}
-            path = cached_file(
-                peft_model_id, "adapter_model.safetensors", _raise_exceptions_for_missing_entries=False, **settings
-            )
-            weights = {} if path is None else load_state_dict(path)
-        weights = {name.removeprefix("base_model.model."): tensor for name, tensor in weights.items()}
-        memory = {name.removeprefix("memory."): weights[name] for name in weights if name.startswith("memory.")}
-        if not memory:
-            return super().load_adapter(peft_model_id, adapter_name, **kwargs)
-        # transformers loads no tensor into one of another size: what peft copies has the adapter's sizes.
-        own = getattr(self.memory, "original_module", self.memory)
-        copied = copy.deepcopy(own)
-        copied.load_state_dict(memory)
-        self._set_base_memory(copied)
-        try:
-            return super().load_adapter(peft_model_id, adapter_name, **kwargs)
-        finally:
-            self._set_base_memory(own)
-            self.follow_adapter()
-
-    def _set_base_memory(self, memory: RelationMemory):
-        if isinstance(self.memory, RelationMemory):
-            self.memory = memory
-        else:
-            self.memory.original_module = memory
+def copies(module: nn.Module) -> list[nn.Module]:
+    """`module`, or, where peft keeps a copy of it for each adapter, the original and all copies."""
+    if "modules_to_save" not in module._modules:
+        return [module]
+    return [module.original_module, *module.modules_to_save.values()]
 
 
 def copy_in_force(module: nn.Module) -> nn.Module:
     """`module`, or, where peft keeps a copy of it for each adapter, the copy that answers now."""
     if "modules_to_save" not in module._modules:
         return module
-    copies, active = module.modules_to_save, _active_adapters(module)
-    return copies[active[0]] if active and active[0] in copies else module.original_module
+    adapters, active = module.modules_to_save, _active_adapters(module)
+    return adapters[active[0]] if active and active[0] in adapters else module.original_module
 
 
 def replace_copy_in_force(parent: nn.Module, name: str, module: nn.Module):
@@ -98,6 +52,62 @@ def weights_in_force(module: nn.Module) -> list[torch.Tensor | str]:
     parameters, buffers = [], []
     _collect(module, parameters, buffers)
     return [*parameters, *buffers]
+
+
+def follow_adapter(model):
+    """
+    Makes `model.config` name the relations of the memory in force: an adapter that was trained whole with its relation
+    memory brings its relations along. Loading an adapter does this, and so does every answer.
+    """
+    memory = copy_in_force(model.memory)
+    if memory.config is model.config:
+        return
+    for other in copies(model.memory):
+        if other.config is model.config:
+            other.config = copy.copy(model.config)
+    for name in RELATION_FIELDS:
+        setattr(model.config, name, getattr(memory.config, name))
+    memory.config = model.config
+
+
+def load_adapter(model, load, peft_model_id=None, adapter_name=None, **kwargs):
+    """
+    Loads an adapter whose relations may be others than the model's.
+
+    Args:
+        model: the [`RocModel`].
+        load: transformers' own `load_adapter` of it, which takes the other arguments.
+    """
+    weights = kwargs.get("adapter_state_dict")
+    if weights is None:
+        settings = dict(getattr(kwargs.get("load_config"), "download_kwargs", None) or {})
+        settings |= kwargs.get("adapter_kwargs") or {}
+        settings = {name: settings[name] for name in DOWNLOAD_SETTINGS if settings.get(name) is not None}
+        path = cached_file(
+            peft_model_id, "adapter_model.safetensors", _raise_exceptions_for_missing_entries=False, **settings
+        )
+        weights = {} if path is None else load_state_dict(path)
+    weights = {name.removeprefix("base_model.model."): tensor for name, tensor in weights.items()}
+    content = {name.removeprefix("memory."): weights[name] for name in weights if name.startswith("memory.")}
+    if not content:
+        return load(peft_model_id, adapter_name, **kwargs)
+    # transformers loads no tensor into one of another size: what peft copies must have the adapter's sizes.
+    own = copies(model.memory)[0]
+    sized = copy.deepcopy(own)
+    sized.load_state_dict(content)
+    _set_base_memory(model, sized)
+    try:
+        return load(peft_model_id, adapter_name, **kwargs)
+    finally:
+        _set_base_memory(model, own)
+        follow_adapter(model)
+
+
+def _set_base_memory(model, memory: nn.Module):
+    if "modules_to_save" in model.memory._modules:
+        model.memory.original_module = memory
+    else:
+        model.memory = memory
 
 
 def _active_adapters(module: nn.Module) -> list[str]:
