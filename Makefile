@@ -1,21 +1,24 @@
 # Everything happens in .venv; `make demo` and `make test` work on a fresh machine.
 PYTHON ?= python3
 BIN := .venv/bin
+# What accelerate would otherwise fill in by itself, and say so.
+LAUNCH := $(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no
 # glibc gives freed pages back between training steps and faults them in again; keeping them saves up to a third.
 export MALLOC_MMAP_THRESHOLD_ = 1073741824
 export MALLOC_TRIM_THRESHOLD_ = 1073741824
 
-.PHONY: demo space test test-slow quality style bench clean
+.PHONY: demo space test test-slow test-min quality style bench clean
 
 .venv/.installed: pyproject.toml constraints.txt
+	@echo "Making .venv and installing the project into it, PyTorch and transformers included: a minute or more."
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --constraint constraints.txt torch
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev,demo,lora,ner]"
-	touch $@
+	$(BIN)/pip install --constraint constraints.txt --editable ".[dev,demo,lora,ner]"
+	@touch $@
 
 demo: .venv/.installed
+	@echo "Drawing the demo set, training on it, and scoring the model: a few minutes on a CPU."
 	rm -rf outputs/demo
-	$(BIN)/accelerate launch --num_processes 1 train.py
+	$(LAUNCH) train.py
 
 # ROC_MODEL names another model: on the Hub, or a folder.
 ROC_MODEL ?= outputs/demo
@@ -23,7 +26,8 @@ space: .venv/.installed $(if $(filter outputs/demo,$(ROC_MODEL)),outputs/demo/mo
 	ROC_MODEL=$(ROC_MODEL) $(BIN)/python space/app.py
 
 outputs/demo/model.safetensors: | .venv/.installed
-	$(BIN)/accelerate launch --num_processes 1 train.py
+	@echo "There is no demo model yet: training it takes a few minutes on a CPU."
+	$(LAUNCH) train.py
 
 # A thread for each of the two workers: four on two cores would wait for one another.
 test: .venv/.installed
@@ -31,6 +35,18 @@ test: .venv/.installed
 
 test-slow: .venv/.installed
 	$(BIN)/pytest -m slow
+
+# The quick tests with the lowest versions that pyproject.toml allows, in a .venv-min of their own. TESTS names some.
+.venv-min/.installed: pyproject.toml constraints.txt tests/lowest_versions.py
+	@echo "Making .venv-min and installing the lowest versions into it: a minute or more."
+	$(PYTHON) -m venv --clear .venv-min
+	$(PYTHON) tests/lowest_versions.py > .venv-min/lowest.txt
+	.venv-min/bin/pip install --constraint .venv-min/lowest.txt --editable ".[dev,demo,lora,ner]"
+	@touch $@
+
+TESTS ?= tests
+test-min: .venv-min/.installed
+	OMP_NUM_THREADS=1 .venv-min/bin/pytest --numprocesses 2 --dist loadfile $(TESTS)
 
 quality: .venv/.installed
 	$(BIN)/ruff check .
@@ -44,4 +60,4 @@ bench: .venv/.installed
 	$(BIN)/python tests/bench.py
 
 clean:
-	rm -rf .venv outputs
+	rm -rf .venv .venv-min outputs

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from data_scripts.descriptions.files import DescriptionError
 from data_scripts.hub_errors import HubError, explain_full_disk, is_disk_full
 from data_scripts.reading import DataError
 
@@ -35,7 +34,7 @@ def ending_in_one_line(what_stands: Callable[[], str]) -> Iterator[None]:
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
-    except (DataError, DescriptionError, HubError) as error:
+    except (DataError, HubError) as error:
         sys.exit(f"error: {error}")
     except OSError as error:
         if not is_disk_full(error):

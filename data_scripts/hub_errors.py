@@ -1,5 +1,6 @@
 # Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
-"""What can go wrong between a user and the Hub, said in sentences that tell what to do."""
+"""What can go wrong between a user and the Hub, said in sentences that tell what to do; and a repository made ready
+before the work whose result goes there, so that hours are not lost to a wrong token."""
 
 import errno
 from collections.abc import Iterator
@@ -21,10 +22,47 @@ from huggingface_hub.errors import (
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 UNREACHABLE = (httpx2.TransportError, ConnectionError, TimeoutError, LocalEntryNotFoundError)
 TOKENS_PAGE = f"{constants.ENDPOINT}/settings/tokens"
+NO_TOKEN = f"No token for the Hub: run `hf auth login`, or set HF_TOKEN to a token from {TOKENS_PAGE}."
 
 
 class HubError(RuntimeError):
     """A push or a load failed for a reason outside this program; the message says what the user can do about it."""
+
+
+def prepare_repository(repo_id: str, repo_type: str, private: bool = False, revision: str | None = None) -> str:
+    """Sees to it that the repository and its branch exist and may be written to.
+
+    Args:
+        repo_id: `name` or `namespace/name`.
+        repo_type: "model", "dataset" or "space" (of gradio).
+        private: make it private; without this, a new one has the namespace's default visibility.
+        revision: branch to push to, made from the main branch if there is none of that name.
+
+    Returns:
+        The repository's full name, `namespace/name`.
+
+    Raises:
+        HubError: without a valid token that may write there, without the Hub, or if `private` is asked for and the
+            repository is there and public.
+    """
+    api = HfApi()
+    with explain_hub_errors(repo_id, repo_type, revision):
+        api.whoami()
+        sdk = "gradio" if repo_type == "space" else None
+        url = api.create_repo(repo_id, repo_type=repo_type, private=private or None, exist_ok=True, space_sdk=sdk)
+        # Someone else's repository "exists", too: only this tells that it may not be written to.
+        try:
+            api.auth_check(url.repo_id, repo_type=repo_type, write=True)
+        except RepositoryNotFoundError as error:
+            raise HubError(_explain_forbidden(url.repo_id, repo_type, "it is private")) from error
+        if private and not api.repo_info(url.repo_id, repo_type=repo_type).private:
+            raise HubError(
+                f"The {repo_type} {url.repo_id} is on the Hub already, and public. Make it private in its settings"
+                " first, or name another."
+            )
+        if revision is not None:
+            api.create_branch(url.repo_id, branch=revision, repo_type=repo_type, exist_ok=True)
+    return url.repo_id
 
 
 @contextmanager
@@ -46,15 +84,15 @@ def explain_hub_errors(repo_id: str, repo_type: str, revision: str | None = None
     except HubError:
         raise
     except Exception as error:
-        message = explain(error, repo_id, repo_type, revision)
+        message = _explain(error, repo_id, repo_type, revision)
         if message is None:
             raise
         raise HubError(message) from error
 
 
-def explain(error: Exception, repo_id: str, repo_type: str, revision: str | None = None) -> str | None:
+def _explain(error: Exception, repo_id: str, repo_type: str, revision: str | None) -> str | None:
     """The sentences for an exception or what caused it; None if it is not about the Hub, the network or the disk."""
-    links = list(chain(error))
+    links = list(_chain(error))
 
     def find(*kinds):
         return next((link for link in links if isinstance(link, kinds)), None)
@@ -64,16 +102,20 @@ def explain(error: Exception, repo_id: str, repo_type: str, revision: str | None
     if invalid := find(HFValidationError):
         return f"{repo_id!r} cannot be the name of a repository: {invalid}"
     if find(LocalTokenNotFoundError):
-        return explain_missing_token()
+        return NO_TOKEN
     if find(RevisionNotFoundError):
         return f"The {repo_type} {repo_id} on the Hub has no branch, tag or commit {revision!r}."
     missing = find(RepositoryNotFoundError, DatasetNotFoundError)
     if find(GatedRepoError) or "is a gated" in str(missing):
         return f"The {repo_type} {repo_id} is gated: log in as your token's account, and ask for access on its page."
     if missing:
-        return explain_missing_repository(repo_id, repo_type)
+        access = (
+            "your token's account has no access to it" if get_token() else "there is no token (run `hf auth login`)"
+        )
+        absent = f"There is no {repo_type} {repo_id!r} on the Hub, nor a folder of that name here"
+        return f"{absent}; or it is private, and {access}."
     if answer := find(HfHubHTTPError):
-        return explain_answer(answer, repo_id, repo_type)
+        return _explain_answer(answer, repo_id, repo_type)
     if constants.is_offline_mode() and find(*UNREACHABLE):
         return f"HF_HUB_OFFLINE is set, and the {repo_type} {repo_id} is not wholly in the cache: unset it."
     # When the connection breaks, the upload's other threads find their client closed: a RuntimeError like any other.
@@ -85,11 +127,50 @@ def explain(error: Exception, repo_id: str, repo_type: str, revision: str | None
     return None
 
 
-def chain(error: BaseException | None) -> Iterator[BaseException]:
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
     """The exception and what caused it, down to the first cause."""
     while error is not None:
         yield error
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
+def _explain_answer(error: HfHubHTTPError, repo_id: str, repo_type: str) -> str:
+    """What to do about an answer of the Hub that is none of the named ones."""
+    status, words = error.response.status_code, error.server_message or str(error).strip().splitlines()[0]
+    if status == 401 and get_token() is None:
+        return NO_TOKEN
+    if status == 401:
+        return (
+            "The Hub does not know this token: it is mistyped, expired or revoked. Run `hf auth login --force`, or"
+            f" set HF_TOKEN to a token from {TOKENS_PAGE}."
+        )
+    if status == 403:
+        return _explain_forbidden(repo_id, repo_type, words)
+    if status == 429:
+        return f"The Hub was asked too much at a time ({words}). Wait some minutes, and run this again."
+    if status == 507:
+        return f"The Hub has no room for these files ({words}). Free or buy storage there, and run this again."
+    if status >= 500:
+        return f"The Hub has a fault of its own ({status}: {words}). Run this again later."
+    return f"The Hub refuses this for the {repo_type} {repo_id} ({status}: {words})."
+
+
+def _explain_forbidden(repo_id: str, repo_type: str, words: str) -> str:
+    """Why the token may not write: it only reads, or the namespace is someone else's."""
+    namespace = repo_id.split("/")[0]
+    try:
+        account = HfApi().whoami()
+    except (HfHubHTTPError, httpx2.TransportError, LocalTokenNotFoundError):
+        return f"The Hub forbids this for the {repo_type} {repo_id} ({words})."
+    if account.get("auth", {}).get("accessToken", {}).get("role") == "read":
+        return f"The token may only read. Make one with write access at {TOKENS_PAGE}, and log in with it."
+    mine = [account["name"], *(organization["name"] for organization in account.get("orgs", []))]
+    if namespace not in mine:
+        return (
+            f"{account['name']!r} may not write to {namespace!r} ({words}). Push to a namespace of your own"
+            f" ({', '.join(mine)}), or ask {namespace!r} for write access."
+        )
+    return f"The token has no right to write to {repo_id} ({words}). Give it that right at {TOKENS_PAGE}."
 
 
 def is_disk_full(error: BaseException) -> bool:
@@ -106,54 +187,3 @@ def explain_full_disk(error: BaseException) -> str:
         f"The disk{place} is full. Make room, or use another disk (for what is written: another output folder; for"
         f" what comes from the Hub: HF_HOME, now {constants.HF_HOME}), and run this again."
     )
-
-
-def explain_missing_token() -> str:
-    """What to do without a token."""
-    return f"No token for the Hub: run `hf auth login`, or set HF_TOKEN to a token from {TOKENS_PAGE}."
-
-
-def explain_missing_repository(repo_id: str, repo_type: str) -> str:
-    """What may be wrong with a repository that the Hub does not show."""
-    access = "your token's account has no access to it" if get_token() else "there is no token (run `hf auth login`)"
-    absent = f"There is no {repo_type} {repo_id!r} on the Hub, nor a folder of that name here"
-    return f"{absent}; or it is private, and {access}."
-
-
-def explain_answer(error: HfHubHTTPError, repo_id: str, repo_type: str) -> str:
-    """What to do about an answer of the Hub that is none of the named ones."""
-    status, words = error.response.status_code, error.server_message or str(error).strip().splitlines()[0]
-    if status == 401:
-        if get_token() is None:
-            return explain_missing_token()
-        return (
-            "The Hub does not know this token: it is mistyped, expired or revoked. Run `hf auth login --force`, or"
-            f" set HF_TOKEN to a token from {TOKENS_PAGE}."
-        )
-    if status == 403:
-        return explain_forbidden(repo_id, repo_type, words)
-    if status == 429:
-        return f"The Hub was asked too much at a time ({words}). Wait some minutes, and run this again."
-    if status == 507:
-        return f"The Hub has no room for these files ({words}). Free or buy storage there, and run this again."
-    if status >= 500:
-        return f"The Hub has a fault of its own ({status}: {words}). Run this again later."
-    return f"The Hub refuses this for the {repo_type} {repo_id} ({status}: {words})."
-
-
-def explain_forbidden(repo_id: str, repo_type: str, words: str) -> str:
-    """Why the token may not write: it only reads, or the namespace is someone else's."""
-    namespace = repo_id.split("/")[0]
-    try:
-        account = HfApi().whoami()
-    except (HfHubHTTPError, httpx2.TransportError, LocalTokenNotFoundError):
-        return f"The Hub forbids this for the {repo_type} {repo_id} ({words})."
-    if account.get("auth", {}).get("accessToken", {}).get("role") == "read":
-        return f"The token may only read. Make one with write access at {TOKENS_PAGE}, and log in with it."
-    mine = [account["name"], *(organization["name"] for organization in account.get("orgs", []))]
-    if namespace not in mine:
-        return (
-            f"{account['name']!r} may not write to {namespace!r} ({words}). Push to a namespace of your own"
-            f" ({', '.join(mine)}), or ask {namespace!r} for write access."
-        )
-    return f"The token has no right to write to {repo_id} ({words}). Give it that right at {TOKENS_PAGE}."

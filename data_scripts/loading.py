@@ -1,22 +1,28 @@
 # Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
 """Opens what the converters write, from a folder or from the Hub: the rows and the relation descriptions."""
 
+import logging
 from pathlib import Path
 
-from datasets import ClassLabel, DatasetDict, load_dataset
+from datasets import ClassLabel, Dataset, DatasetDict, load_dataset
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import RemoteEntryNotFoundError
 
-from data_scripts.demo.dataset import load_demo, load_demo_descriptions
 from data_scripts.descriptions.files import DescriptionError, load_descriptions, select_relations
 from data_scripts.hub_errors import HubError, explain_hub_errors
+from data_scripts.reading import DataError
 
+logger = logging.getLogger(__name__)
 DESCRIPTIONS_FILE = "relation_descriptions.json"
 DEMO = "demo"
 
 
 def load_relation_dataset(
-    name: str, config_name: str | None = None, revision: str | None = None, relations_file: str | None = None
+    name: str,
+    config_name: str | None = None,
+    revision: str | None = None,
+    relations_file: str | None = None,
+    negative_relation: str | None = None,
 ) -> tuple[DatasetDict, dict]:
     """
     Opens a data set in the project's row schema together with its relation descriptions.
@@ -25,36 +31,79 @@ def load_relation_dataset(
         name: `"demo"` (the embedded demo set), a folder that a converter wrote, or a data set on the Hub.
         config_name, revision: as for `datasets.load_dataset`.
         relations_file: descriptions to use in place of the data set's own.
+        negative_relation: label that says "none of the relations", where the descriptions do not tell. Those of
+            `relations_file` need it only if the data set's own do not tell either.
 
     Returns:
         The splits, and the content of the descriptions file with exactly the data set's relations, in their order.
 
     Raises:
-        ValueError: if the data set has no ClassLabel column `relation`.
-        DescriptionError: if a relation of the data set has no description.
+        DataError: if the data set has no ClassLabel column `relation`.
+        DescriptionError: if there are no descriptions, or a relation of the data set has none.
+        HubError: if the data set or its revision is not on the Hub, or may not be read.
+    """
+    splits = open_rows(name, config_name, revision)
+    relation_names = next(iter(splits.values())).features["relation"].names
+    if relations_file is None:
+        descriptions = _load_own_descriptions(name, revision, negative_relation)
+    else:
+        descriptions = load_descriptions(relations_file, negative_relation)
+        if descriptions["negative_relation"] is None:
+            try:
+                own = _load_own_descriptions(name, revision)
+                descriptions["negative_relation"] = own["negative_relation"]
+            except DescriptionError as error:
+                logger.warning("no relation is the negative one, as none is named (%s)", error)
+    try:
+        return splits, select_relations(descriptions, relation_names)
+    except DescriptionError as error:
+        raise DescriptionError(f"data set {name!r}: {error}") from error
+
+
+def open_rows(
+    name: str, config_name: str | None = None, revision: str | None = None, split: str | None = None
+) -> DatasetDict | Dataset:
+    """
+    Opens the rows of a data set: all splits, or the one that is named. Arguments are those of `load_relation_dataset`.
+
+    Raises:
+        DataError: if there is no such split, or no ClassLabel column `relation`.
         HubError: if the data set or its revision is not on the Hub, or may not be read.
     """
     if name == DEMO:
-        splits, descriptions = load_demo(), load_demo_descriptions()
-    else:
-        with explain_hub_errors(name, "dataset", revision):
-            splits = load_dataset(name, config_name, revision=revision)
-        descriptions = None
-    relation = next(iter(splits.values())).features.get("relation")
-    if not isinstance(relation, ClassLabel):
-        raise ValueError(f"data set {name!r} has no ClassLabel column `relation`; convert it with data_scripts first")
-    if relations_file is not None:
-        path = relations_file
-    elif Path(name).is_dir():
-        path = Path(name) / DESCRIPTIONS_FILE
-    elif descriptions is None:
-        path = download_descriptions(name, revision)
-    if relations_file is not None or descriptions is None:
-        descriptions = load_descriptions(path)
+        from data_scripts.demo.dataset import load_demo  # its tokenizer brings transformers, which take seconds
+
+        splits = load_demo()
+        return splits if split is None else splits[split]
     try:
-        return splits, select_relations(descriptions, relation.names)
-    except DescriptionError as error:
-        raise DescriptionError(f"data set {name!r}: {error}") from error
+        with explain_hub_errors(name, "dataset", revision):
+            rows = load_dataset(name, config_name, revision=revision, split=split)
+    except ValueError as error:
+        raise DataError(f"data set {name!r}: {error}") from error
+    features = rows.features if split is not None else next(iter(rows.values())).features
+    if not isinstance(features.get("relation"), ClassLabel):
+        raise DataError(f"data set {name!r} has no ClassLabel column `relation`; convert it with data_scripts first")
+    return rows
+
+
+def _load_own_descriptions(name: str, revision: str | None, negative_relation: str | None = None) -> dict:
+    """The descriptions that a data set brings."""
+    if name == DEMO:
+        from data_scripts.demo.dataset import load_demo_descriptions
+
+        return load_demo_descriptions()
+    if Path(name).is_dir():
+        return load_descriptions(Path(name) / DESCRIPTIONS_FILE, negative_relation)
+    try:
+        with explain_hub_errors(name, "dataset", revision):
+            path = hf_hub_download(name, DESCRIPTIONS_FILE, repo_type="dataset", revision=revision)
+    except HubError as error:
+        if not isinstance(error.__cause__, RemoteEntryNotFoundError):
+            raise
+        raise DescriptionError(
+            f"The dataset {name} on the Hub has no {DESCRIPTIONS_FILE}: name a file of descriptions (relations_file)."
+        ) from error
+    return load_descriptions(path, negative_relation)
 
 
 def has_objects(splits: DatasetDict) -> bool:
@@ -67,22 +116,6 @@ def has_objects(splits: DatasetDict) -> bool:
             ):
                 return True
     return False
-
-
-def download_descriptions(repo_id: str, revision: str | None) -> str:
-    """Path of the descriptions file that a data set on the Hub brings.
-
-    Raises:
-        HubError: if it brings none, or it cannot be had.
-    """
-    with explain_hub_errors(repo_id, "dataset", revision):
-        try:
-            return hf_hub_download(repo_id, DESCRIPTIONS_FILE, repo_type="dataset", revision=revision)
-        except RemoteEntryNotFoundError as error:
-            raise HubError(
-                f"The dataset {repo_id} on the Hub has no {DESCRIPTIONS_FILE}: name a file of descriptions"
-                " (relations_file)."
-            ) from error
 
 
 def relation_texts(descriptions: dict, kind: str) -> dict[str, list[str]]:

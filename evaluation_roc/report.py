@@ -1,18 +1,24 @@
 # Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
-"""What a run leaves for its reader: scores a relation, the confusion matrix, the predictions themselves."""
+"""What a run leaves for its reader: scores by relation and by kind of pair, confusion matrix, predictions."""
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
-from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix, precision_recall_fscore_support
 
-from evaluation_roc.groups import format_groups
-from evaluation_roc.relation_f1.relation_f1 import check_labels
+# datasets, scikit-learn, matplotlib and the metric are imported where they are used: --help answers at once.
+
+GROUP_COLUMNS = ("tokens", "image_id", "head", "tail", "objects")
+"""The columns of a row that decide its groups."""
+POST_SIZES = (
+    "one_entity_one_object",
+    "one_entity_several_objects",
+    "several_entities_one_object",
+    "several_entities_several_objects",
+)
 
 
 def per_relation_table(
@@ -32,6 +38,10 @@ def per_relation_table(
     Raises:
         ValueError: as `check_labels` does.
     """
+    from sklearn.metrics import precision_recall_fscore_support
+
+    from evaluation_roc.relation_f1.relation_f1 import check_labels
+
     predictions, references = check_labels(predictions, references, len(label_names))
     columns = precision_recall_fscore_support(
         references, predictions, labels=range(len(label_names)), average=None, zero_division=0.0
@@ -49,17 +59,138 @@ def format_table(table: list[dict], negative_label: str | None = None) -> str:
     """
     rows = sorted(table, key=lambda row: (row["relation"] == negative_label, -row["support"], row["relation"]))
     names = [row["relation"] + " (negative)" * (row["relation"] == negative_label) for row in rows]
-    width = max(map(len, [*names, "relation"]))
-    lines = [
-        f"| {'relation':<{width}} | precision | recall |    f1 | support |",
-        f"|:{'-' * width}-|----------:|-------:|------:|--------:|",
+    return format_columns(
+        ["relation", "precision", "recall", "f1", "support"],
+        [
+            [name, *(f"{row[score]:.3f}" for score in ("precision", "recall", "f1")), str(row["support"])]
+            for name, row in zip(names, rows, strict=True)
+        ],
+    )
+
+
+def format_columns(header: Sequence[str], rows: Sequence[Sequence[str]], num_names: int = 1) -> str:
+    """A Markdown table that can be read as it stands: `num_names` columns to the left, those of numbers to the right.
+
+    Args:
+        header: the columns' names.
+        rows: as many cells each.
+    """
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+
+    def line(cells: Sequence[str]) -> str:
+        names = [cell.ljust(width) for cell, width in zip(cells[:num_names], widths, strict=False)]
+        numbers = [cell.rjust(width) for cell, width in zip(cells[num_names:], widths[num_names:], strict=True)]
+        return f"| {' | '.join(names + numbers)} |"
+
+    rule = [f":{'-' * width}-" if i < num_names else f"-{'-' * width}:" for i, width in enumerate(widths)]
+    return "\n".join([line(header), f"|{'|'.join(rule)}|", *map(line, rows)]) + "\n"
+
+
+def group_by_post(rows: Iterable[Mapping]) -> list[str | None]:
+    """MORE's break-down of text-object pairs: each row's group, one of POST_SIZES, by the size of its post.
+
+    A post is a text with its picture. Its entities are the distinct mentions in the text that stand in any of the rows
+    as head or tail, its objects are all objects of its picture.
+
+    Args:
+        rows: all rows of a split, of the schema (only GROUP_COLUMNS are used).
+
+    Returns:
+        The groups, None for a row that is not a text-object pair.
+    """
+    from data_scripts.schema import pair_kind
+
+    rows = list(rows)
+    posts = [(tuple(row["tokens"]), row["image_id"]) for row in rows]
+    mentions: dict[tuple, set] = {}
+    objects: dict[tuple, set] = {}
+    for row, post in zip(rows, posts, strict=True):
+        entities = (row["head"], row["tail"])
+        spans = {(entity["start"], entity["end"]) for entity in entities if entity["kind"] == "text"}
+        names = {entity["name"] for entity in (*entities, *row["objects"]) if entity.get("kind") != "text"}
+        mentions.setdefault(post, set()).update(spans)
+        objects.setdefault(post, set()).update(names)
+    return [
+        POST_SIZES[2 * (len(mentions[post]) > 1) + (len(objects[post]) > 1)]
+        if pair_kind(row) == "text_object"
+        else None
+        for row, post in zip(rows, posts, strict=True)
     ]
-    for name, row in zip(names, rows, strict=True):
-        lines.append(
-            f"| {name:<{width}} | {row['precision']:9.3f} | {row['recall']:6.3f} | {row['f1']:5.3f} | "
-            f"{row['support']:7d} |"
-        )
-    return "\n".join(lines) + "\n"
+
+
+def score_groups(
+    rows: Iterable[Mapping],
+    predictions: Sequence[int],
+    references: Sequence[int],
+    label_names: Sequence[str],
+    negative_label: str | None,
+) -> dict[str, dict]:
+    """Scores each group of a split by itself, by kind of pair and by size of post.
+
+    Args:
+        rows: all rows of the split, of the schema (only GROUP_COLUMNS are used).
+        predictions (sequence of int, length num_rows): predicted class, an index into `label_names`.
+        references (sequence of int, length num_rows): gold class; -100: unlabelled, not scored.
+        label_names (sequence of str): the relations in the order of their ids.
+        negative_label (str, optional): the one that means "no relation".
+
+    Returns:
+        `{"pairs": {kind: scores}, "posts": {size: scores}}`, the scores as of `compute_relation_f1`, and `examples`,
+        how many there are. Either is left out where less than two of its groups have a labelled row: then it would say
+        nothing that the whole split's scores do not say.
+
+    Raises:
+        ValueError: as `compute_relation_f1` does, or if the lengths differ.
+    """
+    from data_scripts.schema import PAIR_KINDS, pair_kind
+    from evaluation_roc.relation_f1.relation_f1 import compute_relation_f1
+
+    rows = list(rows)
+    predictions, references = np.asarray(predictions), np.asarray(references)
+    if not len(rows) == len(predictions) == len(references):
+        raise ValueError(f"{len(rows)} rows, {len(predictions)} predictions and {len(references)} references.")
+    negative = None if negative_label is None else list(label_names).index(negative_label)
+    scores = {}
+    for name, groups, order in (
+        ("pairs", [pair_kind(row) for row in rows], PAIR_KINDS),
+        ("posts", group_by_post(rows), POST_SIZES),
+    ):
+        members = {group: (np.array(groups, dtype=object) == group) & (references != -100) for group in order}
+        members = {group: chosen for group, chosen in members.items() if chosen.any()}
+        if len(members) > 1:
+            scores[name] = {
+                group: {
+                    "examples": int(chosen.sum()),
+                    **compute_relation_f1(
+                        predictions[chosen], references[chosen], num_labels=len(label_names), negative_label=negative
+                    ),
+                }
+                for group, chosen in members.items()
+            }
+    return scores
+
+
+def group_metrics(scores: dict[str, dict], prefix: str) -> dict[str, float]:
+    """Each group's micro F1 as a metric of its own: `<prefix>_text_object_micro_f1` and so on."""
+    return {
+        f"{prefix}_{group}_micro_f1": values["micro_f1"]
+        for groups in scores.values()
+        for group, values in groups.items()
+    }
+
+
+def format_groups(scores: dict[str, dict]) -> str:
+    """Writes `score_groups`'s result as Markdown tables, one for each way to group."""
+    columns = ("accuracy", "micro_precision", "micro_recall", "micro_f1", "macro_f1")
+    tables = []
+    for name, groups in scores.items():
+        header = [name, "accuracy", "precision", "recall", "micro F1", "macro F1", "examples"]
+        rows = [
+            [group.replace("_", " "), *(f"{of[column]:.3f}" for column in columns), str(of["examples"])]
+            for group, of in groups.items()
+        ]
+        tables.append(format_columns(header, rows))
+    return "\n".join(tables)
 
 
 def save_confusion_matrix(
@@ -74,6 +205,11 @@ def save_confusion_matrix(
     Raises:
         ValueError: as `check_labels` does.
     """
+    from matplotlib.figure import Figure
+    from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
+
+    from evaluation_roc.relation_f1.relation_f1 import check_labels
+
     predictions, references = check_labels(predictions, references, len(label_names))
     counts = confusion_matrix(references, predictions, labels=range(len(label_names)))
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)

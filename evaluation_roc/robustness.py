@@ -4,33 +4,177 @@ How fast trained models lose when their input goes bad: micro F1 over rising rat
 
     python -m evaluation_roc.robustness --model_name_or_path outputs/retrieval outputs/classification \
         --dataset_name data/mnre --output_dir robustness
+
+A disturbance is a pure function from a row of the schema to a disturbed one, called as `disturb(row, rate, rng,
+pool)`: `rate`, 0 to 1, is how much is disturbed (0 changes nothing), `rng` a `random.Random` that decides all that is
+random, `pool` what the split holds (`Pool`). Head and tail stay what they are: mentions are not touched, and their
+positions follow the words around them.
 """
 
 import argparse
 import json
 import random
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
-import torch
-from datasets import Dataset
-from matplotlib.figure import Figure
+import numpy as np
+from PIL import Image
 
 from data_scripts.converters.entity_typing import UNKNOWN
-from data_scripts.hub_errors import HubError
-from data_scripts.loading import DEMO, load_relation_dataset
-from evaluation_roc.disturbances import DISTURBANCES, Pool
-from evaluation_roc.relation_f1.relation_f1 import compute_relation_f1
-from evaluation_roc.report import replacing
-from modeling_roc import RocModel
-from processing_roc import RocProcessor
+from evaluation_roc.report import format_columns, replacing
+
+# torch, transformers, datasets and matplotlib are imported where they are used: --help answers at once.
 
 RATES = (0.1, 0.25, 0.5, 0.75, 1.0)
-FIELDS = ("head", "tail", "objects")
+ROLES = ("head", "tail")
+NEIGHBOURS = {
+    key: set(near)
+    for row in ("qwertyuiop", "asdfghjkl", "zxcvbnm")
+    for key, near in zip(row, (row[max(i - 1, 0) : i] + row[i + 1 : i + 2] for i in range(len(row))), strict=True)
+}
+"""Keys beside a key on its row of a keyboard."""
 
 
-def make_pool(rows: Dataset) -> Pool:
+class Pool(NamedTuple):
+    """What a split holds: its pictures, as a function from image_id to PIL picture, their ids, its entity types, and
+    how it says that a type is not known: "unknown", or `None` where it never says so."""
+
+    picture: Callable[[str], Image.Image]
+    image_ids: list[str]
+    types: list[str]
+    unknown: str | None = None
+
+
+def typos(row: Mapping, rate: float, rng: random.Random, pool: Pool) -> dict:
+    """Each word outside of the mentions gets one slip of the finger with probability `rate`."""
+    inside = _mention_places(row)
+    tokens = [
+        _misspell(token, rng) if i not in inside and rng.random() < rate else token
+        for i, token in enumerate(row["tokens"])
+    ]
+    return {**row, "tokens": tokens}
+
+
+def _misspell(word: str, rng: random.Random) -> str:
+    """Two letters swapped, one left out, doubled, or hit beside; a word of one letter stays."""
+    if len(word) < 2:
+        return word
+    i = rng.randrange(len(word) - 1)
+    beside = sorted(NEIGHBOURS.get(word[i].lower(), {word[i]}))
+    changed = [
+        word[:i] + word[i + 1] + word[i] + word[i + 2 :],
+        word[:i] + word[i + 1 :],
+        word[: i + 1] + word[i:],
+        word[:i] + rng.choice(beside) + word[i + 1 :],
+    ]
+    return rng.choice(changed)
+
+
+def dropped_words(row: Mapping, rate: float, rng: random.Random, pool: Pool) -> dict:
+    """Each word outside of the mentions is left out with probability `rate`."""
+    inside = _mention_places(row)
+    kept = [i for i in range(len(row["tokens"])) if i in inside or rng.random() >= rate]
+    place = {old: new for new, old in enumerate(kept)}
+    changed = {**row, "tokens": [row["tokens"][i] for i in kept]}
+    for role in ROLES:
+        if row[role]["start"] is not None:
+            span = {"start": place[row[role]["start"]], "end": place[row[role]["end"] - 1] + 1}
+            changed[role] = {**row[role], **span}
+    return changed
+
+
+def _mention_places(row: Mapping) -> set[int]:
+    spans = [(row[role]["start"], row[role]["end"]) for role in ROLES if row[role]["start"] is not None]
+    return {place for start, end in spans for place in range(start, end)}
+
+
+def missing_picture(row: Mapping, rate: float, rng: random.Random, pool: Pool) -> dict:
+    """With probability `rate` there is no picture; one that head or tail lies in stays."""
+    if rng.random() >= rate or any(row[role]["kind"] == "object" for role in ROLES):
+        return {**row}
+    return {**row, "image": None, "image_id": None, "objects": []}
+
+
+def blank_picture(row: Mapping, rate: float, rng: random.Random, pool: Pool) -> dict:
+    """With probability `rate` the picture is of one colour, its own mean."""
+    if rng.random() >= rate or row["image"] is None:
+        return {**row}
+    picture = row["image"].convert("RGB")
+    mean = tuple(int(value) for value in np.asarray(picture).mean(axis=(0, 1)).round())
+    return {**row, "image": Image.new("RGB", picture.size, mean)}
+
+
+def noisy_picture(row: Mapping, rate: float, rng: random.Random, pool: Pool) -> dict:
+    """The picture is mixed with noise: a share of `rate` of each pixel is uniformly random."""
+    if row["image"] is None or rate == 0:
+        return {**row}
+    pixels = np.asarray(row["image"].convert("RGB"), dtype=np.float32)
+    noise = np.random.default_rng(rng.getrandbits(64)).integers(0, 256, size=pixels.shape)
+    return {**row, "image": Image.fromarray(np.rint((1 - rate) * pixels + rate * noise).astype(np.uint8))}
+
+
+def other_picture(row: Mapping, rate: float, rng: random.Random, pool: Pool) -> dict:
+    """With probability `rate` the picture is that of another post; boxes stay where they were."""
+    if rng.random() >= rate or row["image"] is None or len(pool.image_ids) < 2:
+        return {**row}
+    other = rng.choice(pool.image_ids)
+    while other == row["image_id"]:
+        other = rng.choice(pool.image_ids)
+    return {**row, "image": pool.picture(other), "image_id": other}
+
+
+def wrong_types(row: Mapping, rate: float, rng: random.Random, pool: Pool) -> dict:
+    """The type of head and of tail, where it is known, is another one of the split's, each with probability `rate`."""
+    changed = {**row}
+    for role in ROLES:
+        others = [name for name in pool.types if name != row[role]["type"]]
+        if row[role]["type"] not in (None, UNKNOWN) and rng.random() < rate and others:
+            changed[role] = {**row[role], "type": rng.choice(others)}
+    return changed
+
+
+def unknown_types(row: Mapping, rate: float, rng: random.Random, pool: Pool) -> dict:
+    """The type of head and of tail, where it is known, is no longer, each with probability `rate`."""
+    changed = {**row}
+    for role in ROLES:
+        if row[role]["type"] not in (None, UNKNOWN) and rng.random() < rate:
+            changed[role] = {**row[role], "type": pool.unknown}
+    return changed
+
+
+def shifted_boxes(row: Mapping, rate: float, rng: random.Random, pool: Pool) -> dict:
+    """Every box moves, in a random direction, by `rate` of its own width and height, but not out of the picture."""
+    moved: dict[tuple, list[float]] = {}
+
+    def shift(entity: Mapping) -> dict:
+        if entity["box"] is None:
+            return {**entity}
+        # An object that is head or tail stands among the candidates too, and moves with them.
+        key = (entity["name"], *entity["box"])
+        if key not in moved:
+            x0, y0, x1, y1 = entity["box"]
+            width, height = x1 - x0, y1 - y0
+            left = min(max(x0 + rng.choice((-1, 1)) * rate * width, 0.0), 1 - width)
+            top = min(max(y0 + rng.choice((-1, 1)) * rate * height, 0.0), 1 - height)
+            moved[key] = [left, top, left + width, top + height]
+        return {**entity, "box": moved[key]}
+
+    return {**row, **{role: shift(row[role]) for role in ROLES}, "objects": [shift(one) for one in row["objects"]]}
+
+
+DISTURBANCES = {
+    function.__name__: function
+    for function in (
+        typos, dropped_words, missing_picture, blank_picture, noisy_picture, other_picture, wrong_types, unknown_types,
+        shifted_boxes,
+    )
+}  # fmt: skip
+
+
+def make_pool(rows) -> Pool:
     """What disturbances may draw from the split `rows`; pictures are decoded when they are asked for."""
     first: dict[str, int] = {}
     for i, (image_id, has_picture) in enumerate(
@@ -46,13 +190,13 @@ def make_pool(rows: Dataset) -> Pool:
     )
 
 
-def disturbed(rows: Dataset, name: str, rate: float, seed: int, pool: Pool) -> Iterator[dict]:
+def disturbed(rows, name: str, rate: float, seed: int, pool: Pool) -> Iterator[dict]:
     """The rows, each disturbed by its own random numbers: they depend on seed, disturbance and id, not on the rate."""
     for row in rows:
         yield DISTURBANCES[name](row, rate, random.Random(f"{seed} {name} {row['id']}"), pool)
 
 
-def has_effect(name: str, rows: Dataset, pool: Pool) -> bool:
+def has_effect(name: str, rows, pool: Pool) -> bool:
     """Whether the split has what the disturbance `name` disturbs."""
     if name.endswith("picture"):
         return bool(pool.image_ids)
@@ -70,8 +214,7 @@ def is_read(name: str, model, processor) -> bool:
     return name != "shifted_boxes" or model.config.object_features is not None
 
 
-@torch.no_grad()
-def micro_f1(model, processor, rows: Iterator[dict], label_names: Sequence[str], batch_size: int) -> float:
+def micro_f1(model, processor, rows: Iterable[dict], label_names: Sequence[str], batch_size: int) -> float:
     """Micro F1, 0 to 1, of the model's answers to rows of the schema.
 
     Args:
@@ -81,28 +224,27 @@ def micro_f1(model, processor, rows: Iterator[dict], label_names: Sequence[str],
         label_names: the relations in the order of the rows' ids.
         batch_size: rows in one pass.
     """
-    to_row = torch.tensor([label_names.index(label) for label in model.config.id2label.values()])
-    predictions, references, batch = [], [], []
+    import torch
 
-    def answer():
-        given = {name: [row[name] for row in batch] for name in FIELDS}
-        if model.config.object_features is None:
-            del given["objects"]
-        if processor.image_processor is not None:
-            given["images"] = [row["image"] for row in batch]
-        inputs = processor(text=[row["tokens"] for row in batch], **given, return_tensors="pt").to(model.device)
+    from evaluation_roc.relation_f1.relation_f1 import compute_relation_f1
+
+    fields = {"text": "tokens", "head": "head", "tail": "tail"}
+    if model.config.object_features is not None:
+        fields["objects"] = "objects"
+    if processor.image_processor is not None:
+        fields["images"] = "image"
+    to_row = [label_names.index(label) for label in model.config.id2label.values()]
+    predictions, references = [], []
+    rows = iter(rows)
+    while batch := list(islice(rows, batch_size)):
+        given = {name: [row[column] for row in batch] for name, column in fields.items()}
+        inputs = processor(**given, return_tensors="pt").to(model.device)
         if "pixel_values" in inputs:
             inputs["pixel_values"] = inputs["pixel_values"].to(model.dtype)
-        predictions.extend(to_row[model(**inputs).logits.argmax(dim=-1).cpu()].tolist())
-        references.extend(row["relation"] for row in batch)
-        batch.clear()
-
-    for row in rows:
-        batch.append(row)
-        if len(batch) == batch_size:
-            answer()
-    if batch:
-        answer()
+        with torch.no_grad():
+            answers = model(**inputs).logits.argmax(dim=-1).tolist()
+        predictions += [to_row[answer] for answer in answers]
+        references += [row["relation"] for row in batch]
     negative = model.config.negative_relation
     negative = None if negative is None else label_names.index(negative)
     scores = compute_relation_f1(predictions, references, num_labels=len(label_names), negative_label=negative)
@@ -116,6 +258,8 @@ def save_curves(path: str | Path, points: Sequence[dict]) -> None:
         path: the picture to write; its ending (.png, .svg, .pdf) decides the format.
         points: `{"model", "objective", "disturbance", "rate", "micro_f1"}` each.
     """
+    from matplotlib.figure import Figure
+
     names = list(dict.fromkeys(point["disturbance"] for point in points))
     models = list(dict.fromkeys((point["model"], point["objective"]) for point in points))
     columns = min(3, len(names))
@@ -124,11 +268,8 @@ def save_curves(path: str | Path, points: Sequence[dict]) -> None:
     panels = figure.subplots(rows, columns, sharey=True, squeeze=False).flat
     for panel, name in zip(panels, names, strict=False):
         for model, objective in models:
-            chosen = sorted(
-                (point["rate"], point["micro_f1"])
-                for point in points
-                if (point["disturbance"], point["model"]) == (name, model)
-            )
+            own = [point for point in points if (point["disturbance"], point["model"]) == (name, model)]
+            chosen = sorted((point["rate"], point["micro_f1"]) for point in own)
             panel.plot(*zip(*chosen, strict=True), marker="o", markersize=4, label=f"{objective}: {model}")
         panel.set(title=name.replace("_", " "), xlabel="rate", ylabel="micro F1", xlim=(0, 1), ylim=(0, 1))
         panel.grid(alpha=0.3)
@@ -141,28 +282,25 @@ def save_curves(path: str | Path, points: Sequence[dict]) -> None:
 
 def format_points(points: Sequence[dict]) -> str:
     """`points`, as for `save_curves`, as a Markdown table, a line for each model and disturbance."""
-    rates = sorted({point["rate"] for point in points})
-    lines = ["| model | disturbance | " + " | ".join(f"{rate:g}" for rate in rates) + " |"]
-    lines.append("|:--|:--|" + "--:|" * len(rates))
-    for model, name in dict.fromkeys((point["model"], point["disturbance"]) for point in points):
-        of = {
-            point["rate"]: point["micro_f1"]
-            for point in points
-            if (point["model"], point["disturbance"]) == (model, name)
-        }
-        lines.append(
-            f"| {model} | {name.replace('_', ' ')} | " + " | ".join(f"{of[rate]:.3f}" for rate in rates) + " |"
-        )
-    return "\n".join(lines) + "\n"
+    scores = {(point["model"], point["disturbance"], point["rate"]): point["micro_f1"] for point in points}
+    rates = sorted({rate for _, _, rate in scores})
+    rows = [
+        [model, name.replace("_", " "), *(f"{scores[model, name, rate]:.3f}" for rate in rates)]
+        for model, name in dict.fromkeys((model, name) for model, name, _ in scores)
+    ]
+    return format_columns(["model", "disturbance", *(f"{rate:g}" for rate in rates)], rows, num_names=2)
 
 
-def load_models(paths: Sequence[str], rows: Dataset) -> dict[str, tuple[RocModel, RocProcessor]]:
+def load_models(paths: Sequence[str], rows) -> dict[str, tuple]:
     """Path → model, in evaluation mode, and processor: all are there and fit the rows before any is measured.
 
     Raises:
         OSError: if there is no such model.
         ValueError: if a model has other relations than `rows`, or takes no objects, but the rows have some.
     """
+    from modeling_roc import RocModel
+    from processing_roc import RocProcessor
+
     label_names, loaded = rows.features["relation"].names, {}
     with_objects = any(entity["kind"] == "object" for role in ("head", "tail") for entity in rows[role])
     for path in map(str, paths):
@@ -175,13 +313,15 @@ def load_models(paths: Sequence[str], rows: Dataset) -> dict[str, tuple[RocModel
     return loaded
 
 
-def measure(models: dict, rows: Dataset, disturbances, rates, seed: int, batch_size: int) -> list[dict]:
+def measure(models: dict, rows, disturbances, rates, seed: int, batch_size: int) -> list[dict]:
     """The points of all curves, as for `save_curves`; a rate of 0, which needs no disturbance, is among them.
 
     Args:
         models: from `load_models`.
         rows, disturbances, rates, seed, batch_size: as the command's options say.
     """
+    import torch
+
     label_names, pool = rows.features["relation"].names, make_pool(rows)
     chosen = [name for name in disturbances if has_effect(name, rows, pool)]
     if left_out := [name for name in disturbances if name not in chosen]:
@@ -190,7 +330,7 @@ def measure(models: dict, rows: Dataset, disturbances, rates, seed: int, batch_s
     for path, (model, processor) in models.items():
         model.to("cuda" if torch.cuda.is_available() else "cpu")
         arguments = (label_names, batch_size)
-        clean = micro_f1(model, processor, iter(rows), *arguments)
+        clean = micro_f1(model, processor, rows, *arguments)
         for name in chosen:
             read = is_read(name, model, processor)
             for rate in (0.0, *rates):
@@ -209,7 +349,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument("--model_name_or_path", nargs="+", required=True, help="trained ROC models to compare")
-    parser.add_argument("--dataset_name", default=DEMO, help="demo, a converted folder, or a data set on the Hub")
+    parser.add_argument("--dataset_name", default="demo", help="demo, a converted folder, or a data set on the Hub")
     parser.add_argument("--dataset_config_name")
     parser.add_argument("--dataset_revision")
     parser.add_argument("--split", default="test")
@@ -225,6 +365,10 @@ def main() -> None:
     for name in ("max_examples", "batch_size"):
         if getattr(options, name) is not None and getattr(options, name) < 1:
             parser.error(f"--{name} must be at least 1")
+
+    from data_scripts.hub_errors import HubError
+    from data_scripts.loading import load_relation_dataset
+
     try:
         splits, _ = load_relation_dataset(options.dataset_name, options.dataset_config_name, options.dataset_revision)
         if options.split not in splits:

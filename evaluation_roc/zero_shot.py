@@ -1,17 +1,27 @@
 # Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
-"""Scores of relations that were never trained on, beside those that were: generalised zero-shot evaluation."""
+"""Relations that were never trained on, beside those that were: generalised zero-shot evaluation."""
 
+import json
+import logging
 from collections.abc import Sequence
+from pathlib import Path
+from statistics import harmonic_mean
 
 import numpy as np
+import torch
+from datasets import Dataset
 from sklearn.metrics import precision_recall_fscore_support
+from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
+from torch.utils.data import DataLoader
 
+from data_scripts.loading import relation_texts
 from evaluation_roc.relation_f1.relation_f1 import check_labels, compute_relation_f1
+from evaluation_roc.report import format_columns, replacing
 
-
-def harmonic_mean(first: float, second: float) -> float:
-    """2ab / (a + b); 0 where both are 0. High only if both are."""
-    return 2 * first * second / (first + second) if first + second else 0.0
+logger = logging.getLogger(__name__)
+SYSTEM = "retrieval"
+"""The model as it is saved."""
 
 
 def score_zero_shot(
@@ -56,12 +66,9 @@ def score_zero_shot(
         )
     scores = {}
     for name, labels in (("seen", seen), ("unseen", unseen)):
-        precision, recall, f1, _ = precision_recall_fscore_support(
-            references, predictions, labels=labels, average="micro", zero_division=0.0
-        )
-        _, _, each, support = precision_recall_fscore_support(
-            references, predictions, labels=labels, average=None, zero_division=0.0
-        )
+        options = {"labels": labels, "zero_division": 0.0}
+        precision, recall, f1, _ = precision_recall_fscore_support(references, predictions, average="micro", **options)
+        _, _, each, support = precision_recall_fscore_support(references, predictions, average=None, **options)
         scores[name] = {
             "micro_precision": float(precision),
             "micro_recall": float(recall),
@@ -71,8 +78,8 @@ def score_zero_shot(
             "accuracy": float(recall),
             "examples": int(support.sum()),
         }
-    scores["harmonic_mean"] = harmonic_mean(scores["seen"]["micro_f1"], scores["unseen"]["micro_f1"])
-    scores["accuracy_harmonic_mean"] = harmonic_mean(scores["seen"]["accuracy"], scores["unseen"]["accuracy"])
+    scores["harmonic_mean"] = harmonic_mean([scores[name]["micro_f1"] for name in ("seen", "unseen")])
+    scores["accuracy_harmonic_mean"] = harmonic_mean([scores[name]["accuracy"] for name in ("seen", "unseen")])
     own = np.isin(references, unseen)
     right = np.array(unseen)[logits[own][:, unseen].argmax(axis=1)] == references[own]
     by_relation = [right[references[own] == label].mean() for label in unseen if (references == label).any()]
@@ -136,18 +143,239 @@ def negative_offset(logits: np.ndarray, references: Sequence[int], negative_labe
 
 def format_zero_shot(systems: dict[str, dict]) -> str:
     """Writes results of `score_zero_shot`, by the name of what was scored, as a Markdown table."""
-    width = max(map(len, systems))
-    lines = [
-        f"| {'':<{width}} | seen F1 | unseen F1 | harmonic mean | unseen precision | unseen recall | "
-        "among the unseen only |",
-        f"|:{'-' * width}-|--------:|----------:|--------------:|-----------------:|--------------:|"
-        "----------------------:|",
-    ]
+    header = ["", "seen F1", "unseen F1", "harmonic mean", "unseen precision", "unseen recall"]
+    rows = []
     for name, scores in systems.items():
-        of = scores["unseen"]
-        lines.append(
-            f"| {name:<{width}} | {scores['seen']['micro_f1']:7.3f} | {of['micro_f1']:9.3f} | "
-            f"{scores['harmonic_mean']:13.3f} | {of['micro_precision']:16.3f} | {of['micro_recall']:13.3f} | "
-            f"{scores['unseen_only']['accuracy']:22.3f} |"
-        )
-    return "\n".join(lines) + "\n"
+        unseen, alone = scores["unseen"], scores["unseen_only"]
+        values = [scores["seen"]["micro_f1"], unseen["micro_f1"], scores["harmonic_mean"]]
+        values += [unseen["micro_precision"], unseen["micro_recall"], alone["accuracy"]]
+        rows.append([name, *(f"{value:.3f}" for value in values)])
+    return format_columns([*header, "among the unseen only"], rows)
+
+
+class ZeroShotEvaluation:
+    """
+    Relations that were kept out of training compete in the evaluation. To be made before training; after it,
+    `open_relations`, `score` for each split, and `write`.
+
+    Besides the trained model, these are scored:
+
+    - "not calibrated": without the offsets of the unseen relations;
+    - "label names": the unseen relations by the words of their labels in place of their descriptions;
+    - "4 examples", "descriptions and 4 examples", for each number in `few_shot_examples`: the unseen relations by so
+      many of their training rows in place of their descriptions, and by both. A relation that has fewer rows gets all
+      of them, and one that has none its descriptions;
+    - "untrained encoders": before training, the mean token vector of the text with its markers and types against the
+      descriptions, both less their means. The negative relation's score gets the offset that is best on validation.
+
+    All but the first are calibrated in the same way. Nothing is chosen on a row of an unseen relation.
+
+    Args:
+        unseen: their labels, the last of `descriptions`.
+        descriptions: of all relations, in the order of the data set's ids.
+        relation_text: kind of text, as for `relation_texts`.
+        rate: for `unseen_offsets`.
+        trainer: a `transformers.Trainer` with a retrieval model that has the seen relations, and its processor.
+        prepared: the encoded splits; `train` and `validation` are needed.
+        examples: encoded training rows of the unseen relations, needed for `few_shot_examples`.
+        few_shot_examples: numbers of examples, 1 to 16.
+    """
+
+    def __init__(
+        self,
+        unseen: list[str],
+        descriptions: dict,
+        relation_text: str,
+        rate: float,
+        trainer,
+        prepared: dict[str, Dataset],
+        examples: Dataset | None = None,
+        few_shot_examples: Sequence[int] = (),
+    ):
+        self.unseen, self.descriptions, self.relation_text, self.rate = unseen, descriptions, relation_text, rate
+        self.trainer, self.prepared = trainer, prepared
+        self.examples, self.few_shot_examples = examples, few_shot_examples
+        relations, self.negative = list(descriptions["relations"]), descriptions["negative_relation"]
+        self.places = [relations.index(label) for label in unseen]
+        self.negative_place = None if self.negative is None else relations.index(self.negative)
+        self.labels = {name: np.array(rows["labels"]) for name, rows in prepared.items() if name != "train"}
+        self.untrained = self._score_untrained()
+        # Name of what is compared with the model → split → logits (num_rows, num_relations).
+        self.compared: dict[str, dict[str, np.ndarray]] = {}
+        self.results: dict[str, dict] = {}
+
+    @property
+    def model(self):
+        return self.trainer.accelerator.unwrap_model(self.trainer.model)
+
+    @torch.no_grad()
+    def _score_untrained(self) -> dict[str, np.ndarray]:
+        """Split → cosines (num_rows, num_relations) of texts and descriptions before anything is trained."""
+        model, processor = self.model.eval(), self.trainer.processing_class
+        described = []
+        for descriptions in relation_texts(self.descriptions, "descriptions").values():
+            encoded = processor(relations=descriptions, return_tensors="pt").to(model.device)
+            vectors = model.relation_encoder.mean_token_vectors(
+                encoded["relation_input_ids"], encoded["relation_attention_mask"], model.pair_encoder.text_encoder
+            )
+            described.append(F.normalize(vectors.float() - model.relation_encoder.center, dim=-1))
+        center = self._mean_vectors(self.prepared["train"]["input_ids"][:1000]).mean(dim=0)
+        scores = {}
+        for split in self.labels:
+            texts = F.normalize(self._mean_vectors(self.prepared[split]["input_ids"][:]) - center, dim=-1)
+            scores[split] = (
+                torch.stack([(texts @ vectors.T).mean(dim=1) for vectors in described], dim=1).cpu().numpy()
+            )
+        return scores
+
+    def _mean_vectors(self, texts: Sequence[Sequence[int]]) -> torch.Tensor:
+        """Token ids of texts to the pair's text encoder's mean token vectors (num_texts, hidden_size)."""
+        vectors = []
+        for batch in DataLoader([torch.tensor(ids) for ids in texts], batch_size=64, collate_fn=list):
+            ids = pad_sequence(batch, batch_first=True, padding_value=-1).to(self.model.device)
+            mask = (ids >= 0).long()
+            states = self.model.pair_encoder.text_encoder(input_ids=ids.clamp(min=0), attention_mask=mask)[0]
+            vectors.append((states.float() * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True))
+        return torch.cat(vectors)
+
+    def _relations(self, kind: str) -> dict[str, list[str]]:
+        """Label → texts; the unseen relations' of `kind`, the others' as they were trained."""
+        texts, trained = relation_texts(self.descriptions, kind), relation_texts(self.descriptions, self.relation_text)
+        return {label: texts[label] if label in self.unseen else trained[label] for label in texts}
+
+    def _encode_examples(self) -> dict[str, torch.Tensor]:
+        """Unseen label → pair vectors (num_rows, embedding_dim) of its examples, in the order of their draw."""
+        loader = DataLoader(self.examples, batch_size=64, collate_fn=self.trainer.data_collator)
+        embeds = torch.cat([self.model.encode_pairs(**batch) for batch in loader])
+        labels = np.array(self.examples["labels"])
+        found = {label: embeds[labels == place] for label, place in zip(self.unseen, self.places, strict=True)}
+        for label, vectors in found.items():
+            if not len(vectors):
+                logger.warning("no training row of %s: it is evaluated by its descriptions, not by examples", label)
+        return {label: vectors for label, vectors in found.items() if len(vectors)}
+
+    def _known(self, split: str) -> np.ndarray:
+        """Which rows of a split are labelled with a relation that was trained on, or with the negative one."""
+        return (self.labels[split] != -100) & ~np.isin(self.labels[split], self.places)
+
+    def _offsets(self, logits: dict[str, np.ndarray]) -> np.ndarray:
+        """(num_unseen,): what validation's rows of other relations ask for."""
+        return unseen_offsets(logits["validation"][self._known("validation")], self.places, self.rate)
+
+    def _calibrate(self, logits: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Split → logits with the offsets of the unseen relations."""
+        moved, offsets = {}, self._offsets(logits)
+        for split, values in logits.items():
+            moved[split] = values.copy()
+            moved[split][:, self.places] += offsets
+        return moved
+
+    @torch.no_grad()
+    def _score_anew(self, outputs: dict[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, np.ndarray]:
+        """Calibrated logits by the relations that the model has now. Args: split → logits, of which the learned
+        thresholds are kept, and pair vectors: what the relations are changes nothing of these."""
+        model, scored = self.model, {}
+        model.refresh_memory()
+        for split, (logits, pair_embeds) in outputs.items():
+            threshold = None
+            if model.config.learn_negative_threshold and self.negative_place is not None:
+                threshold = torch.from_numpy(logits[:, [self.negative_place]]).to(model.device)
+            pairs = torch.from_numpy(pair_embeds).to(model.device)
+            scored[split] = model.memory(pairs, threshold=threshold).cpu().numpy()
+        return self._calibrate(scored)
+
+    def open_relations(self, splits: list[str]):
+        """Gives the trained model all relations, the unseen ones by their texts, and calibrates it.
+
+        Args:
+            splits: those that will be scored.
+        """
+        trainer, model, processor = self.trainer, self.model, self.trainer.processing_class
+        described = self._relations(self.relation_text)
+        model.set_relations(described, processor, self.negative)
+        compute_metrics, trainer.compute_metrics = trainer.compute_metrics, None
+        outputs = {
+            split: trainer.predict(self.prepared[split], ignore_keys=[]).predictions
+            for split in sorted({"validation", *splits})
+        }
+        trainer.compute_metrics = compute_metrics
+        plain = {split: logits for split, (logits, _) in outputs.items()}
+        self.compared["not calibrated"] = plain
+        # After the prediction, which may change the weights' type.
+        examples = self._encode_examples() if self.few_shot_examples else {}
+        for number in self.few_shot_examples:
+            embeds = {label: vectors[:number] for label, vectors in examples.items()}
+            shots = f"{number} example{'s' if number > 1 else ''}"
+            shown = {label: [] if label in embeds else texts for label, texts in described.items()}
+            for name, relations in ((shots, shown), (f"descriptions and {shots}", described)):
+                model._replace_relations(relations, processor, self.negative, embeds)
+                self.compared[name] = self._score_anew(outputs)
+        if self.relation_text != "labels":
+            model.set_relations(self._relations("labels"), processor, self.negative)
+            self.compared["label names"] = self._score_anew(outputs)
+        self.compared["untrained encoders"] = self._calibrate(self._with_negative_offset(self.untrained))
+        model.set_relations(described, processor, self.negative)
+        model.set_relation_offsets(dict(zip(self.unseen, map(float, self._offsets(plain)), strict=True)))
+
+    def _with_negative_offset(self, logits: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Split → logits, the negative relation's moved to where they are best for validation's known rows."""
+        if self.negative is None:
+            return logits
+        known = self._known("validation")
+        choice = np.delete(logits["validation"][known], self.places, axis=1)
+        offset = negative_offset(choice, self.labels["validation"][known], self.negative_place)
+        moved = {split: values.copy() for split, values in logits.items()}
+        for values in moved.values():
+            values[:, self.negative_place] += offset
+        return moved
+
+    def score(self, split: str, logits: np.ndarray, prefix: str) -> dict[str, float]:
+        """Scores a split by all systems.
+
+        Args:
+            split: its name.
+            logits (num_rows, num_relations): of the trained and calibrated model.
+            prefix: of the metrics' names.
+
+        Returns:
+            `<prefix>_seen_micro_f1`, `<prefix>_unseen_micro_f1`, `<prefix>_harmonic_mean` and
+            `<prefix>_unseen_only_accuracy`; nothing where no row is labelled.
+        """
+        labelled = self.labels[split] != -100
+        if not labelled.any():
+            return {}
+        systems = {SYSTEM: logits, **{name: values[split] for name, values in self.compared.items()}}
+        self.results[split] = scores = {
+            name: score_zero_shot(values[labelled], self.labels[split][labelled], self.places, self.negative_place)
+            for name, values in systems.items()
+        }
+        own = scores[SYSTEM]
+        if not own["unseen"]["examples"]:
+            logger.warning("%s has no row of the relations held out: their scores are 0 for want of rows", split)
+        return {
+            f"{prefix}_seen_micro_f1": own["seen"]["micro_f1"],
+            f"{prefix}_unseen_micro_f1": own["unseen"]["micro_f1"],
+            f"{prefix}_harmonic_mean": own["harmonic_mean"],
+            f"{prefix}_unseen_only_accuracy": own["unseen_only"]["accuracy"],
+        }
+
+    def for_choosing(self, split: str, output):
+        """A validation split's `PredictionOutput` without the rows of unseen relations; another split's as it is."""
+        if split != "validation":
+            return output
+        known = ~np.isin(output.label_ids, self.places)
+        return output._replace(predictions=output.predictions[known], label_ids=output.label_ids[known])
+
+    def write(self, output_dir: str | Path):
+        """Prints the tables, and writes `zero_shot.json`."""
+        content = {"unseen": self.unseen, "unseen_rate": self.rate, "offsets": self.model.config.relation_offsets}
+        if self.few_shot_examples:
+            # Rows that examples were taken from: no more than the highest number asked for.
+            labels = self.examples["labels"][:]
+            content["few_shot_rows"] = {
+                label: labels.count(place) for label, place in zip(self.unseen, self.places, strict=True)
+            }
+        with replacing(Path(output_dir) / "zero_shot.json") as temporary:
+            temporary.write_text(json.dumps(content | self.results, indent=2) + "\n", encoding="utf-8")
+        for split, systems in self.results.items():
+            print(f"\n{split}, relations never trained on: {', '.join(self.unseen)}\n{format_zero_shot(systems)}")

@@ -6,10 +6,16 @@ from transformers import AutoConfig, BertConfig
 from transformers.configuration_utils import PreTrainedConfig, SubConfigSpec
 
 OBJECTIVES = ("retrieval", "classification")
-AGGREGATIONS = ("max", "mean", "logsumexp")
+AGGREGATIONS = ("max", "mean")
 OBJECT_FEATURES = (None, "roi", "crop")
 MAX_EXAMPLES = 16
 """Most examples that stand for one relation."""
+MEASURED = (
+    "negative_relation", "calibration_temperature", "abstention_threshold", "relation_offsets", "relation_types",
+    "relation_examples",
+)  # fmt: skip
+RELATION_FIELDS = ("relation_descriptions", "id2label", "label2id", "relation_length", *MEASURED)
+"""What belongs to a relation set, and changes with it."""
 
 
 @strict
@@ -53,9 +59,11 @@ class RocConfig(PreTrainedConfig):
             Label → how many examples, 1 to 16, its example row in the memory is the mean of; labels without examples
             are left out. Such a label may have an empty list of descriptions. [`RocModel.add_relation`] makes it.
         relation_aggregation (`str`, defaults to `"mean"`):
-            How the scores of one relation's descriptions (and of its examples' mean) become its logit: `"max"`,
-            `"mean"` or `"logsumexp"` (the logarithm of the mean of exponentials, so that many descriptions give no
-            advantage).
+            How the scores of one relation's descriptions (and of its examples' mean) become its logit: `"max"` or
+            `"mean"`.
+        center_descriptions (`bool`, defaults to `True`):
+            Whether the mean vector of all descriptions, which says nothing of any of them, is taken off each before
+            it is projected. `False`: plain cosine, as in the paper.
         negative_relation (`str`, *optional*):
             The label that stands for "no relation" (MNRE: `None`, MORE: `none`).
         text_similarity (`float`, defaults to 0.0):
@@ -83,15 +91,13 @@ class RocConfig(PreTrainedConfig):
             The calibrated probability, 0 to 1, that the best relation, `negative_relation` left aside, must reach;
             else no relation is known. Chosen on validation by `train.py`. It depends on how many relations compete:
             [`RocModel.set_relations`] forgets it.
-        relation_length (`int`, defaults to 0):
-            Tokens of the longest description; kept by [`RocModel.set_relations`].
 
     Raises:
         StrictDataclassError: (huggingface_hub) for a field of the wrong type, an unknown `objective` or
             `relation_aggregation`, a temperature that is not positive, a threshold outside 0 to 1, a relation with
             neither a description nor examples, a number of examples outside 1 to 16, a `negative_relation` that is not
-            among the labels, an `id2label` that contradicts `relation_descriptions`, or fusion layers of another width
-            than the text encoder.
+            among the labels, an `id2label` that contradicts `relation_descriptions`, fusion layers of another width
+            than the text encoder, or a setting that has no effect on a model that classifies.
 
     Example:
 
@@ -127,6 +133,7 @@ class RocConfig(PreTrainedConfig):
     relation_descriptions: dict | None = None
     relation_examples: dict | None = None
     relation_aggregation: str = "mean"
+    center_descriptions: bool = True
     text_similarity: int | float = 0.0
     negative_relation: str | None = None
     learn_negative_threshold: bool = False
@@ -134,7 +141,8 @@ class RocConfig(PreTrainedConfig):
     relation_types: dict | None = None
     calibration_temperature: int | float = 1.0
     abstention_threshold: int | float | None = None
-    relation_length: int = 0
+    # Tokens of the longest description: the memory keeps it here, so that a checkpoint's tensors find their place.
+    relation_length = 0
 
     def __post_init__(self, **kwargs):
         self.relation_descriptions = self.relation_descriptions or {}
@@ -159,7 +167,10 @@ class RocConfig(PreTrainedConfig):
             self.id2label = dict(enumerate(self.relation_descriptions))
             self.label2id = {label: index for index, label in self.id2label.items()}
         super().__post_init__(**kwargs)
-        # A config file has its keys sorted: id2label knows the order.
+        # A config file has its keys sorted, as text even where they are numbers: the relations' order is that of
+        # id2label by number.
+        self.id2label = {index: self.id2label[index] for index in sorted(self.id2label)}
+        self.label2id = {label: index for index, label in self.id2label.items()}
         order = self.id2label.values()
         if set(order) == set(self.relation_descriptions):
             self.relation_descriptions = {label: self.relation_descriptions[label] for label in order}
@@ -207,6 +218,10 @@ class RocConfig(PreTrainedConfig):
                 f"fusion_encoder_config.hidden_size ({self.fusion_encoder_config.hidden_size}) must equal "
                 f"text_config.hidden_size ({self.text_config.hidden_size})"
             )
+        if self.objective == "classification":
+            for name, default in (("text_similarity", 0), ("learn_negative_threshold", False)):
+                if getattr(self, name) != default:
+                    raise ValueError(f'{name} has no effect on a model with objective="classification"')
         for label, descriptions in self.relation_descriptions.items():
             if not isinstance(descriptions, list) or not (descriptions or label in self.relation_examples):
                 raise ValueError(f"relation {label!r} needs a list of at least one description, got {descriptions!r}")

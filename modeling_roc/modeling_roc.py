@@ -1,30 +1,338 @@
 # Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
 """The ROC model: an entity pair of a text and a picture retrieves the relation whose description fits best."""
 
+import copy
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModel, PreTrainedModel
+from torch.nn import functional as F
+from transformers import MODEL_MAPPING, AutoConfig, AutoModel, PreTrainedModel
 from transformers import initialization as init
+from transformers.masking_utils import create_bidirectional_mask
 from transformers.models.bert.modeling_bert import BertEncoder, BertLayer, BertSelfAttention
 from transformers.utils import ModelOutput
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
-from .adapted_roc import AdaptedRelationsMixin
-from .configuration_roc import RocConfig
-from .examples_roc import ExamplesMixin
-from .losses_roc import info_nce
-from .memory_roc import RelationMemory
-from .pairs_roc import PairEncoderMixin
-from .regions_roc import ObjectEmbedding
-from .relation_encoder_roc import RelationEncoderMixin, full_precision
-from .relation_set_roc import RelationSetMixin
-from .retrieval_roc import RetrievalMixin
-from .saliency_roc import SaliencyMixin
-from .search_roc import SearchMixin
-from .training_memory_roc import RelationUpdate, TrainingMemoryMixin
-from .types_roc import RelationTypesMixin
+from .configuration_roc import RELATION_FIELDS, RocConfig
+from .explanation_roc import Saliency, integrated_gradients
+from .peft_roc import copy_in_force, follow_adapter, load_adapter, replace_copy_in_force
+from .relation_memory_roc import (
+    RelationMemory,
+    described_relations,
+    evaluating,
+    example_labels,
+    full_precision,
+    make_memory,
+    read_examples,
+    refresh_memory,
+)
+from .search_roc import RelationHits, check_relation_types, search, type_mask
+
+ROLES = ("context", "head", "tail")
+"""What an object of the picture is to a pair."""
+
+# How far the mean of the texts moves towards that of each training batch.
+TEXT_CENTER_MOMENTUM = 0.02
+
+
+class ObjectEmbedding(nn.Module):
+    """
+    A token for each object of the picture: LayerNorm(what lies in its box + its position and area + its role).
+
+    Args:
+        hidden_size: of the joint sequence.
+    """
+
+    def __init__(self, hidden_size: int):
+        super().__init__()
+        self.position = nn.Sequential(nn.Linear(7, hidden_size), nn.LayerNorm(hidden_size))
+        self.role = nn.Embedding(len(ROLES), hidden_size)
+        self.norm = nn.LayerNorm(hidden_size)
+
+    def forward(self, boxes: torch.Tensor, roles: torch.Tensor, regions: torch.Tensor | None) -> torch.Tensor:
+        """
+        Args:
+            boxes (batch, num_objects, 4): corners x0, y0, x1, y1, 0 to 1.
+            roles (batch, num_objects): places in `ROLES`.
+            regions (batch, num_objects, hidden_size): what lies in the boxes; `None` without a picture.
+
+        Returns:
+            (batch, num_objects, hidden_size).
+        """
+        size = boxes[..., 2:] - boxes[..., :2]
+        # Corners, width, height and area, each from -1 to 1.
+        geometry = 2 * torch.cat([boxes, size, size.prod(dim=-1, keepdim=True)], dim=-1) - 1
+        tokens = self.position(geometry.to(self.role.weight.dtype)) + self.role(roles)
+        return self.norm(tokens if regions is None else tokens + regions.to(tokens.dtype))
+
+
+class PairEncoder(nn.Module):
+    """
+    A pair of entities in a text and a picture to one vector (paper, section on the pair encoder).
+
+    X = [X_T; X_I] of a text and a vision encoder, N fusion layers over it, the vectors of head and tail taken by their
+    index in X, a non-linear layer that fuses the two. X_I begins with the picture's objects, if there are any, each a
+    token of its own, and goes on with the patches.
+
+    Args:
+        config ([`RocConfig`]).
+        text_encoder, vision_encoder: loaded ones, to be used as they are. Default: new ones as the config describes.
+    """
+
+    def __init__(
+        self, config: RocConfig, text_encoder: nn.Module | None = None, vision_encoder: nn.Module | None = None
+    ):
+        super().__init__()
+        self.config = config
+        hidden_size = config.text_config.hidden_size
+        self.text_encoder = make_encoder(config.text_config, text_encoder)
+        self.vision_encoder = None
+        if config.vision_config is not None:
+            self.vision_encoder = make_encoder(config.vision_config, vision_encoder)
+            self.vision_projection = nn.Sequential(
+                nn.Linear(config.vision_config.hidden_size, hidden_size), nn.LayerNorm(hidden_size)
+            )
+        if config.object_features is not None:
+            self.object_embedding = ObjectEmbedding(hidden_size)
+        self.fusion = BertEncoder(config.fusion_encoder_config)
+        self.pair_fusion = nn.Sequential(
+            nn.Dropout(config.pair_dropout),
+            nn.Linear((4 if config.pool_mentions else 2) * hidden_size, hidden_size),
+            nn.GELU(),
+            nn.Dropout(config.pair_dropout),
+        )
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        head_index: torch.Tensor,
+        tail_index: torch.Tensor,
+        head_span: torch.Tensor | None = None,
+        tail_span: torch.Tensor | None = None,
+        pixel_values: torch.Tensor | None = None,
+        image_index: torch.Tensor | None = None,
+        object_boxes: torch.Tensor | None = None,
+        object_mask: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """
+        Args: as for [`RocModel.forward`].
+
+        Returns:
+            (batch, hidden_size).
+
+        Raises:
+            ValueError: as for `joint_inputs`, or if `config.pool_mentions` is set and the spans are missing.
+        """
+        sequence, mask = self.joint_inputs(
+            input_ids,
+            attention_mask,
+            head_index,
+            tail_index,
+            pixel_values=pixel_values,
+            image_index=image_index,
+            object_boxes=object_boxes,
+            object_mask=object_mask,
+        )
+        return self.pair_vectors(self.fuse(sequence, mask), head_index, tail_index, head_span, tail_span)
+
+    def joint_inputs(
+        self,
+        input_ids: torch.Tensor | None,
+        attention_mask: torch.Tensor,
+        head_index: torch.Tensor,
+        tail_index: torch.Tensor,
+        pixel_values: torch.Tensor | None = None,
+        image_index: torch.Tensor | None = None,
+        object_boxes: torch.Tensor | None = None,
+        object_mask: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """
+        X before the fusion layers, (batch, text_length + num_objects + num_patches, hidden_size), and its mask.
+
+        Args: as for [`RocModel.forward`], and
+
+            inputs_embeds (batch, text_length, embedding_size): word embeddings to use in place of those of input_ids.
+
+        Raises:
+            ValueError: if pixel_values come without image_index or image_index without them, or to a model without a
+                vision encoder; if objects come to a model that takes none.
+        """
+        text = {"input_ids": input_ids} if inputs_embeds is None else {"inputs_embeds": inputs_embeds}
+        sequence = self.text_encoder(**text, attention_mask=attention_mask).last_hidden_state
+        parts, masks = [sequence], [attention_mask]
+        patches = has_image = None
+        if pixel_values is None and image_index is not None:
+            raise ValueError("image_index was given without pixel_values")
+        if pixel_values is not None:
+            if self.vision_encoder is None:
+                raise ValueError("pixel_values were given to a text-only model (config.vision_config is None)")
+            if image_index is None:
+                raise ValueError("pixel_values need image_index (batch,): which picture is whose, -1 for none")
+            patches = self.encode_pictures(pixel_values).to(sequence.dtype).index_select(0, image_index.clamp(min=0))
+            has_image = (image_index >= 0).to(attention_mask.dtype)
+        if object_boxes is not None:
+            if self.config.object_features is None:
+                raise ValueError("objects were given to a model that takes none (config.object_features is None)")
+            if object_mask is None:
+                object_mask = attention_mask.new_ones(object_boxes.shape[:2])
+            regions = None
+            if patches is not None:
+                regions = self._region_features(patches, pixel_values, image_index, object_boxes, object_mask)
+                regions = regions * has_image[:, None, None]
+            roles = object_roles(head_index, tail_index, sequence.shape[1], object_boxes.shape[1])
+            parts.append(self.object_embedding(object_boxes, roles, regions).to(sequence.dtype))
+            masks.append(object_mask.to(attention_mask.dtype))
+        if patches is not None:
+            parts.append(patches)
+            masks.append(has_image[:, None].expand(-1, patches.shape[1]))
+        return torch.cat(parts, dim=1), torch.cat(masks, dim=1)
+
+    def fuse(self, sequence: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        """X after the fusion layers. Args: what `joint_inputs` returns."""
+        mask = create_bidirectional_mask(self.config.fusion_encoder_config, sequence, attention_mask)
+        return self.fusion(sequence, attention_mask=mask).last_hidden_state
+
+    def pair_vectors(self, sequence, head_index, tail_index, head_span=None, tail_span=None) -> torch.Tensor:
+        """Head and tail taken from X (batch, length, hidden_size) by their places, and fused: (batch, hidden_size)."""
+        rows = torch.arange(sequence.shape[0], device=sequence.device)
+        entities = [sequence[rows, head_index], sequence[rows, tail_index]]
+        if self.config.pool_mentions:
+            if head_span is None or tail_span is None:
+                raise ValueError("the model pools mentions (config.pool_mentions): give head_span and tail_span")
+            entities += [_mean_over(sequence, span) for span in (head_span, tail_span)]
+        return self.pair_fusion(torch.cat(entities, dim=-1))
+
+    def encode_pictures(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """(num_images, 3, height, width) → (num_images, num_patches, hidden_size), the encoder's own tokens first."""
+        return self.vision_projection(self.vision_encoder(pixel_values=pixel_values).last_hidden_state)
+
+    def _grid(self, pixel_values: torch.Tensor, num_patches: int) -> tuple[int, int]:
+        """Rows and columns of the patches, which stand at the end of the vision encoder's sequence."""
+        size = self.config.vision_config.patch_size
+        size = (size, size) if isinstance(size, int) else size
+        rows, columns = pixel_values.shape[-2] // size[0], pixel_values.shape[-1] // size[1]
+        if rows * columns > num_patches:
+            raise ValueError(
+                f"objects need a vision encoder with a vector for each patch: there are {rows} × {columns} patches, "
+                f"but {num_patches} vectors"
+            )
+        return rows, columns
+
+    def _region_features(self, patches, pixel_values, image_index, object_boxes, object_mask) -> torch.Tensor:
+        """What lies in the boxes: (batch, num_objects, hidden_size); of any value where a pair has no picture."""
+        rows, columns = self._grid(pixel_values, patches.shape[1])
+        if self.config.object_features == "roi":
+            return pool_regions(patches[:, -rows * columns :], object_boxes, (rows, columns))
+        # Pairs of one picture share its objects: each distinct crop is encoded once.
+        shown = (object_mask > 0) & (image_index >= 0)[:, None]
+        pictures = image_index[:, None].expand_as(shown)[shown]
+        keys = torch.cat([pictures[:, None].to(object_boxes.dtype), object_boxes[shown]], dim=1)
+        distinct, place = keys.unique(dim=0, return_inverse=True)
+        regions = patches.new_zeros(*object_mask.shape, patches.shape[-1])
+        if len(distinct) == 0:
+            return regions
+        crops = crop_regions(pixel_values, distinct[:, 0].long(), distinct[:, 1:])
+        crops = self.encode_pictures(crops)[:, -rows * columns :].mean(dim=1)
+        return regions.masked_scatter(shown[..., None], crops.to(regions.dtype)[place])
+
+
+class RelationEncoder(nn.Module):
+    """
+    Relation descriptions to vectors: the mean of a description's token vectors, less the mean of all (unless
+    `config.center_descriptions` is off), a projection, L2 norm.
+
+    With `config.text_similarity`, a second part of the vector is the description's own, before the projection; that of
+    a pair is its text's, read by the same encoder.
+
+    Args:
+        config ([`RocConfig`]). Without its `relation_config` descriptions go through the pair's text encoder, which is
+            then given to every call.
+        text_encoder: a loaded one, to be used as it is.
+    """
+
+    def __init__(self, config: RocConfig, text_encoder: nn.Module | None = None):
+        super().__init__()
+        self.config = config
+        self.text_encoder = None
+        if config.relation_config is not None:
+            self.text_encoder = make_encoder(config.relation_config, text_encoder)
+        hidden_size = (config.relation_config or config.text_config).hidden_size
+        self.projection = nn.Linear(hidden_size, config.projection_dim)
+        self.register_buffer("center", torch.zeros(hidden_size))
+        if config.text_similarity:
+            # What all texts have in common: a running mean over those that the model is trained on.
+            self.register_buffer("text_center", torch.zeros(hidden_size))
+
+    def forward(self, input_ids, attention_mask, text_encoder: nn.Module | None = None) -> torch.Tensor:
+        """
+        Args:
+            input_ids, attention_mask (num, length): of the descriptions.
+            text_encoder: the pair's, where the two share one.
+
+        Returns:
+            (num, embedding_dim) of float32: unit vectors.
+        """
+        return self.project(self.mean_token_vectors(input_ids, attention_mask, text_encoder))
+
+    def mean_token_vectors(
+        self, input_ids, attention_mask, text_encoder: nn.Module | None = None, inputs_embeds=None
+    ) -> torch.Tensor:
+        """Of each description, (num, hidden_size). Args: as for `forward`; `inputs_embeds` in place of `input_ids`."""
+        inputs = {"input_ids": input_ids} if inputs_embeds is None else {"inputs_embeds": inputs_embeds}
+        encoder = text_encoder if self.text_encoder is None else self.text_encoder
+        mask = attention_mask.to(torch.long)
+        states = encoder(**inputs, attention_mask=mask).last_hidden_state
+        return (states * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True)
+
+    def project(self, features: torch.Tensor) -> torch.Tensor:
+        """Mean token vectors (num, hidden_size) to unit vectors (num, embedding_dim) of float32."""
+        with full_precision(features):
+            texts = F.normalize(features - self.center, dim=-1)
+            # The scale of a layer norm, so that the projection meets what a linear layer expects.
+            centered = as_input_of(self.projection, texts * features.shape[-1] ** 0.5)
+            return self.join(F.normalize(self.projection(centered).float(), dim=-1), texts)
+
+    def join(self, projected: torch.Tensor, texts: torch.Tensor) -> torch.Tensor:
+        """Two unit vectors to one, whose inner products are the weighted means of theirs: `config.text_similarity`."""
+        share = self.config.text_similarity
+        if not share:
+            return projected
+        return torch.cat([(1 - share) ** 0.5 * projected, share**0.5 * texts.float()], dim=-1)
+
+    def read_texts(self, input_ids, attention_mask, text_encoder: nn.Module | None = None, inputs_embeds=None):
+        """
+        Mean token vector of each pair's text: what `config.text_similarity` compares.
+
+        Args: as for `mean_token_vectors`, of the pairs' texts.
+
+        Returns:
+            (batch, hidden_size), without dropout where the relation encoder is one of its own.
+        """
+        if self.text_encoder is None:
+            return self.mean_token_vectors(input_ids, attention_mask, text_encoder, inputs_embeds)
+        known = self.knows(input_ids)
+        with evaluating(self.text_encoder):
+            return self.mean_token_vectors(
+                input_ids.masked_fill(~known, 0), (attention_mask > 0) & known, inputs_embeds=inputs_embeds
+            )
+
+    def knows(self, input_ids: torch.Tensor) -> torch.Tensor:
+        """Which tokens an encoder of its own knows: its vocabulary is the published one, in which no markers are."""
+        return input_ids < self.text_encoder.get_input_embeddings().num_embeddings
+
+    @torch.no_grad()
+    def move_text_center(self, input_ids, attention_mask, text_encoder: nn.Module | None = None):
+        """Moves the mean of all texts towards that of a batch."""
+        # A quarter of the texts tells their mean well enough, at a quarter of the cost.
+        texts = self.read_texts(input_ids[::4], attention_mask[::4], text_encoder)
+        mean = texts.float().mean(dim=0).to(self.text_center.dtype)
+        # The first batch decides, as there is nothing yet to be moved.
+        self.text_center.lerp_(mean, TEXT_CENTER_MOMENTUM if self.text_center.any() else 1.0)
 
 
 @dataclass
@@ -71,77 +379,50 @@ class RocPreTrainedModel(PreTrainedModel):
         super()._init_weights(module)
         if isinstance(module, RelationMemory):
             module.init_values()
-        elif isinstance(module, RocModel) and module.config.objective == "retrieval":
-            init.zeros_(module.relation_center)
-            if module.config.text_similarity:
-                init.zeros_(module.text_center)
+        elif isinstance(module, RelationEncoder):
+            for name in ("center", "text_center"):
+                if hasattr(module, name):
+                    init.zeros_(getattr(module, name))
 
 
-class RocModel(
-    PairEncoderMixin,
-    RelationEncoderMixin,
-    RetrievalMixin,
-    RelationSetMixin,
-    TrainingMemoryMixin,
-    ExamplesMixin,
-    AdaptedRelationsMixin,
-    RelationTypesMixin,
-    SearchMixin,
-    SaliencyMixin,
-    RocPreTrainedModel,
-):
+class RocModel(RocPreTrainedModel):
     """
-    Retrieval over Classification (EMNLP 2025, arXiv 2509.21151).
+    Retrieval over Classification (EMNLP 2025, arXiv 2509.21151): a [`PairEncoder`], a [`RelationEncoder`], and the
+    [`RelationMemory`] that holds the descriptions' vectors. The model encodes pairs, compares them with the memory,
+    and takes the loss.
 
-    - Pair encoder: X = [X_T; X_I] of a text and a vision encoder, N fusion layers over it, the vectors of head and
-      tail taken by their index in X, a non-linear layer that fuses the two, a projection, L2 norm. X_I begins with
-      the picture's objects, if there are any, each a token of its own, and goes on with the patches.
-    - Relation encoder: the mean of a description's token vectors less the mean of all, a projection, L2 norm. It
-      shares the text encoder unless `config.relation_config` gives it its own.
-    - Relation memory: the descriptions' vectors. In training they are encoded with gradient; otherwise they are
-      encoded once and used until the weights change. A relation may also be known by a few examples, as their mean
-      pair vector; it holds for the weights that it was made with, and only for them.
+    In training the descriptions are encoded with gradient; otherwise they are encoded once, and again when the weights
+    have moved. A relation may also be known by a few examples, as their mean pair vector; it holds for the weights
+    that it was made with, and only for them.
+
+    Args:
+        config ([`RocConfig`]).
+        text_encoder, vision_encoder, relation_text_encoder: loaded encoders; see `from_encoders_pretrained`.
     """
 
-    def __init__(self, config: RocConfig):
+    def __init__(
+        self,
+        config: RocConfig,
+        text_encoder: nn.Module | None = None,
+        vision_encoder: nn.Module | None = None,
+        relation_text_encoder: nn.Module | None = None,
+    ):
         super().__init__(config)
-        hidden_size = config.text_config.hidden_size
-        self.text_encoder = _without_pooler(AutoModel.from_config(config.text_config))
-        self.vision_encoder = None
-        if config.vision_config is not None:
-            self.vision_encoder = _without_pooler(AutoModel.from_config(config.vision_config))
-            self.vision_projection = nn.Sequential(
-                nn.Linear(config.vision_config.hidden_size, hidden_size), nn.LayerNorm(hidden_size)
-            )
-        if config.object_features is not None:
-            self.object_embedding = ObjectEmbedding(hidden_size)
         if config.fusion_encoder_config._attn_implementation is None:
             config.fusion_encoder_config._attn_implementation = config._attn_implementation
-        self.fusion = BertEncoder(config.fusion_encoder_config)
-        self.pair_fusion = nn.Sequential(
-            nn.Dropout(config.pair_dropout),
-            nn.Linear((4 if config.pool_mentions else 2) * hidden_size, hidden_size),
-            nn.GELU(),
-            nn.Dropout(config.pair_dropout),
-        )
+        hidden_size = config.text_config.hidden_size
+        self.pair_encoder = PairEncoder(config, text_encoder, vision_encoder)
         if config.objective == "classification":
             self.classifier = nn.Linear(hidden_size, config.num_labels)
         else:
-            self.relation_encoder = None
-            if config.relation_config is not None:
-                self.relation_encoder = _without_pooler(AutoModel.from_config(config.relation_config))
             self.pair_projection = nn.Linear(hidden_size, config.projection_dim)
-            relation_hidden_size = (config.relation_config or config.text_config).hidden_size
-            self.relation_projection = nn.Linear(relation_hidden_size, config.projection_dim)
-            # What all descriptions have in common says nothing of one: their mean is taken off (see `set_relations`).
-            self.register_buffer("relation_center", torch.zeros(relation_hidden_size))
-            if config.text_similarity:
-                # The same of the texts, a running mean over those that the model is trained on.
-                self.register_buffer("text_center", torch.zeros(relation_hidden_size))
             if config.learn_negative_threshold:
                 self.negative_threshold = nn.Linear(hidden_size, 1)
+            self.relation_encoder = RelationEncoder(config, relation_text_encoder)
             self.memory = RelationMemory(config)
-            self.register_load_state_dict_post_hook(_follow_adapter)
+            self.register_load_state_dict_post_hook(_weights_were_loaded)
+        # An object for as long as nothing is known to have moved the weights: see `refresh_memory`.
+        self.weights_stamp = None
         self.post_init()
 
     @classmethod
@@ -165,32 +446,37 @@ class RocModel(
             dtype: of the weights, the encoders' and the new ones.
             config_kwargs: further fields of [`RocConfig`].
         """
-        text = AutoModel.from_pretrained(text_model_name_or_path, dtype=dtype)
+        attention = config_kwargs.get("attn_implementation")
+        text = AutoModel.from_pretrained(text_model_name_or_path, dtype=dtype, attn_implementation=attention)
         vision = None
         if vision_model_name_or_path is not None:
             vision_config = AutoConfig.from_pretrained(vision_model_name_or_path)
             vision_config = getattr(vision_config, "vision_config", vision_config)
-            vision_class = type(AutoModel.from_config(vision_config))
-            vision = vision_class.from_pretrained(vision_model_name_or_path, config=vision_config, dtype=dtype)
+            vision = MODEL_MAPPING[type(vision_config)].from_pretrained(
+                vision_model_name_or_path, config=vision_config, dtype=dtype, attn_implementation=attention
+            )
+        own = None
+        if config_kwargs.get("objective", "retrieval") == "retrieval" and not share_relation_encoder:
+            own = copy.deepcopy(text)
+        encoders = [encoder for encoder in (text, vision) if encoder is not None]
+        attentions = [encoder.config._attn_implementation for encoder in encoders]
         config = RocConfig(
             text_config=text.config,
             vision_config=None if vision is None else vision.config,
             relation_config=None if share_relation_encoder else text.config.to_dict(),
             **config_kwargs,
         )
-        model = cls(config).to(dtype)
-        model.text_encoder = _without_pooler(text)
-        if vision is not None:
-            model.vision_encoder = _without_pooler(vision)
-        if config.objective == "retrieval" and not share_relation_encoder:
-            model.relation_encoder.load_state_dict(text.state_dict())
+        model = cls(config, text, vision, own).to(dtype)
+        for encoder, implementation in zip(encoders, attentions, strict=True):
+            # A config forgets that of its parts, which a new encoder would choose when it is built.
+            encoder.config._attn_implementation = implementation
         return model
 
     def get_input_embeddings(self):
-        return self.text_encoder.get_input_embeddings()
+        return self.pair_encoder.text_encoder.get_input_embeddings()
 
     def set_input_embeddings(self, value):
-        self.text_encoder.set_input_embeddings(value)
+        self.pair_encoder.text_encoder.set_input_embeddings(value)
 
     @capture_outputs
     def forward(
@@ -207,7 +493,7 @@ class RocModel(
         object_mask: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         num_items_in_batch: torch.Tensor | int | None = None,
-        update_relations: bool | RelationUpdate = True,
+        relation_features: Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor] | None = None,
         relation_memory: RelationMemory | None = None,
         **kwargs,
     ) -> RocOutput:
@@ -226,9 +512,9 @@ class RocModel(
             object_mask (batch, num_objects): 1 for an object, 0 for padding. Default: all 1.
             labels (batch,): index into the relations, -100 where unknown.
             num_items_in_batch: labelled pairs of the whole optimizer step; see [`info_nce`].
-            update_relations: in training, whether to encode the descriptions with gradient now, or to use what the
-                last such step gave (their projection is trained in every step). A [`RelationUpdate`] encodes those
-                of the labels' relations and of hard negatives with gradient, and keeps the others from growing old.
+            relation_features: in training, what gives the mean token vectors (num_descriptions, hidden_size) of the
+                memory's descriptions for pair_embeds (batch, embedding_dim) and labels. Default: all descriptions are
+                encoded, with gradient.
             relation_memory: other relations to compare with in this call, from [`RocModel.make_relation_memory`].
 
         Returns:
@@ -247,44 +533,577 @@ class RocModel(
             raise ValueError("give head_index and tail_index: where head and tail stand in the joint sequence")
         if kwargs.get("output_attentions") and self.config.fusion_encoder_config._attn_implementation != "eager":
             raise ValueError('output_attentions needs attn_implementation="eager"')
+        if not self.config.id2label:
+            raise ValueError(
+                "the model has no relations yet: call model.set_relations({label: description}, processor)"
+            )
+        self._check_trainable()
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
-        self._refuse_empty_set()
-        features = self.get_pair_features(
+        vectors = self.pair_encoder(
             input_ids,
             attention_mask,
             head_index,
             tail_index,
-            head_span,
-            tail_span,
-            pixel_values,
-            image_index,
-            object_boxes,
-            object_mask,
+            head_span=head_span,
+            tail_span=tail_span,
+            pixel_values=pixel_values,
+            image_index=image_index,
+            object_boxes=object_boxes,
+            object_mask=object_mask,
         )
-        logits, pair_embeds = self._answer(features, update_relations, relation_memory, labels)
+        pair_embeds = None
+        if self.config.objective == "classification":
+            if relation_memory is not None:
+                raise ValueError('a model with objective="classification" takes no relation_memory')
+            logits = self.classify(vectors)
+        else:
+            texts = self.read_texts(input_ids, attention_mask)
+            logits, pair_embeds = self.compare(vectors, texts, relation_memory, relation_features, labels)
         loss = None if labels is None else info_nce(logits, labels, num_items_in_batch)
         return RocOutput(loss=loss, logits=logits, pair_embeds=pair_embeds)
 
-    def _answer(self, features: torch.Tensor, update_relations, relation_memory: RelationMemory | None, labels=None):
-        """Pair features → logits (batch, num_relations) and, in retrieval, pair_embeds (batch, embedding_dim)."""
-        if self.config.objective == "retrieval":
-            return self.retrieve(features, update_relations, relation_memory, labels)
-        if relation_memory is not None:
-            raise ValueError('a model with objective="classification" takes no relation_memory')
-        with full_precision(features):
-            return self.classifier(features.to(self.classifier.weight.dtype)).float(), None
+    # ---- comparing pairs with the memory
+
+    def classify(self, vectors: torch.Tensor) -> torch.Tensor:
+        """Pair vectors (batch, hidden_size) to logits (batch, num_relations), for `objective="classification"`."""
+        with full_precision(vectors):
+            return self.classifier(as_input_of(self.classifier, vectors)).float()
+
+    def compare(
+        self,
+        vectors: torch.Tensor,
+        texts: torch.Tensor | None = None,
+        relation_memory: RelationMemory | None = None,
+        relation_features: Callable | None = None,
+        labels: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """
+        Compares pairs with the relation memory.
+
+        Args:
+            vectors (batch, hidden_size): of the pairs, from the [`PairEncoder`].
+            texts (batch, hidden_size): from `read_texts`.
+            relation_memory, relation_features, labels: as for [`RocModel.forward`].
+
+        Returns:
+            logits (batch, num_relations): cosine / temperature; with `config.learn_negative_threshold`, the negative
+            relation's is the pair's own threshold. pair_embeds (batch, embedding_dim): unit vectors. Both float32,
+            under autocast too.
+        """
+        memory = copy_in_force(self.memory) if relation_memory is None else relation_memory
+        trains = relation_memory is None and self.training and torch.is_grad_enabled()
+        if not trains:
+            self.refresh_memory(memory)  # before all else: torch.compile leaves it out, and breaks its graph once
+        pair_embeds = self.embed_pairs(vectors, texts)
+        embeds = memory.embeds
+        if trains:
+            self.weights_stamp = None  # an optimizer's step is about to follow
+            memory.check_texts()
+            if relation_features is None:
+                features = self.description_features(memory.input_ids)
+            else:
+                features = relation_features(pair_embeds, labels)
+            embeds = self.relation_encoder.project(features)
+        with full_precision(vectors):
+            threshold = self.learned_threshold(vectors, memory)
+            logits = memory(pair_embeds, embeds, threshold, self.config.relation_offsets)
+        return logits, pair_embeds
+
+    def learned_threshold(self, vectors: torch.Tensor, relation_memory: RelationMemory) -> torch.Tensor | None:
+        """The negative relation's logits (batch, 1) of float32, where `config.learn_negative_threshold` is set."""
+        if not self.config.learn_negative_threshold or relation_memory.config.negative_relation is None:
+            return None
+        with full_precision(vectors):
+            return self.negative_threshold(as_input_of(self.negative_threshold, vectors)).float()
+
+    def embed_pairs(self, vectors: torch.Tensor, texts: torch.Tensor | None = None) -> torch.Tensor:
+        """Pair vectors (batch, hidden_size), and texts from `read_texts`, to unit vectors (batch, embedding_dim)."""
+        with full_precision(vectors):
+            projected = self.pair_projection(as_input_of(self.pair_projection, vectors)).float()
+            projected = F.normalize(projected, dim=-1)
+            if not self.config.text_similarity:
+                return projected
+            if self.training:
+                # A projection that may lean on the texts in training knows less by itself, of unseen relations most.
+                return self.relation_encoder.join(projected, texts)
+            return self.relation_encoder.join(
+                projected, F.normalize(texts.float() - self.relation_encoder.text_center, dim=-1)
+            )
+
+    def read_texts(self, input_ids, attention_mask, inputs_embeds=None) -> torch.Tensor | None:
+        """The texts as the relation encoder reads them (batch, hidden_size), for `config.text_similarity`; else None.
+        In training mode zeros, and the texts' mean moves."""
+        if not self.config.text_similarity:
+            return None
+        shared = self.pair_encoder.text_encoder
+        if not self.training:
+            return self.relation_encoder.read_texts(input_ids, attention_mask, shared, inputs_embeds)
+        self.relation_encoder.move_text_center(input_ids, attention_mask, shared)
+        return self.relation_encoder.center.new_zeros(len(input_ids), len(self.relation_encoder.center))
+
+    def encode_pairs(self, **inputs) -> torch.Tensor:
+        """
+        Unit vectors of pairs, without gradient, dropout and autocast.
+
+        Args:
+            inputs: what the processor returns.
+
+        Returns:
+            (batch, embedding_dim) of float32.
+        """
+        inputs = {name: value.to(self.device) for name, value in inputs.items() if name != "labels"}
+        if "pixel_values" in inputs:
+            inputs["pixel_values"] = inputs["pixel_values"].to(self.dtype)
+        if inputs.get("attention_mask") is None:
+            inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
+        self._check_trainable()
+        with (
+            torch.inference_mode(False),
+            torch.no_grad(),
+            evaluating(self),
+            full_precision(self.pair_projection.weight),
+        ):
+            texts = self.read_texts(inputs["input_ids"], inputs["attention_mask"])
+            return self.embed_pairs(self.pair_encoder(**inputs), texts)
+
+    def get_relation_features(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        """
+        Unit vectors of relation descriptions, to compare with [`RocModel.encode_pairs`].
+
+        Args:
+            input_ids, attention_mask (num, length): `relation_input_ids` and `relation_attention_mask` as the
+                processor returns them.
+
+        Returns:
+            (num, embedding_dim) of float32.
+        """
+        return self.relation_encoder(input_ids, attention_mask, self.pair_encoder.text_encoder)
+
+    def description_cosines(
+        self, pair_embeds: torch.Tensor, relation_memory: RelationMemory | None = None
+    ) -> torch.Tensor:
+        """
+        How well each description in the memory, and the mean of each relation's examples, fits a pair.
+
+        Args:
+            pair_embeds (batch, embedding_dim): from [`RocOutput`].
+            relation_memory: as for [`RocModel.forward`].
+
+        Returns:
+            (batch, num_rows) of float32; [`RelationMemory.rows_of`] tells which are a relation's.
+        """
+        memory = copy_in_force(self.memory) if relation_memory is None else relation_memory
+        self.refresh_memory(memory)
+        with full_precision(pair_embeds):
+            return pair_embeds @ memory.embeds.T
+
+    # ---- keeping the memory true
+
+    def refresh_memory(self, relation_memory: RelationMemory | None = None):
+        """
+        Encodes the descriptions anew if the memory is not what the weights give. Every public way to an answer, and
+        every saved checkpoint, goes through here.
+
+        A glance at the weights (where they lie, their versions, an element of each) tells whether they may have moved;
+        if so, or after a training step, a load, or a change of type or device, a checksum of their content decides. On
+        an accelerator the elements are not looked at, as it would have to be waited for: who writes there past a
+        tensor's version (through `.data`) between two answers calls `model.eval()`.
+
+        Args:
+            relation_memory: one from `make_relation_memory`. Default: the model's own.
+
+        Raises:
+            RuntimeError: if the descriptions in the config are not those that the memory's token ids were made from;
+                or naming the relations whose examples were encoded with other weights than the model has now: it was
+                trained since, or loaded in another `dtype`, or an adapter was switched. Examples are not kept, and
+                cannot be encoded anew.
+        """
+        refresh_memory(self, relation_memory)
+
+    def description_features(self, input_ids: torch.Tensor) -> torch.Tensor:
+        """Mean token vectors (num, hidden_size) of rows (num, length) of `memory.input_ids`, as the mode has them."""
+        mask = input_ids >= 0
+        length = int(mask.sum(dim=1).max())
+        return self.relation_encoder.mean_token_vectors(
+            input_ids[:, :length].clamp(min=0).long(), mask[:, :length], self.pair_encoder.text_encoder
+        )
+
+    def train(self, mode: bool = True):
+        self.weights_stamp = None
+        return super().train(mode)
+
+    def _apply(self, fn, recurse=True):
+        self.weights_stamp = None
+        return super()._apply(fn, recurse)
+
+    def _check_trainable(self):
+        """Refuses training with relations that are known by examples: after a step they would be stale."""
+        if not self.training or self.config.objective != "retrieval":
+            return
+        # The mean of the texts moves without gradient too.
+        if torch.is_grad_enabled() or self.config.text_similarity:
+            if labels := example_labels(copy_in_force(self.memory).config):
+                raise ValueError(
+                    f"training changes the weights that the examples of {', '.join(map(repr, labels))} were encoded "
+                    "with: take these relations out first by model.remove_relation(label, processor), and add them "
+                    "after it"
+                )
+
+    def save_pretrained(self, save_directory, *args, state_dict=None, **kwargs):
+        """
+        As in transformers; the memory that is saved is the one that the saved weights give, or is marked as not.
+
+        Raises:
+            RuntimeError: as `refresh_memory` does.
+        """
+        if self.config.objective == "retrieval" and copy_in_force(self.memory).has_texts():
+            self.refresh_memory()
+            if state_dict is not None:
+                live, memory = self.state_dict(), self.memory.state_dict(prefix="memory.")
+                own = {name: tensor for name, tensor in state_dict.items() if name not in memory}
+                if any(tensor.data_ptr() != live[name].data_ptr() for name, tensor in own.items() if name in live):
+                    # Weights of elsewhere, an average say: whoever loads them encodes the descriptions anew.
+                    for name in ("memory.proof", "memory.examples_proof"):
+                        if name in memory:
+                            memory[name] = torch.zeros_like(memory[name])
+                state_dict = {**own, **memory}
+        return super().save_pretrained(save_directory, *args, state_dict=state_dict, **kwargs)
+
+    def load_adapter(self, peft_model_id=None, adapter_name=None, **kwargs):
+        """As in transformers, for `AutoModel.from_pretrained` with an adapter's name; its relations may be others."""
+        return load_adapter(self, super().load_adapter, peft_model_id, adapter_name, **kwargs)
+
+    # ---- the relation set
+
+    def set_relations(self, relations: dict[str, str | list[str]], processor, negative_relation: str | None = None):
+        """
+        Replaces the relation set: `id2label`, `label2id`, config and memory follow, nothing is trained. Descriptions
+        that are in the memory already are not encoded again; examples go with the set that they belong to. The first
+        two or more descriptions that a model has also decide the mean that is taken off every description's vector
+        from then on (`config.center_descriptions`). `config.abstention_threshold` was chosen for the relations that
+        were there, and is forgotten with them; so are offsets and types of those that are there no longer.
+
+        Args:
+            relations: label → its description or descriptions.
+            processor: the model's [`RocProcessor`], which tokenises the descriptions.
+            negative_relation: the label that means "no relation". Default: `config.negative_relation` if it is among
+                the relations.
+
+        Raises:
+            ValueError: for an empty set, an empty label or description, one text for two relations (nothing could
+                tell them apart), a `negative_relation` that is not in the set, or a model with
+                `objective="classification"`.
+        """
+        self._replace_relations(relations, processor, negative_relation)
+
+    def add_relation(
+        self,
+        label: str,
+        descriptions: str | list[str] | None = None,
+        processor=None,
+        negative: bool = False,
+        examples: list[dict] | None = None,
+    ):
+        """
+        Adds one relation, described or shown by examples or both, to be retrieved at once; the others stay as they
+        are. See [`RocModel.set_relations`].
+
+        Args:
+            label: the relation's label. One that is there already takes examples alone, beside its descriptions.
+            descriptions: its description or descriptions; may be left out where there are examples.
+            processor: the model's [`RocProcessor`], which prepares both.
+            negative: whether the label means "no relation".
+            examples: 1 to 16 pairs that have the relation, each a dict with `text`, `head` and `tail`, and optionally
+                `image` (a PIL picture, a path or the bytes of a picture file) and `objects`, as the processor takes
+                them. The normalized mean of their pair vectors stands beside the descriptions' vectors, as if it were
+                one more (Snell et al., Prototypical Networks for Few-shot Learning, NeurIPS 2017). It is right for the
+                weights as they are now, and for no others: add examples after training.
+
+        Raises:
+            ValueError: if the label is there already, and has examples or is given descriptions; if neither
+                descriptions nor examples are given, or no processor; for examples that are not as above, naming the
+                relation and the example's number from 0; for examples of a negative relation that is scored by a
+                learned threshold.
+        """
+        self._refuse_fixed_set()
+        relations, kept = self.config.relation_descriptions, self.config.relation_examples
+        if label in relations and (descriptions is not None or label in kept):
+            raise ValueError(f"relation {label!r} is there already; remove it first")
+        if descriptions is None and examples is None:
+            raise ValueError(f"relation {label!r} needs descriptions, or examples, or both")
+        if processor is None:
+            raise ValueError(f"relation {label!r}: give the model's processor, which prepares what describes it")
+        all_examples = dict.fromkeys(kept)
+        if examples is not None:
+            negative = negative or label == self.config.negative_relation
+            if negative and self.config.learn_negative_threshold:
+                raise ValueError(f"relation {label!r} is scored by a learned threshold, and not by examples")
+            columns = read_examples(label, examples)
+            try:
+                all_examples[label] = self.encode_pairs(**processor(**columns, return_tensors="pt"))
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"relation {label!r}: {error}") from error
+        texts = relations.get(label, []) if descriptions is None else descriptions
+        self._replace_relations({**relations, label: texts}, processor, label if negative else None, all_examples)
+
+    def remove_relation(self, label: str, processor):
+        """
+        Takes one relation out; the others stay as they are. See [`RocModel.set_relations`].
+
+        Raises:
+            ValueError: if there is no such relation, or for a model with `objective="classification"`.
+        """
+        self._refuse_fixed_set()
+        if label not in self.config.relation_descriptions:
+            raise ValueError(f"no relation {label!r}; there are {', '.join(self.config.relation_descriptions)}")
+        rest = {name: texts for name, texts in self.config.relation_descriptions.items() if name != label}
+        kept = dict.fromkeys(name for name in self.config.relation_examples if name != label)
+        self._replace_relations(rest, processor, examples=kept)
+
+    def make_relation_memory(
+        self, relations: dict[str, str | list[str]], processor, negative_relation: str | None = None
+    ) -> RelationMemory:
+        """
+        A memory of another relation set, to be given to [`RocModel.forward`]: its answers are those that the model
+        would give after [`RocModel.set_relations`], and the model stays as it is. Descriptions that are in the model's
+        own memory already are not encoded again.
+
+        Args, Raises: as for `set_relations`; ValueError also for a model that has no relations of its own yet.
+        """
+        self._refuse_fixed_set()
+        if not self.config.id2label:
+            raise ValueError("the model has no relations of its own yet: call model.set_relations first")
+        return make_memory(self, relations, processor, negative_relation)
+
+    def _refuse_fixed_set(self):
+        if self.config.objective != "retrieval":
+            raise ValueError('a model with objective="classification" has a fixed set of relations')
+        follow_adapter(self)
+
+    def _replace_relations(self, relations, processor, negative_relation=None, examples=None):
+        """`set_relations`, with examples as `make_memory` takes them."""
+        self._refuse_fixed_set()
+        memory = make_memory(self, relations, processor, negative_relation, examples, decide_center=True)
+        # Nothing has been replaced so far: what was refused above leaves the model as it was.
+        for name in RELATION_FIELDS:
+            setattr(self.config, name, getattr(memory.config, name))
+        memory.config = self.config
+        replace_copy_in_force(self, "memory", memory)
+
+    def set_relation_offsets(self, offsets: dict[str, float] | None):
+        """
+        Adds something to relations' logits from now on: relations that were never trained on score on another scale
+        than those that were. Kept in the config.
+
+        Args:
+            offsets: label → what is added, in units of the logits; 0 where left out. `None` takes all away.
+
+        Raises:
+            ValueError: naming a label that is not among the relations, or is the negative one with a learned
+                threshold, or has a value that is not a finite number; or for a classification model.
+        """
+        self._refuse_fixed_set()
+        for label, value in (offsets or {}).items():
+            if label not in described_relations(self.config):
+                raise ValueError(f"no relation {label!r} that is retrieved by its descriptions")
+            if not isinstance(value, (int, float)) or not math.isfinite(value):
+                raise ValueError(f"relation {label!r}: an offset must be a finite number, got {value!r}")
+        self.config.relation_offsets = dict(offsets) if offsets else None
+
+    def set_relation_types(self, types: Mapping[str, Sequence] | None):
+        """
+        Says which types of head and tail the relations ask for; kept in the config.
+
+        Args:
+            types: label → [head type, tail type], each a word, a list of words, or `None` for any type;
+                [`types_from_labels`] reads them off labels such as MNRE's. A relation that is left out takes every
+                pair. `None` takes all types away.
+
+        Raises:
+            ValueError: naming the label, if there is no such relation or its types are not a pair of types.
+        """
+        self.config.relation_types = None if types is None else check_relation_types(types, self.config.label2id)
+
+    def type_mask(
+        self, types: Sequence[tuple[str | None, str | None]], relation_memory: RelationMemory | None = None
+    ) -> torch.Tensor:
+        """
+        Which relations can hold between entities of the given types: put -inf at the others' logits, and they get no
+        probability.
+
+        Args:
+            types: the (head type, tail type) of each pair, as a tagger or a person gave them. `None` and `"unknown"`
+                fit every relation; case does not matter.
+            relation_memory: as for [`RocModel.forward`].
+
+        Returns:
+            (batch, num_relations) of bool. The negative relation fits every pair unless types are set for it.
+
+        Raises:
+            ValueError: naming the pair by its number from 0, if what is given for it is not two words or `None`.
+        """
+        return type_mask(self, types, relation_memory)
+
+    # ---- searching and explaining
+
+    def search(
+        self,
+        k: int = 10,
+        types: Sequence[tuple[str | None, str | None]] | None = None,
+        index: str | None = None,
+        relation_memory: RelationMemory | None = None,
+        **inputs,
+    ) -> RelationHits:
+        """
+        The k best relations of each pair: what [`RocModel.forward`] and `topk` give, without logits for all relations.
+
+        Args:
+            k: how many, 1 or more; no more than there are relations.
+            types: the (head type, tail type) of each pair, to search only the relations that take them; see
+                `set_relation_types` and `type_mask`. Default: all relations are searched.
+            index: `None` for an exact matrix product on the model's device. `"faiss"` for a flat index of faiss,
+                which is exact too, and `"faiss:HNSW32"` or any other of its factory strings; it is built at the first
+                search, and again when the memory has changed.
+            relation_memory: other relations to search, from [`RocModel.make_relation_memory`].
+            inputs: what the processor returns.
+
+        Returns:
+            [`RelationHits`].
+
+        Raises:
+            ValueError: for a classification model or one without relations, a k below 1, types that are not one
+                (head type, tail type) a pair, or an index that is unknown or that faiss cannot make of this memory.
+            RuntimeError: as for `refresh_memory`.
+            ImportError: with the line that installs faiss.
+        """
+        return search(self, k, types, index, relation_memory, **inputs)
+
+    def get_saliency(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        blank_input_ids: torch.Tensor,
+        targets: torch.Tensor,
+        num_steps: int = 32,
+        batch_size: int = 8,
+        relation_memory: RelationMemory | None = None,
+        **pair,
+    ) -> Saliency:
+        """What in each pair speaks for a relation: see [`integrated_gradients`]."""
+        return integrated_gradients(
+            self, input_ids, attention_mask, blank_input_ids, targets, num_steps, batch_size, relation_memory, **pair
+        )
 
 
-def _follow_adapter(model: RocModel, _):
-    model.follow_adapter()
+def info_nce(
+    logits: torch.Tensor, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None
+) -> torch.Tensor:
+    """
+    InfoNCE with the relation memory as candidates: -log exp(s_y / t) / sum_r exp(s_r / t) (paper, contrastive
+    objective). All relations are candidates for every pair, so negatives need not be gathered across processes.
+
+    Args:
+        logits: (batch, num_relations) of float32, already divided by the temperature.
+        labels: (batch,) of int64; -100 is left out.
+        num_items_in_batch: labelled pairs in the whole optimizer step. The sum of losses is divided by it, which
+            makes accumulated micro-batches of unequal size exact. Default: the mean over this batch.
+
+    Returns:
+        A scalar; 0 where no pair is labelled.
+    """
+    total = F.cross_entropy(logits, labels, ignore_index=-100, reduction="sum")
+    if num_items_in_batch is None:
+        num_items_in_batch = (labels != -100).sum()
+    return total / torch.as_tensor(num_items_in_batch, device=total.device).clamp(min=1)
 
 
-def _without_pooler(encoder: nn.Module) -> nn.Module:
+def object_roles(
+    head_index: torch.Tensor, tail_index: torch.Tensor, text_length: int, num_objects: int
+) -> torch.Tensor:
+    """Places in `ROLES` of the objects behind a text of `text_length`: (batch,), (batch,) → (batch, num_objects)."""
+    places = torch.arange(text_length, text_length + num_objects, device=head_index.device)
+    is_head, is_tail = (places == index[:, None] for index in (head_index, tail_index))
+    return is_head * ROLES.index("head") + is_tail * ROLES.index("tail")
+
+
+def pool_regions(patches: torch.Tensor, boxes: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
+    """
+    RoI pooling with sub-patch accuracy: the mean of the patches that a box covers, each weighted with the area of it
+    that the box covers. A box on exactly one patch gives that patch.
+
+    Args:
+        patches (batch, rows * columns, dim): features of the patch grid, row by row.
+        boxes (batch, num_objects, 4): corners x0, y0, x1, y1 as fractions of the picture, 0 to 1, not empty.
+        grid: (rows, columns) of patches.
+
+    Returns:
+        (batch, num_objects, dim), of the patches' type.
+    """
+    rows = _overlap(boxes[..., 1], boxes[..., 3], grid[0])
+    columns = _overlap(boxes[..., 0], boxes[..., 2], grid[1])
+    weights = (rows[..., :, None] * columns[..., None, :]).flatten(-2)
+    return weights.to(patches.dtype) @ patches
+
+
+def _overlap(low: torch.Tensor, high: torch.Tensor, count: int) -> torch.Tensor:
+    """Shares of the interval [low, high] that lie in each of `count` equal parts of [0, 1]: (...) → (..., count)."""
+    edges = torch.arange(count, device=low.device)
+    low, high = low[..., None] * count, high[..., None] * count
+    covered = (torch.minimum(high, edges + 1) - torch.maximum(low, edges)).clamp(min=0)
+    return covered / covered.sum(dim=-1, keepdim=True).clamp(min=torch.finfo(covered.dtype).tiny)
+
+
+def crop_regions(pixel_values: torch.Tensor, image_index: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
+    """
+    Boxes cut out of pictures and enlarged to their size, bilinearly.
+
+    Args:
+        pixel_values (num_images, 3, height, width).
+        image_index (num_boxes,): row of pixel_values.
+        boxes (num_boxes, 4): corners as fractions.
+
+    Returns:
+        (num_boxes, 3, height, width).
+    """
+    scale, center = boxes[:, 2:] - boxes[:, :2], boxes[:, :2] + boxes[:, 2:] - 1
+    zeros = torch.zeros_like(scale[:, 0])
+    theta = torch.stack(
+        [
+            torch.stack([scale[:, 0], zeros, center[:, 0]], dim=-1),
+            torch.stack([zeros, scale[:, 1], center[:, 1]], dim=-1),
+        ],
+        dim=1,
+    ).to(pixel_values.dtype)
+    grid = F.affine_grid(theta, [len(boxes), *pixel_values.shape[1:]], align_corners=False)
+    return F.grid_sample(pixel_values[image_index], grid, padding_mode="border", align_corners=False)
+
+
+def _mean_over(sequence: torch.Tensor, span: torch.Tensor) -> torch.Tensor:
+    """Mean of (batch, length, hidden_size) over each row's [start, end): (batch, hidden_size)."""
+    places = torch.arange(sequence.shape[1], device=sequence.device)
+    inside = ((places >= span[:, :1]) & (places < span[:, 1:])).to(sequence.dtype)
+    return torch.einsum("bl,blh->bh", inside, sequence) / inside.sum(dim=1, keepdim=True)
+
+
+def make_encoder(config, loaded: nn.Module | None = None) -> nn.Module:
+    """An encoder as `config` describes it, or the loaded one, without a pooler."""
+    encoder = AutoModel.from_config(config) if loaded is None else loaded
     # Only token vectors are used; an idle pooler would be saved, and would have no gradient.
     if isinstance(getattr(encoder, "pooler", None), nn.Module):
         encoder.pooler = None
     return encoder
+
+
+def as_input_of(layer: nn.Module, tensor: torch.Tensor) -> torch.Tensor:
+    """`tensor` in the type that `layer` computes in; a quantized layer, whose weights are integers, finds its own."""
+    dtype = layer.weight.dtype
+    return tensor.to(dtype) if dtype.is_floating_point else tensor
+
+
+def _weights_were_loaded(model: RocModel, _):
+    model.weights_stamp = None
+    follow_adapter(model)
 
 
 RocModel.register_for_auto_class("AutoModel")

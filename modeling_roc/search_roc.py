@@ -1,21 +1,128 @@
 # Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
-"""The few best relations of a large memory, without a score for each of the others, among those whose types fit."""
+"""The few best relations of a memory, among those whose entity types fit, exactly or by an index of faiss."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from transformers.utils import ModelOutput
 
-from .adapted_roc import copy_in_force
-from .faiss_roc import FaissSearch
-from .losses_roc import relation_logits
-from .memory_roc import RelationMemory
-from .relation_rows_roc import described_places, relation_offsets
-from .types_roc import check_pair_types
+from .peft_roc import copy_in_force
+from .relation_memory_roc import RelationMemory
 
-# Scores that are held at once: 64 MiB of float32.
-BLOCK_SCORES = 2**24
+# Logits that are held at once: 64 MiB of float32.
+BLOCK_SIZE = 2**24
+
+TYPE_WORDS = {"per": "person", "org": "organization", "loc": "location", "misc": "miscellaneous"}
+"""What MNRE's labels call an entity's types, and what a tagger calls them."""
+
+
+# ---- the entity types that relations ask for
+
+
+def types_from_labels(labels: Iterable[str], words: Mapping[str, str] = TYPE_WORDS) -> dict[str, list[str]]:
+    """
+    The types that labels such as `/per/org/member_of` ask of head and tail, for [`RocModel.set_relation_types`].
+
+    These are the relation's own; what a pair is typed as must come from a tagger or a person.
+
+    Args:
+        labels: relation labels. Those of another form than `/head/tail/name` are left out: they ask for no type.
+        words: the labels' abbreviations → the words that pairs are typed with.
+
+    Returns:
+        Label → [head type, tail type].
+
+    Raises:
+        ValueError: naming the label, if it has an abbreviation that `words` does not know.
+    """
+    types = {}
+    for label in labels:
+        parts = label.split("/")
+        if len(parts) == 4 and parts[0] == "":
+            if unknown := [part for part in parts[1:3] if part not in words]:
+                raise ValueError(f"relation {label!r}: no word is given for the type {unknown[0]!r}")
+            types[label] = [words[part] for part in parts[1:3]]
+    return types
+
+
+def check_relation_types(types, labels: Iterable[str]) -> dict[str, list]:
+    """
+    Label → [head types, tail types], each a list of words in lower case, or `None` for any type.
+
+    Raises:
+        ValueError: naming the label, if there is no such relation or its types are not a pair of types.
+    """
+    if not isinstance(types, Mapping):
+        raise ValueError(f"types must be {{label: [head type, tail type]}}, got {types!r:.200}")
+    labels, checked = set(labels), {}
+    for label, pair in types.items():
+        if label not in labels:
+            raise ValueError(f"types are given for {label!r}, which is not among the relations")
+        if not isinstance(pair, (list, tuple)) or len(pair) != 2:
+            raise ValueError(f"relation {label!r} needs [head type, tail type], got {pair!r}")
+        sides = [[side] if isinstance(side, str) else side for side in pair]
+        for side in sides:
+            if side is not None and not (
+                isinstance(side, (list, tuple)) and side and all(isinstance(word, str) and word for word in side)
+            ):
+                raise ValueError(f"relation {label!r}: a type is a word, a list of words or None, got {side!r}")
+        checked[label] = [None if side is None else [word.lower() for word in side] for side in sides]
+    return checked
+
+
+class RelationTypes:
+    """
+    Which relations can hold between entities of given types.
+
+    Args:
+        types: `config.relation_types`: label → [head types, tail types]; a relation that is left out takes every pair.
+        labels: the relations, in their order.
+    """
+
+    def __init__(self, types: Mapping[str, Sequence] | None, labels: Iterable[str]):
+        self.made_of = types
+        # Many relations ask for the same few types: these are looked at, and not each relation.
+        kinds: dict[tuple, int] = {}
+        sides = [(types or {}).get(label, (None, None)) for label in labels]
+        sides = [tuple(None if side is None else tuple(side) for side in pair) for pair in sides]
+        self.place = torch.tensor([kinds.setdefault(kind, len(kinds)) for kind in sides], dtype=torch.long)
+        self.kinds = list(kinds)
+
+    def fitting(self, pair: tuple[str | None, str | None]) -> torch.Tensor:
+        """(num_relations,) of bool, for the types of one pair; `None` and `"unknown"` fit every relation."""
+        known = [None if word is None or word.lower() == "unknown" else word.lower() for word in pair]
+        fits = [
+            all(word is None or side is None or word in side for word, side in zip(known, kind, strict=True))
+            for kind in self.kinds
+        ]
+        return torch.tensor(fits, dtype=torch.bool)[self.place]
+
+
+def type_mask(
+    model, types: Sequence[tuple[str | None, str | None]], relation_memory: RelationMemory | None = None
+) -> torch.Tensor:
+    """See [`RocModel.type_mask`]."""
+    for i, pair in enumerate(types):
+        is_pair = isinstance(pair, (list, tuple)) and len(pair) == 2
+        if not is_pair or not all(word is None or isinstance(word, str) for word in pair):
+            raise ValueError(f"types[{i}] must be (head type, tail type), each a word or None, got {pair!r}")
+    config, keeper = model.config, relation_memory
+    if relation_memory is not None:
+        config = relation_memory.config
+    elif config.objective == "retrieval":
+        keeper = copy_in_force(model.memory)
+    relation_types = None if keeper is None else keeper.types
+    if relation_types is None or relation_types.made_of is not model.config.relation_types:
+        relation_types = RelationTypes(model.config.relation_types, config.id2label.values())
+    if keeper is not None:
+        keeper.types = relation_types
+    fitting = {pair: relation_types.fitting(pair) for pair in {tuple(pair) for pair in types}}
+    return torch.stack([fitting[tuple(pair)] for pair in types]).to(model.device)
+
+
+# ---- searching
 
 
 @dataclass
@@ -33,179 +140,151 @@ class RelationHits(ModelOutput):
     probabilities: torch.Tensor | None = None
 
 
-class SearchMixin:
-    """For [`RocModel`]."""
-
-    @torch.no_grad()
-    def search(
-        self,
-        k: int = 10,
-        types: Sequence[tuple[str | None, str | None]] | None = None,
-        index: str | None = None,
-        relation_memory: RelationMemory | None = None,
-        **inputs,
-    ) -> RelationHits:
-        """
-        The k best relations of each pair: what [`RocModel.forward`] and `topk` give, without logits for all relations.
-
-        Args:
-            k: how many, 1 or more; no more than there are relations.
-            types: the (head type, tail type) of each pair, to search only the relations that take them; see
-                `set_relation_types` and `type_mask`. Default: all relations are searched.
-            index: `None` for an exact matrix product on the model's device. `"faiss"` for a flat index of faiss,
-                which is exact too, and `"faiss:HNSW32"` or any other of its factory strings; it is built at the first
-                search, and again when the memory has changed.
-            relation_memory: other relations to search, from [`RocModel.make_relation_memory`].
-            inputs: what the processor returns.
-
-        Returns:
-            [`RelationHits`].
-
-        Raises:
-            ValueError: for a classification model or one without relations, a k below 1, types that are not one
-                (head type, tail type) a pair, an index that is unknown or that faiss cannot make of this memory, or
-                one that cannot give the answer (`relation_aggregation="logsumexp"` with several descriptions,
-                examples counting as one more).
-            RuntimeError: as for `refresh_memory`.
-            ImportError: with the line that installs faiss.
-        """
-        if self.config.objective != "retrieval":
-            raise ValueError('a model with objective="classification" has no memory to search')
-        inputs = {name: value for name, value in inputs.items() if name != "labels"}
-        if inputs.get("attention_mask") is None:
-            inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
-        return self.retrieve_best(self.get_pair_features(**inputs), k, types, index, relation_memory)
-
-    @torch.no_grad()
-    def retrieve_best(
-        self,
-        pair_features: torch.Tensor,
-        k: int = 10,
-        types: Sequence[tuple[str | None, str | None]] | None = None,
-        index: str | None = None,
-        relation_memory: RelationMemory | None = None,
-    ) -> RelationHits:
-        """
-        `search` from the pairs' vectors on.
-
-        Args:
-            pair_features: (batch, features), from [`RocModel.get_pair_features`].
-            k, types, index, relation_memory: as for `search`.
-
-        Returns, Raises: as for `search`.
-        """
-        if k < 1:
-            raise ValueError(f"k must be 1 or more, got {k}")
-        self._refuse_empty_set()
-        memory = copy_in_force(self.memory) if relation_memory is None else relation_memory
-        self.refresh_memory(memory)
-        pair_embeds, threshold = self.project_pairs(pair_features, memory)
-        types = None if types is None else check_pair_types(types)
-        if types is not None and len(types) != len(pair_embeds):
+@torch.no_grad()
+def search(
+    model,
+    k: int = 10,
+    types: Sequence[tuple[str | None, str | None]] | None = None,
+    index: str | None = None,
+    relation_memory: RelationMemory | None = None,
+    **inputs,
+) -> RelationHits:
+    """See [`RocModel.search`]."""
+    if model.config.objective != "retrieval":
+        raise ValueError('a model with objective="classification" has no memory to search')
+    if k < 1:
+        raise ValueError(f"k must be 1 or more, got {k}")
+    if not model.config.id2label:
+        raise ValueError("the model has no relations yet: call model.set_relations({label: description}, processor)")
+    kind, _, factory = (index or "").partition(":")
+    if kind not in ("", "faiss"):
+        raise ValueError(f'index must be None, "faiss" or "faiss:<factory string>", got {index!r}')
+    memory = copy_in_force(model.memory) if relation_memory is None else relation_memory
+    inputs = {name: value for name, value in inputs.items() if name != "labels"}
+    if inputs.get("attention_mask") is None:
+        inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
+    model.refresh_memory(memory)
+    vectors, texts = model.pair_encoder(**inputs), model.read_texts(inputs["input_ids"], inputs["attention_mask"])
+    pair_embeds, threshold = model.embed_pairs(vectors, texts), model.learned_threshold(vectors, memory)
+    fitting = None
+    if types is not None:
+        if len(types) != len(pair_embeds):
             raise ValueError(f"types must be one (head type, tail type) a pair: {len(types)} for {len(pair_embeds)}")
-        search = self._searcher(memory, index)
-        labels, described = memory.config.label2id, described_places(memory.config, self.device)
-        scores = pair_embeds.new_full((len(pair_embeds), min(k, len(labels))), float("-inf"))
-        indices = torch.full(scores.shape, -1, device=self.device)
-        totals = pair_embeds.new_full((len(pair_embeds),), float("-inf"))
-        for rows, fitting in self._groups(types, len(pair_embeds), described, memory):
-            found, places, total = search(pair_embeds[rows], k, fitting)
-            scores[rows, : found.shape[1]] = found
-            indices[rows, : found.shape[1]] = torch.where(places < 0, places, described[places])
-            totals[rows] = total
-        if threshold is not None:
-            negative = labels[memory.config.negative_relation]
-            if types is not None:
-                fits = torch.stack([self._fitting(pair, memory)[negative] for pair in types])[:, None]
-                threshold = threshold.masked_fill(~fits, float("-inf"))
-            scores, order = torch.cat([scores, threshold], dim=1).topk(scores.shape[1])
-            indices = torch.cat([indices, torch.full_like(indices[:, :1], negative)], dim=1).gather(1, order)
-            indices = indices.masked_fill(scores == float("-inf"), -1)
-            totals = torch.logaddexp(totals, threshold[:, 0] / self.config.calibration_temperature)
-        probabilities = None
-        if index is None:
-            # A pair that no relation fits has no probabilities: 0, and not 0 / 0.
-            calibrated = scores / self.config.calibration_temperature
-            probabilities = (calibrated - totals[:, None]).exp().masked_fill(indices < 0, 0)
-        return RelationHits(scores=scores, indices=indices, probabilities=probabilities)
-
-    def _groups(self, types, batch_size: int, described: torch.Tensor, memory: RelationMemory):
-        """Pairs of the same types together: (rows of the batch, the described relations to search or `None`)."""
-        if types is None:
-            yield torch.arange(batch_size, device=self.device), None
-            return
-        groups: dict[tuple, list[int]] = {}
-        for row, pair in enumerate(types):
-            groups.setdefault(pair, []).append(row)
-        for pair, rows in groups.items():
-            fitting = self._fitting(pair, memory)[described]
-            if fitting.any():
-                rows = torch.tensor(rows, device=self.device)
-                yield rows, None if fitting.all() else fitting.nonzero()[:, 0]
-
-    def _searcher(self, memory: RelationMemory, index: str | None):
-        """(pair_embeds, k, described relations) → scores, places among the described ones, and log-sum-exp of all."""
-        temperature, aggregation = self.memory.log_temperature.exp(), self.config.relation_aggregation
-        offsets = relation_offsets(self.config.relation_offsets, memory.config, self.device)
-        if index is None:
-            calibration = self.config.calibration_temperature
-            return lambda embeds, k, fitting: search_exactly(
-                embeds, memory, k, fitting, temperature, aggregation, offsets, calibration
+        fitting = type_mask(model, types, relation_memory)
+    offsets, k = model.config.relation_offsets, min(k, len(memory.config.id2label))
+    if index is not None:
+        if memory.index is None or not memory.index.serves(memory, factory or "Flat", offsets):
+            memory.index = FaissIndex(memory, factory or "Flat", offsets)
+        return memory.index.search(pair_embeds, k, fitting, threshold)
+    parts = []
+    for rows in torch.arange(len(pair_embeds), device=pair_embeds.device).split(
+        max(1, BLOCK_SIZE // len(memory.owner))
+    ):
+        with torch.autocast(pair_embeds.device.type, enabled=False):
+            logits = memory(
+                pair_embeds[rows], threshold=None if threshold is None else threshold[rows], offsets=offsets
             )
-        kind, _, factory = index.partition(":")
-        if kind != "faiss":
-            raise ValueError(f'index must be None, "faiss" or "faiss:<factory string>", got {index!r}')
-        if memory.index is None or not memory.index.serves(memory, factory or "Flat", temperature, offsets):
-            memory.index = FaissSearch(memory, factory or "Flat", temperature, aggregation, offsets)
-        return memory.index
+        if fitting is not None:
+            logits = logits.masked_fill(~fitting[rows], float("-inf"))
+        scores, indices = logits.topk(k)
+        calibrated = logits / model.config.calibration_temperature
+        # A pair that no relation fits has no probabilities: 0, and not 0 / 0.
+        is_candidate = scores > float("-inf")
+        probabilities = calibrated.softmax(dim=-1).gather(1, indices).masked_fill(~is_candidate, 0)
+        parts.append((scores, indices.masked_fill(~is_candidate, -1), probabilities))
+    return RelationHits(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
 
 
-def search_exactly(
-    pair_embeds: torch.Tensor,
-    memory: RelationMemory,
-    k: int,
-    fitting: torch.Tensor | None,
-    temperature: torch.Tensor,
-    aggregation: str,
-    offsets: torch.Tensor | None,
-    calibration: float,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+class FaissIndex:
     """
-    The best relations by matrix product, in as few blocks as `BLOCK_SCORES` allows.
+    A memory's vectors in an index of faiss, as `datasets` uses it: an optional dependency.
+
+    With several rows a relation, `"max"` is searched over the rows and `"mean"` over each relation's mean vector,
+    which gives the same scores.
 
     Args:
-        pair_embeds (batch, embedding_dim): unit vectors.
-        k: how many relations at most.
-        fitting (num_fitting,): the described relations to search, ascending. Default: all.
-        temperature, aggregation: of the model.
-        offsets (num_described,): added to the relations' scores.
-        calibration: `config.calibration_temperature`.
+        memory: what is searched, as it is now.
+        factory: faiss' description of the index; `"Flat"` is exact.
+        offsets: label → what is added to the relation's score, or None.
 
-    Returns:
-        scores (batch, n) and places among the described relations (batch, n), n = min(k, number searched), and the
-        logarithm of the sum of exponentials of all searched scores / calibration (batch,).
+    Raises:
+        ImportError: if faiss is not installed.
+        ValueError: for a factory that faiss does not know or cannot train on so few vectors.
     """
-    relations = torch.arange(len(memory.entries), device=pair_embeds.device) if fitting is None else fitting
-    best = pair_embeds.new_zeros(len(pair_embeds), 0)
-    places = torch.zeros(best.shape, dtype=torch.long, device=best.device)
-    total = pair_embeds.new_full((len(pair_embeds),), float("-inf"))
-    for part in relations.split(max(1, BLOCK_SCORES // (len(pair_embeds) * memory.entries.shape[1]))):
-        entries = memory.entries[part]
-        rows = entries[entries >= 0]
-        # Neighbouring relations' rows are a slice, which costs no copy.
-        first, last = (int(end) for end in rows.aminmax())
-        local = torch.full_like(entries, -1)
-        if last - first == len(rows) - 1:
-            matrix, local[entries >= 0] = memory.embeds[first : last + 1], rows - first
+
+    def __init__(self, memory: RelationMemory, factory: str, offsets: Mapping[str, float] | None):
+        try:
+            import faiss
+        except ImportError as error:
+            raise ImportError("searching by index needs faiss: pip install faiss-cpu") from error
+        self.faiss, self.made_of = faiss, self._key(memory, factory, offsets)
+        self.temperature = memory.log_temperature.exp().item()
+        self.negative = memory.config.label2id.get(memory.config.negative_relation)
+        vectors, owners = memory.embeds, memory.owner
+        if memory.config.relation_aggregation == "mean" and not memory.one_each:
+            sums = vectors.new_zeros(len(memory.counts), vectors.shape[1]).index_add(0, owners, vectors)
+            owners = memory.counts.nonzero()[:, 0]
+            vectors = sums[owners] / memory.counts[owners, None]
+        # The offset as one more dimension, in which every query has a 1.
+        shift = vectors.new_zeros(len(memory.counts))
+        for label, value in (offsets or {}).items():
+            if label in memory.config.label2id:
+                shift[memory.config.label2id[label]] = value * self.temperature
+        vectors = torch.cat([vectors, shift[owners, None]], dim=1).float().cpu().numpy()
+        self.owners = owners.cpu()
+        # The k best relations are among the k * depth best rows, if none has more than `depth`.
+        self.depth = int(self.owners.bincount().max())
+        try:
+            self.index = faiss.index_factory(vectors.shape[1], factory, faiss.METRIC_INNER_PRODUCT)
+            self.index.train(vectors)
+            self.index.add(vectors)
+        except RuntimeError as error:
+            raise ValueError(f"no index {factory!r} of {len(vectors)} vectors: {error}") from error
+
+    @staticmethod
+    def _key(memory: RelationMemory, factory: str, offsets) -> tuple:
+        proofs = torch.cat([memory.texts_proof, memory.proof, memory.examples_proof.flatten()])
+        settings = (memory.config.relation_aggregation, memory.log_temperature.item())
+        return (factory, bytes(proofs.tolist()), *settings, tuple(sorted((offsets or {}).items())))
+
+    def serves(self, memory: RelationMemory, factory: str, offsets: Mapping[str, float] | None) -> bool:
+        """Whether this index is the one that was asked for, of what the memory holds now."""
+        return self.made_of == self._key(memory, factory, offsets)
+
+    def search(self, pair_embeds: torch.Tensor, k: int, fitting: torch.Tensor | None, threshold: torch.Tensor | None):
+        """[`RelationHits`] without probabilities; `fitting` (batch, num_relations) of bool, `threshold` (batch, 1)."""
+        queries = torch.cat([pair_embeds.float().cpu(), torch.ones(len(pair_embeds), 1)], dim=1).numpy()
+        number = min(k * self.depth, len(self.owners))
+        if fitting is None:
+            found, rows = self.index.search(queries, number)
         else:
-            matrix, local[entries >= 0] = memory.embeds[rows], torch.arange(len(rows), device=rows.device)
-        with torch.autocast(pair_embeds.device.type, enabled=False):
-            logits = relation_logits(pair_embeds @ matrix.T / temperature, local, aggregation)
-        if offsets is not None:
-            logits = logits + offsets[part]
-        total = torch.logaddexp(total, (logits / calibration).logsumexp(dim=-1))
-        top, order = logits.topk(min(k, len(part)))
-        best, places = torch.cat([best, top], dim=1), torch.cat([places, part[order]], dim=1)
-        best, order = best.topk(min(k, best.shape[1]))
-        places = places.gather(1, order)
-    return best, places, total
+            answers = [self._search_among(vector, number, fits) for vector, fits in zip(queries, fitting, strict=True)]
+            found, rows = (np.concatenate(column) for column in zip(*answers, strict=True))
+        scores = torch.full((len(queries), k + 1), float("-inf"))
+        indices = torch.full(scores.shape, -1)
+        for query, owners in enumerate(self.owners[rows].tolist()):
+            best: dict[int, float] = {}
+            for owner, row, score in zip(owners, rows[query], found[query], strict=True):
+                if row >= 0:  # places that the index leaves empty are -1
+                    best.setdefault(owner, float(score) / self.temperature)
+            for place, (owner, score) in enumerate(list(best.items())[:k]):
+                scores[query, place], indices[query, place] = score, owner
+        if threshold is not None:
+            fits = True if fitting is None else fitting[:, self.negative].cpu()
+            scores[:, k] = threshold[:, 0].cpu().float().masked_fill(~torch.as_tensor(fits), float("-inf"))
+            indices[:, k] = self.negative
+        scores, order = scores.topk(k)
+        indices = indices.gather(1, order).masked_fill(scores == float("-inf"), -1)
+        return RelationHits(scores=scores.to(pair_embeds.device), indices=indices.to(pair_embeds.device))
+
+    def _search_among(self, vector: np.ndarray, number: int, fitting: torch.Tensor):
+        """The best rows of the relations in `fitting` (num_relations,)."""
+        selector = self.faiss.IDSelectorBatch(fitting.cpu()[self.owners].nonzero()[:, 0].numpy())
+        return self.index.search(vector[None], number, params=self._parameters(selector))
+
+    def _parameters(self, selector):
+        name = type(self.index).__name__
+        for kind, parameters in (("HNSW", "SearchParametersHNSW"), ("IVF", "SearchParametersIVF")):
+            if kind in name:
+                return getattr(self.faiss, parameters)(sel=selector)
+        return self.faiss.SearchParameters(sel=selector)

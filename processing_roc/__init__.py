@@ -3,5 +3,6 @@
 
 from .pipeline_roc import RelationExtractionPipeline
 from .processing_roc import PAIR_PLACES, RocProcessor
+from .spans_and_boxes_roc import ExampleError
 
-__all__ = ["PAIR_PLACES", "RelationExtractionPipeline", "RocProcessor"]
+__all__ = ["PAIR_PLACES", "ExampleError", "RelationExtractionPipeline", "RocProcessor"]

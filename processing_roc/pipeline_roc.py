@@ -1,25 +1,34 @@
 # Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
-"""RelationExtractionPipeline: from a text, a picture and two or more entities to ranked relations, in one call."""
+"""RelationExtractionPipeline: from a text, a picture and two or more entities to ranked relations, in one call.
 
-import json
+Behind the class: an input read and its picture fetched, what becomes of scores in an answer, and an explanation as
+plain data.
+"""
+
+import base64
+import binascii
+import itertools
 import os
-from collections.abc import Mapping, Sequence, Sized
+import re
+from collections.abc import Callable, Mapping, Sequence, Sized
 from numbers import Integral, Real
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader
+from huggingface_hub import get_session
+from PIL import Image
+from torch.utils.data import DataLoader, StackDataset
 from transformers import AutoModel, Pipeline
 from transformers.pipelines import PIPELINE_REGISTRY
 from transformers.pipelines.pt_utils import PipelineDataset, PipelineIterator
 
-from .answers_roc import candidates_by_type, kept_relations, write_answer
-from .explanation_roc import blank_words, saliency_of_pair
-from .inputs_roc import Numbered, collate_inputs, read_input, read_numbered
+from .spans_and_boxes_roc import WHOLE, Box, read_example, shown_part, uncrop
 
 TASK = "relation-extraction"
-PARAMETERS = ("top_k", "threshold", "relations", "filter_by_type", "explain", "timeout")
+FIELDS = ("text", "head", "tail", "entities", "objects", "image")
 NUM_KEPT_RELATION_SETS = 8
+RELATION_SETTINGS = ("negative_relation", "abstention_threshold", "relation_descriptions", "relation_examples")
+"""What of the model's config a memory of a call's own relations depends on."""
 
 
 class RelationExtractionPipeline(Pipeline):
@@ -144,34 +153,31 @@ class RelationExtractionPipeline(Pipeline):
 
     def _sanitize_parameters(self, **parameters):
         parameters.pop("local_files_only", None)  # `pipeline` hands on what was meant for loading
-        if unknown := parameters.keys() - set(PARAMETERS):
-            raise TypeError(f"{type(self).__name__} takes no {', '.join(sorted(unknown))}")
-        preprocess = {
-            name: parameters[name] for name in ("filter_by_type", "explain", "timeout") if name in parameters
-        }
+        preprocess, forward = (
+            {name: parameters.pop(name) for name in names if name in parameters}
+            for names in (("filter_by_type", "explain", "timeout"), ("top_k", "threshold", "relations"))
+        )
+        if parameters:
+            raise TypeError(f"{type(self).__name__} takes no {', '.join(sorted(parameters))}")
         for name in ("explain", "filter_by_type"):
             if not isinstance(preprocess.get(name, False), bool):
                 raise ValueError(f"{name} must be True or False, got {preprocess[name]!r}")
-        postprocess = {name: parameters[name] for name in ("top_k", "threshold") if name in parameters}
-        top_k, threshold = (postprocess.get(name) for name in ("top_k", "threshold"))
+        top_k, threshold = forward.get("top_k"), forward.get("threshold")
         if top_k is not None and (not isinstance(top_k, Integral) or isinstance(top_k, bool) or top_k < 1):
             raise ValueError(f"top_k must be a positive integer, or None for all relations, got {top_k!r}")
         if threshold not in (None, "auto") and (
             not isinstance(threshold, Real) or isinstance(threshold, bool) or not 0 <= threshold <= 1
         ):
             raise ValueError(f'threshold must be a probability, 0 to 1, or "auto", got {threshold!r}')
-        forward = {name: parameters[name] for name in ("threshold",) if name in parameters}
-        if "relations" in parameters:
-            relations = parameters["relations"]
+        if "relations" in forward:
+            relations = forward.pop("relations")
             forward["relation_memory"] = None if relations is None else self._relation_memory(relations)
-        return preprocess, forward, {**postprocess, **forward}
+        return preprocess, forward, {}
 
     def _relation_memory(self, relations):
         """The caller's descriptions, encoded; the sets that were used last are kept."""
-        try:
-            key = json.dumps(relations)
-        except (TypeError, ValueError):
-            key = None  # nothing that could be encoded: the model says what is wrong
+        # `repr` tells the label 1 from "1", and writes whatever it is given; the model says what is wrong with it.
+        key = repr([relations, *(getattr(self.model.config, name) for name in RELATION_SETTINGS)])
         memory = self._relation_memories.get(key)
         if memory is None:
             try:
@@ -184,82 +190,136 @@ class RelationExtractionPipeline(Pipeline):
         return memory
 
     def preprocess(self, inputs: Mapping, **parameters) -> dict[str, Any]:
-        return self._collate([read_input(inputs, **parameters)])
+        return self._collate([read_input(inputs, self.processor, **parameters)])
+
+    def _read_numbered(self, numbered: tuple[int, Mapping], **parameters) -> dict[str, Any]:
+        number, inputs = numbered
+        return read_input(inputs, self.processor, f"input {number}: ", **parameters)
 
     def _collate(self, examples: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        return collate_inputs(examples, self.processor, self.dtype)
+        """What `read_input` returns of some inputs → one batch, a row for each pair and every picture once."""
+        pairs = [(example, i, j) for example in examples for i, j in example["pairs"]]
+        pictures: dict[Any, Image.Image] = {}
+        for example in examples:
+            if (image := example["image"]) is not None:
+                # The processor knows equal pictures by identity; a data set gives a new object for every row.
+                example["image"] = pictures.setdefault((image.size, image.tobytes()), image)
+        images = [example["image"] for example, _, _ in pairs]
+        explain, filter_by_type = examples[0]["explain"], examples[0]["filter_by_type"]
+        try:
+            tensors = self.processor(
+                text=[example["text"] for example, _, _ in pairs],
+                head=[example["entities"][i] for example, i, _ in pairs],
+                tail=[example["entities"][j] for example, _, j in pairs],
+                images=images,
+                objects=[example["objects"] for example, _, _ in pairs],
+                return_tensors="pt",
+                return_offsets_mapping=explain,
+            )
+        except ValueError as error:
+            # Not by the class of `ExampleError`: a processor from the Hub has one of its own.
+            if getattr(error, "index", None) is None:
+                raise
+            example, i, j = pairs[error.index]
+            pair = "" if example["is_one_pair"] else f"entities[{i}] as head with entities[{j}] as tail: "
+            raise ValueError(f"{example['where']}{pair}{error.problem}") from error
+        batch = {"tensors": dict(tensors), "types": None, "words": None, "shown": []}
+        if "pixel_values" in tensors:
+            batch["tensors"]["pixel_values"] = tensors["pixel_values"].to(self.dtype)
+        if filter_by_type:
+            batch["types"] = [_types(example, i, j) for example, i, j in pairs]
+        if explain:
+            batch["words"] = {name: batch["tensors"].pop(name) for name in ("offset_mapping", "word_ids")}
+            batch["shown"] = [
+                None if image is None else shown_part(self.processor.image_processor, image.size) for image in images
+            ]
+        return {**batch, "examples": [{**example, "image": None} for example in examples]}
 
-    def _forward(self, model_inputs: dict[str, Any], threshold=None, relation_memory=None) -> dict[str, list]:
+    def _forward(
+        self,
+        model_inputs: dict[str, Any],
+        top_k: int | None = 5,
+        threshold: float | str | None = None,
+        relation_memory=None,
+    ) -> dict[str, list]:
+        config = self.model.config if relation_memory is None else relation_memory.config
         outputs = self.model(**model_inputs["tensors"], relation_memory=relation_memory)
-        logits, candidates = outputs.logits / self.model.config.calibration_temperature, None
+        logits = outputs.logits / self.model.config.calibration_temperature
+        candidates = torch.ones_like(logits, dtype=torch.bool)
         if model_inputs["types"] is not None:
             candidates = candidates_by_type(self.model, model_inputs["types"], relation_memory)
             logits = logits.masked_fill(~candidates, float("-inf"))
-        scores = logits.softmax(dim=-1)
-        if candidates is not None:
-            scores = scores.masked_fill(~candidates, 0)  # nan, where there is no candidate at all
-        nearest = cosines = saliency = None
+        scores = logits.softmax(dim=-1).masked_fill(~candidates, 0)  # nan, where there is no candidate at all
+        scores, candidates = scores.cpu(), candidates.cpu()
+        kept = [
+            kept_relations(row, config, mask, threshold, top_k) for row, mask in zip(scores, candidates, strict=True)
+        ]
+        cosines = memory = saliency = None
         if outputs.pair_embeds is not None:
-            nearest = self.model.nearest_descriptions(outputs.pair_embeds, relation_memory)
+            memory = self.model.memory if relation_memory is None else relation_memory
+            cosines = self.model.description_cosines(outputs.pair_embeds, relation_memory).cpu()
         if model_inputs["words"] is not None:
-            config = self.model.config if relation_memory is None else relation_memory.config
             # What a threshold leaves nothing of is not shown; its best relation takes the place.
-            masks = [None] * len(scores) if candidates is None else candidates
-            kept = [kept_relations(row, config, threshold, mask) for row, mask in zip(scores, masks, strict=True)]
-            first = [(places or [row.argmax()])[0] for places, row in zip(kept, scores, strict=True)]
-            saliency = self._saliency(model_inputs, scores.new_tensor(first, dtype=torch.long), relation_memory)
-            if outputs.pair_embeds is not None:
-                cosines = self.model.description_cosines(outputs.pair_embeds, relation_memory)
-        answers, start = [], 0
+            first = [places[0] if places else int(row.argmax()) for places, row in zip(kept, scores, strict=True)]
+            saliency = self._saliency(model_inputs, first, relation_memory)
+        ranked = []
+        for row, places in enumerate(kept):
+            relations = []
+            for index in places:
+                label, descriptions = config.id2label[index], []
+                relation = {"label": label, "score": float(scores[row, index]), "description": None}
+                if cosines is not None:
+                    descriptions = rank_descriptions(label, config, cosines[row, memory.rows_of(index)].tolist())
+                    best = descriptions[0]
+                    relation |= {name: best[name] for name in ("description", "examples") if name in best}
+                if saliency is not None:
+                    own = saliency[row] if index == places[0] else dict.fromkeys(saliency[row])
+                    relation["explanation"] = {"descriptions": descriptions, **own}
+                relations.append(relation)
+            ranked.append(relations)
+        answers = []
         for example in model_inputs["examples"]:
-            rows = slice(start, start := start + len(example["pairs"]))
-            answer = {"scores": scores, "candidates": candidates, "nearest": nearest, "cosines": cosines}
-            answer["saliency"] = saliency
-            answer = {name: None if values is None else values[rows] for name, values in answer.items()}
-            answers.append({"example": example, **answer})
+            number = len(example["pairs"])
+            answers.append({**example, "ranked": ranked[:number]})
+            ranked = ranked[number:]
         return {"answers": answers}
 
-    def _saliency(self, model_inputs: dict[str, Any], targets, relation_memory) -> list[dict[str, Any]]:
-        """What in each pair speaks for its relation in `targets` (num_pairs,)."""
+    def _saliency(self, model_inputs: dict[str, Any], targets: list[int], relation_memory) -> list[dict[str, Any]]:
+        """What in each pair speaks for its relation in `targets`."""
         tensors, words = model_inputs["tensors"], model_inputs["words"]
-        blank = blank_words(tensors["input_ids"], words["word_ids"], self.processor.tokenizer)
+        ids, tokenizer = tensors["input_ids"], self.processor.tokenizer
+        # A blank pair's words are the mask token, or what comes next to it.
+        blanks = (tokenizer.mask_token_id, tokenizer.unk_token_id, tokenizer.pad_token_id)
         found = self.model.get_saliency(
-            **tensors, blank_input_ids=blank, targets=targets, relation_memory=relation_memory
+            **tensors,
+            blank_input_ids=ids.masked_fill(words["word_ids"] >= 0, next(i for i in blanks if i is not None)),
+            targets=ids.new_tensor(targets),
+            relation_memory=relation_memory,
         )
         return [
             saliency_of_pair(found, row, {**words, **tensors}, shown)
             for row, shown in enumerate(model_inputs["shown"])
         ]
 
-    def postprocess(
-        self,
-        model_outputs: dict[str, Any],
-        top_k: int | None = 5,
-        threshold: float | str | None = None,
-        relation_memory=None,
-    ) -> list[dict[str, Any]]:
+    def postprocess(self, model_outputs: dict[str, Any]) -> list[dict[str, Any]]:
         answer = model_outputs["answers"]
         if isinstance(answer, list):  # a batch of one comes whole, of a larger one its single answers
             (answer,) = answer
-        config = self.model.config if relation_memory is None else relation_memory.config
-        pairs = range(len(answer["scores"]))
-        ranked = [write_answer(answer, row, config, top_k, threshold) for row in pairs]
-        example = answer["example"]
-        if example["is_one_pair"]:
-            return ranked[0]
-        entities = example["entities"]
+        if answer["is_one_pair"]:
+            return answer["ranked"][0]
+        entities = answer["entities"]
         return [
             {"head": entities[i], "tail": entities[j], "relations": relations}
-            for (i, j), relations in zip(example["pairs"], ranked, strict=True)
+            for (i, j), relations in zip(answer["pairs"], answer["ranked"], strict=True)
         ]
 
     def get_iterator(self, inputs, num_workers, batch_size, preprocess_params, forward_params, postprocess_params):
         # The base class collates by padding tensors; here the processor makes the batch, as it does for training.
         if isinstance(inputs, Sized):
-            dataset = PipelineDataset(Numbered(inputs), read_numbered, preprocess_params)
+            dataset = PipelineDataset(StackDataset(range(len(inputs)), inputs), self._read_numbered, preprocess_params)
         else:
             num_workers = min(num_workers, 1)  # several workers would each go through the whole generator
-            dataset = PipelineIterator(enumerate(inputs), read_numbered, preprocess_params)
+            dataset = PipelineIterator(enumerate(inputs), self._read_numbered, preprocess_params)
         if num_workers > 0:
             os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         loader = DataLoader(dataset, num_workers=num_workers, batch_size=batch_size, collate_fn=self._collate)
@@ -270,6 +330,234 @@ class RelationExtractionPipeline(Pipeline):
         """Saves the model and its processor, and with them the code, this file too."""
         self.model.save_pretrained(save_directory, **kwargs)
         self.processor.save_pretrained(save_directory, **kwargs)
+
+
+# Inputs
+
+
+def read_input(
+    inputs: Mapping,
+    processor,
+    where: str = "",
+    filter_by_type: bool = False,
+    explain: bool = False,
+    timeout: float | None = None,
+) -> dict[str, Any]:
+    """Checks an input's fields and opens its picture; what the fields hold is the processor's to check.
+
+    Args:
+        inputs: an input of [`RelationExtractionPipeline`], as its `__call__` documents it.
+        processor ([`RocProcessor`]): opens the picture.
+        where: how an error's message begins.
+        filter_by_type, explain, timeout: the pipeline's parameters, already checked.
+
+    Returns:
+        `text`, `objects`, `entities` and the opened `image`; `pairs` of places in `entities`, those to be scored, and
+        `is_one_pair`, whether they were given as head and tail; `where`, `filter_by_type` and `explain` as given.
+
+    Raises:
+        ValueError: the input is no dict, or one of its fields is missing, unknown or not what it should be.
+    """
+    if not isinstance(inputs, Mapping):
+        raise ValueError(
+            f"{where}an input must be a dict with {', '.join(FIELDS)}, got {type(inputs).__name__}; rows of a "
+            "data set go in as a generator of such dicts or as a KeyDataset"
+        )
+    if unknown := inputs.keys() - set(FIELDS):
+        raise ValueError(f"{where}unknown fields {sorted(map(str, unknown))}; known are {', '.join(FIELDS)}")
+    text, head, tail, entities, objects, image = (inputs.get(field) for field in FIELDS)
+    if text is None:
+        raise ValueError(f"{where}text is missing")
+    if entities is None:
+        named, pairs = {"head": head, "tail": tail}, [(0, 1)]
+    else:
+        if head is not None or tail is not None:
+            raise ValueError(f"{where}give either entities or head and tail, not both")
+        if not isinstance(entities, (list, tuple)) or len(entities) < 2:
+            raise ValueError(f"{where}entities must be a list of at least two, got {entities!r:.200}")
+        named = {f"entities[{i}]": entity for i, entity in enumerate(entities)}
+        pairs = list(itertools.permutations(range(len(entities)), 2))
+    for name, entity in named.items():
+        if entity is None and entities is None:
+            raise ValueError(f"{where}{name} is missing: give head and tail, or entities")
+        if not isinstance(entity, Mapping):
+            raise ValueError(f"{where}{name} must be a dict, got {type(entity).__name__}")
+    return {
+        "where": where,
+        "text": text,
+        "entities": list(named.values()),
+        "pairs": pairs,
+        "is_one_pair": entities is None,
+        "objects": objects,
+        "image": None if image is None else load_picture(image, processor.open_picture, where, timeout),
+        "filter_by_type": filter_by_type,
+        "explain": explain,
+    }
+
+
+def load_picture(
+    image: Any, open_picture: Callable[[Any, str], Image.Image], where: str = "", timeout: float | None = None
+) -> Image.Image:
+    """Opens a picture from wherever it is, RGB and upright.
+
+    Args:
+        image: a PIL picture, a path, an http(s) URL, base64 (bare or as a data URL) or the bytes of a picture file.
+        open_picture: `RocProcessor.open_picture`, for what is no URL and no base64.
+        where: how an error's message begins.
+        timeout: seconds to wait for a server; `None`: for ever.
+
+    Raises:
+        ValueError: it is none of these, cannot be fetched, or is no picture.
+    """
+    if not isinstance(image, (Image.Image, str, os.PathLike, bytes)):
+        raise ValueError(
+            f"{where}image must be a PIL picture, a path, a URL, base64 or bytes, got {type(image).__name__}"
+        )
+    if isinstance(image, str) and image.startswith(("http://", "https://")):
+        try:
+            response = get_session().get(image, timeout=timeout, follow_redirects=True)
+            response.raise_for_status()
+        except Exception as error:  # the client raises many types; what they lack is whose picture it was
+            raise ValueError(f"{where}image: cannot fetch {image}: {error}") from error
+        return open_picture(response.content, f"{where}image {image}: ")
+    if isinstance(image, str) and not os.path.isfile(image):
+        image = _decode_base64(image, where)
+    return open_picture(image, f"{where}image: ")
+
+
+def _decode_base64(image: str, where: str) -> bytes:
+    # Clients break base64 into lines, and a data URL may come with or without its parameters.
+    content = re.sub(r"\s+", "", image.partition(",")[2] if image.startswith("data:") else image)
+    try:
+        if not content:
+            raise ValueError("it is empty")
+        return base64.b64decode(content, validate=True)
+    except (binascii.Error, ValueError) as error:
+        shown = repr(image if len(image) <= 100 else image[:100] + "…")
+        raise ValueError(
+            f"{where}image: {shown} is no file that exists, no http(s) URL and no base64: {error}"
+        ) from error
+
+
+def _types(example: Mapping, head: int, tail: int) -> tuple[str | None, str | None]:
+    """The types of two of an input's entities; an object's may stand among the picture's objects."""
+    image, entities = example["image"], example["entities"]
+    size = None if image is None else image.size
+    read = read_example(example["text"], entities[head], entities[tail], example["objects"], size)
+    return read.pair["head"].type, read.pair["tail"].type
+
+
+# Answers
+
+
+def candidates_by_type(model, types: Sequence[tuple[str | None, str | None]], relation_memory=None) -> torch.Tensor:
+    """The relations that a filter by type leaves: those whose types fit the pair's, and "no relation".
+
+    Args:
+        model ([`RocModel`]): with types set for some of the relations, or of those in `relation_memory`.
+        types: the (head type, tail type) of each pair, None where it is not known.
+
+    Returns:
+        (num_pairs, num_relations) of bool.
+
+    Raises:
+        ValueError: none of the relations has types, so there is nothing to filter by.
+    """
+    config = model.config if relation_memory is None else relation_memory.config
+    if not config.label2id.keys() & (model.config.relation_types or {}).keys():
+        raise ValueError(
+            "filter_by_type: none of these relations has types; say which they ask for with "
+            "model.set_relation_types({label: [head type, tail type]})"
+        )
+    candidates = model.type_mask(types, relation_memory)
+    if config.negative_relation is not None:
+        candidates[:, config.label2id[config.negative_relation]] = True
+    return candidates
+
+
+def kept_relations(
+    scores: torch.Tensor, config, candidates: torch.Tensor, threshold: float | str | None, top_k: int | None
+) -> list[int]:
+    """The relations that a threshold and a filter leave, as places in `scores`, best first.
+
+    Args:
+        scores, candidates (num_relations,): probabilities, and which relations to choose among, of bool.
+        config: of the model, or of the relation memory that was scored.
+        threshold: lower scores are left out. "auto" is `config.abstention_threshold`, which decides between relations
+            and "no relation": the negative relation, if there is one, comes behind all that reach it.
+        top_k: most relations to return; None for all.
+
+    Raises:
+        ValueError: "auto", but no threshold has been chosen for these relations.
+    """
+    kept, last = candidates.clone(), []
+    if threshold == "auto":
+        if config.abstention_threshold is None:
+            raise ValueError(
+                'threshold="auto": no threshold has been chosen for these relations; train.py chooses one on '
+                "validation for the relations that a model is trained on"
+            )
+        threshold = config.abstention_threshold
+        if config.negative_relation is not None:
+            last = [config.label2id[config.negative_relation]]
+            kept[last] = False
+    if threshold is not None:
+        kept &= scores.double() >= threshold
+    places = kept.nonzero().flatten()
+    if top_k is not None and len(places) > top_k:
+        places = places[scores[places] >= scores[places].topk(top_k).values[-1]]
+    order = scores[places].argsort(descending=True, stable=True)
+    return [*places[order].tolist(), *last][:top_k]
+
+
+def rank_descriptions(label: str, config, cosines: Sequence[float]) -> list[dict[str, Any]]:
+    """`[{"description": ..., "score": cosine}, ...]` of one relation, best first; its examples, if it has any, are
+    `{"description": None, "examples": how many, "score": cosine with their mean}`.
+
+    Args:
+        label: the relation's; `config` names its descriptions and examples.
+        cosines: of its descriptions, in their order, then of its examples. Empty for a negative relation that is
+            scored by a learned threshold: its scores are None.
+    """
+    entries = [{"description": text} for text in config.relation_descriptions[label]]
+    if label in config.relation_examples:
+        entries.append({"description": None, "examples": config.relation_examples[label]})
+    if not cosines:
+        return [{**entry, "score": None} for entry in entries]
+    scored = [{**entry, "score": cosine} for entry, cosine in zip(entries, cosines, strict=True)]
+    return sorted(scored, key=lambda entry: entry["score"], reverse=True)
+
+
+def saliency_of_pair(saliency: Mapping, row: int, batch: Mapping, shown: Box | None) -> dict[str, Any]:
+    """One pair's `words`, `patches`, `objects`, `margin` and `blank_margin` in numbers, lists and None.
+
+    Args:
+        saliency: of a batch of pairs, as the model's `get_saliency` returns it; `row` is the pair's place in it.
+        batch: what [`RocProcessor`] made of the pairs, `offset_mapping` and `word_ids` too.
+        shown: what pixel_values show of the picture, as `shown_part` returns it; None where there is no picture.
+    """
+    tokens = saliency["tokens"][row].tolist()
+    offsets, numbers = (batch[name][row].tolist() for name in ("offset_mapping", "word_ids"))
+    words: dict[int, dict[str, Any]] = {}
+    for (start, end), number, score in zip(offsets, numbers, tokens, strict=True):
+        if number >= 0:  # a word's, not a marker's, a type's or padding
+            word = words.setdefault(number, {"start": start, "end": end, "score": 0.0})
+            word["start"], word["end"] = min(word["start"], start), max(word["end"], end)
+            word["score"] += score
+    patches = objects = None
+    if shown is not None:
+        heat = saliency["patches"][row].tolist()
+        patches = {"rows": len(heat), "columns": len(heat[0]), "box": list(shown), "scores": heat}
+    if "object_boxes" in batch and batch["object_mask"][row].any():
+        roles = {int(batch[f"{role}_index"][row]) - len(tokens): role for role in ("head", "tail")}
+        number = int(batch["object_mask"][row].sum())
+        boxes = batch["object_boxes"][row, :number].tolist()
+        objects = [
+            {"box": list(uncrop(box, shown or WHOLE)), "role": roles.get(i), "score": score}
+            for i, (box, score) in enumerate(zip(boxes, saliency["objects"][row, :number].tolist(), strict=True))
+        ]
+    margins = {name: float(saliency[name][row]) for name in ("margin", "blank_margin")}
+    return {"words": list(words.values()), "patches": patches, "objects": objects, **margins}
 
 
 # `pipeline` finds the task by name where it is given a model and a processor that are loaded already. Code of another

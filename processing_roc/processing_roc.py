@@ -1,22 +1,164 @@
 # Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
-"""RocProcessor: a user's text, entity pair and picture, or relation descriptions, to the model's tensors."""
+"""RocProcessor: a user's text, entity pair and picture, or relation descriptions, to the model's tensors.
 
+Pictures of any mode become RGB and upright (EXIF); the image processor then runs as a whole, or in two halves: resize,
+whose result can be kept, and normalize.
+"""
+
+import io
+import os
 from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+from PIL import Image, ImageOps
 from transformers import BatchFeature, ProcessorMixin
-
-from .boxes_roc import Box, follow, shown_part
-from .entities_roc import Example, Region, read_example
-from .pictures_roc import distinct_pictures, open_picture, rescale_and_normalize, resize_pictures
 
 # Not used here: what this file imports is saved with the processor, and a checkpoint is to bring its pipeline along.
 from .pipeline_roc import RelationExtractionPipeline  # noqa: F401
-from .spans_roc import MARKERS, assemble, check_string, excerpt, lay_out
-from .words_roc import pad_places, place_tokens, without_place
+from .spans_and_boxes_roc import (
+    MARKERS,
+    WHOLE,
+    Box,
+    Example,
+    ExampleError,
+    Mention,
+    Region,
+    Token,
+    assemble,
+    check_string,
+    excerpt,
+    follow,
+    lay_out,
+    place_tokens,
+    read_example,
+    shown_part,
+)
 
 PAIR_PLACES = ("head_index", "tail_index", "head_span", "tail_span")
+SIXTEEN_BIT = 65535
+
+
+# Pictures
+
+
+def open_picture(picture: Image.Image | str | os.PathLike | bytes, where: str = "") -> Image.Image:
+    """Opens a picture as RGB, upright, its first frame.
+
+    Transparency is laid over white. 16-bit grey (modes I;16 and I) is scaled from 0–65535, floating-point grey (F)
+    from 0–1: a file does not say its range, so values outside are an error and not a guess.
+
+    Args:
+        picture: a PIL picture (left as it is), a path, or the bytes of a picture file.
+        where: how an error's message begins, such as "image_id 'a.jpg': ".
+
+    Returns:
+        A new RGB picture.
+
+    Raises:
+        ValueError: `picture` is something else, or the file is missing, broken, or larger than
+            `PIL.Image.MAX_IMAGE_PIXELS`.
+    """
+    if isinstance(picture, Image.Image):
+        name, source = getattr(picture, "filename", "") or repr(picture), None
+    elif isinstance(picture, (str, os.PathLike)):
+        name, source = os.fspath(picture), picture
+    elif isinstance(picture, bytes):
+        name, source = f"{len(picture)} bytes", io.BytesIO(picture)
+    else:
+        raise ValueError(f"{where}a picture must be a PIL picture, a path or bytes, got {type(picture).__name__}")
+    try:
+        if source is None:
+            return _to_rgb(picture)
+        with Image.open(source) as opened:
+            return _to_rgb(opened)
+    except Exception as error:  # decoders raise nearly every type there is; what they lack is the picture's name
+        raise ValueError(f"{where}cannot read picture {name}: {error}") from error
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is not None and image.width * image.height > limit:
+        raise ValueError(f"{image.width} × {image.height} pixels are more than PIL's limit of {limit}")
+    frame = image.tell() if getattr(image, "is_animated", False) else 0
+    if frame:
+        image.seek(0)
+    upright = ImageOps.exif_transpose(image)  # always a copy
+    if frame:
+        image.seek(frame)
+    if upright.mode.startswith("I"):
+        return _grey(upright, SIXTEEN_BIT)
+    if upright.mode == "F":
+        return _grey(upright, 1)
+    if upright.has_transparency_data:
+        straight = upright.convert("LA") if upright.mode == "La" else upright
+        straight = straight.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", straight.size, "white"), straight).convert("RGB")
+    return upright.convert("RGB")
+
+
+def _grey(image: Image.Image, highest: int) -> Image.Image:
+    values = np.asarray(image, dtype=np.float64)
+    if not (np.isfinite(values).all() and 0 <= values.min() and values.max() <= highest):
+        raise ValueError(f"mode {image.mode} holds values outside 0–{highest}; convert it to 8 bits first")
+    return Image.fromarray(np.rint(values * (255 / highest)).astype(np.uint8)).convert("RGB")
+
+
+def _needed(image_processor: Any) -> Any:
+    if image_processor is None:
+        raise ValueError("pictures are given, but this processor has no image processor (text only)")
+    return image_processor
+
+
+def distinct_pictures(pictures: Sequence[Any]) -> tuple[list[Any], list[int]]:
+    """The distinct pictures in order of appearance, and for each of `pictures` its index among them, or -1 for None.
+
+    The same object, or the same path, counts once.
+    """
+    found: dict[Any, tuple[int, Any]] = {}
+    index = []
+    for picture in pictures:
+        if picture is None:
+            index.append(-1)
+        else:
+            key = os.fspath(picture) if isinstance(picture, (str, os.PathLike)) else id(picture)
+            index.append(found.setdefault(key, (len(found), picture))[0])
+    return [picture for _, picture in found.values()], index
+
+
+def resize_pictures(pictures: Sequence[Image.Image], image_processor: Any) -> np.ndarray:
+    """Resizes and crops RGB pictures as `image_processor` does: (N, 3, height, width), uint8.
+
+    Raises:
+        ValueError: no pictures are given, the image processor is None, or it gives pictures of unlike sizes.
+    """
+    if not pictures:
+        raise ValueError("no pictures given")
+    pixels = _needed(image_processor)(list(pictures), do_rescale=False, do_normalize=False)["pixel_values"]
+    arrays = [np.asarray(array) for array in pixels]
+    if len(shapes := {array.shape for array in arrays}) > 1:
+        raise ValueError(f"the image processor must give pictures of one size, got {sorted(shapes)}")
+    stacked = np.stack(arrays)
+    return stacked if stacked.dtype == np.uint8 else np.rint(stacked).clip(0, 255).astype(np.uint8)
+
+
+def rescale_and_normalize(pixels: np.ndarray, image_processor: Any) -> np.ndarray:
+    """Rescales and normalizes resized pictures as `image_processor` does: (N, 3, height, width), uint8 to float32.
+
+    Both steps together are linear in each channel, so what the image processor makes of black and of white tells
+    them, and a batch costs a fraction of its own call.
+    """
+    probe = [np.full((3, 1, 1), value, dtype=np.uint8) for value in (0, 255)]
+    kwargs = {"do_resize": False, "do_center_crop": False, "input_data_format": "channels_first"}
+    black, white = (np.asarray(array, dtype=np.float32) for array in image_processor(probe, **kwargs)["pixel_values"])
+    values = pixels.astype(np.float32)
+    values *= (white - black) / 255
+    values += black
+    return values
+
+
+# The processor
 
 
 class _SubProcessors:
@@ -59,6 +201,7 @@ class RocProcessor(ProcessorMixin):
     """
 
     get_attributes = _SubProcessors()
+    open_picture = staticmethod(open_picture)
 
     def __init__(self, image_processor=None, tokenizer=None, max_length=128, use_entity_types=True, max_objects=12):
         if not getattr(tokenizer, "is_fast", False):
@@ -117,8 +260,8 @@ class RocProcessor(ProcessorMixin):
                 fractions) and `box_center_pixels`. Optionally `type` (None: no prompt), `name` (a mention's is checked
                 against the span, an object's finds it among `objects`), `kind` and, for an object, `caption`. A row's
                 struct is accepted as it is. For a batch lists.
-            images: a PIL picture, a path or None; for a batch a list aligned with `text`. The same object or path
-                given more than once is encoded once.
+            images: a PIL picture, a path, the bytes of a picture file or None; for a batch a list aligned with `text`.
+                The same object or path given more than once is encoded once.
             objects: further objects of the picture, as context: a list of dicts with a box in one of the four forms
                 and optionally `name`, `caption` and `type`; for a batch a list of such lists. Words are taken from
                 head and tail only.
@@ -148,9 +291,10 @@ class RocProcessor(ProcessorMixin):
             for relations, `relation_input_ids`, `relation_attention_mask` (num_descriptions, length).
 
         Raises:
-            ValueError: an example is wrong (see `read_example`, `open_picture`; the message names its position in the
-                batch), both mentions do not fit into `max_length`, head or tail is an object without a picture or
-                cropped away with it, objects are too many, or a description is blank or too long.
+            ExampleError: an example is wrong (see `read_example`, `open_picture`), both mentions do not fit into
+                `max_length`, head or tail is an object without a picture or cropped away with it, or objects are too
+                many. A ValueError with the example's `index` in the batch and the `problem`.
+            ValueError: a description is blank or too long, or the arguments do not go together.
         """
         if text is None and relations is None:
             raise ValueError("give text with head and tail, or relations, or both")
@@ -166,10 +310,13 @@ class RocProcessor(ProcessorMixin):
             columns = _as_batch(text, head, tail, images, objects, image_sizes)
             pixels, sizes = self._encode_pictures(columns["images"], columns["image_sizes"])
             given = (columns[name] for name in ("text", "head", "tail", "objects"))
-            pairs = self._encode_pairs(*given, sizes, length, return_offsets_mapping)
+            pairs = self._encode_pairs(*given, sizes, length)
             data = {**self.pad_pairs(pairs, **pad), **pixels}
             if return_offsets_mapping:
-                data |= pad_places(pairs["tokens"], data["input_ids"])
+                padded = zip(pairs["tokens"], data["input_ids"], strict=True)
+                rows = [tokens + [Token(0)] * (len(ids) - len(tokens)) for tokens, ids in padded]
+                data["offset_mapping"] = [[(token.start, token.end) for token in row] for row in rows]
+                data["word_ids"] = [[token.word for token in row] for row in rows]
         elif any(value is not None for value in (head, tail, images, objects, image_sizes)):
             raise ValueError("head, tail, images and objects need text")
         if relations is not None:
@@ -177,42 +324,43 @@ class RocProcessor(ProcessorMixin):
             data.update({f"relation_{name}": value for name, value in padded.items()})
         return BatchFeature(data, tensor_type=return_tensors)
 
-    def prepare_pictures(self, images: Sequence[Any]) -> np.ndarray:
-        """Decodes, resizes and crops pictures (PIL, path or bytes): (N, 3, height, width), uint8."""
-        return resize_pictures([open_picture(image, f"picture {i}") for i, image in enumerate(images)], self._images())
+    def _encode_pictures(self, images: Sequence[Any], image_sizes: Sequence) -> tuple[dict[str, Any], list]:
+        """The pictures' part of the inputs, and (width, height) of each example's upright picture, or None."""
+        pictures, index = distinct_pictures(images)
+        if not pictures:
+            return {}, list(image_sizes)
+        image_processor = _needed(self.image_processor)
+        opened = []
+        for i, picture in enumerate(pictures):
+            with _of_example(index.index(i)):
+                opened.append(open_picture(picture))
+        sizes = [size if i < 0 else opened[i].size for i, size in zip(index, image_sizes, strict=True)]
+        return {"pixel_values": image_processor(opened)["pixel_values"], "image_index": index}, sizes
 
-    def normalize_pictures(self, pixels: np.ndarray) -> np.ndarray:
-        """Rescales and normalizes what `prepare_pictures` returns: (N, 3, height, width), uint8 to float32."""
-        return rescale_and_normalize(pixels, self._images())
-
-    def _images(self):
-        if self.image_processor is None:
-            raise ValueError("pictures are given, but this processor has no image processor (text only)")
-        return self.image_processor
-
-    def _encode_pairs(self, texts, heads, tails, objects, sizes, length, with_places) -> dict[str, list]:
-        columns = enumerate(zip(texts, heads, tails, objects, sizes, strict=True))
-        examples = [read_example(*example, where=f"example {i}") for i, example in columns]
+    def _encode_pairs(self, texts, heads, tails, objects, sizes, length) -> dict[str, list]:
+        """What `pad_pairs` takes of the examples, and their `tokens`."""
+        examples = []
+        for i, given in enumerate(zip(texts, heads, tails, objects, sizes, strict=True)):
+            with _of_example(i):
+                examples.append(read_example(*given))
         layouts = [lay_out(example.text, self._prompts(example)) for example in examples]
         strings = [piece.content for pieces in layouts for piece in pieces if piece.kind in ("text", "type")]
-        segments, markers = iter(self._tokenize(strings, with_places)), self._marker_ids
-        prefix, suffix = self._prefix, self._suffix
-        if with_places:
-            markers = {role: without_place(ids) for role, ids in markers.items()}
-            prefix, suffix = without_place(prefix), without_place(suffix)
-        budget = length - len(prefix) - len(suffix)
+        segments = iter(self._tokenize(strings))
+        prefix, suffix = [Token(i) for i in self._prefix], [Token(i) for i in self._suffix]
+        markers = {role: [Token(i) for i in pair] for role, pair in self._marker_ids.items()}
         data = {name: [] for name in ("input_ids", "tokens", *PAIR_PLACES, "object_boxes")}
         for i, (example, pieces) in enumerate(zip(examples, layouts, strict=True)):
-            own = iter(place_tokens(example.text, pieces, segments)) if with_places else segments
+            placed = iter(place_tokens(pieces, segments))
             try:
-                ids, places = assemble(pieces, own, markers, budget)
+                tokens, places = assemble(pieces, placed, markers, length - len(prefix) - len(suffix))
             except ValueError as error:
-                raise ValueError(f"example {i}: {error} ({_described(example)})") from error
-            ids = [*prefix, *ids, *suffix]
-            data["tokens"].append(ids)
-            data["input_ids"].append([token.id for token in ids] if with_places else ids)
-            data["object_boxes"].append(self._place_objects(example, sizes[i], f"example {i}"))
-            behind_text = len(data["input_ids"][-1])
+                raise ExampleError(f"{error} ({_described(example)})", i) from error
+            with _of_example(i):
+                data["object_boxes"].append(self._place_objects(example, sizes[i]))
+            tokens = [*prefix, *tokens, *suffix]
+            data["tokens"].append(tokens)
+            data["input_ids"].append([token.id for token in tokens])
+            behind_text = len(tokens)
             for role in MARKERS:
                 if isinstance(example.pair[role], Region):
                     index, start, end = behind_text, behind_text, behind_text + 1
@@ -233,44 +381,33 @@ class RocProcessor(ProcessorMixin):
             prompts[role] = entity
         return prompts
 
-    def _place_objects(self, example: Example, size: tuple[int, int] | None, where: str) -> list[Box]:
+    def _place_objects(self, example: Example, size: tuple[int, int] | None) -> list[Box]:
         """Boxes of an example's objects, as fractions of what `pixel_values` show of its picture."""
-        if not example.objects:
-            return []
         if len(example.objects) > self.max_objects:
-            raise ValueError(f"{where} has {len(example.objects)} objects, more than max_objects={self.max_objects}")
-        if self.image_processor is None:
+            raise ValueError(f"{len(example.objects)} objects are more than max_objects={self.max_objects}")
+        if self.image_processor is None or not example.objects:
             return [region.box for region in example.objects]
         entities = [entity for entity in example.pair.values() if isinstance(entity, Region)]
-        if size is None and entities:
-            raise ValueError(f"{where}: an object was given as head or tail, but no picture")
         if size is None:
+            if entities:
+                raise ValueError("an object was given as head or tail, but no picture")
             return []
         shown = shown_part(self.image_processor, size)
         boxes = [follow(region.box, shown) for region in example.objects]
         for region, box in zip(entities, boxes, strict=False):
             if box is None:
                 raise ValueError(
-                    f"{where}: the image processor crops the object with box {region.box} away; give it "
+                    f"the image processor crops the object with box {region.box} away; give it "
                     "do_center_crop=False and a size of height and width"
                 )
         return [box for box in boxes if box is not None]
-
-    def _encode_pictures(self, images: Sequence[Any], image_sizes: Sequence) -> tuple[dict[str, Any], list]:
-        pictures, index = distinct_pictures(images)
-        if not pictures:
-            return {}, list(image_sizes)
-        image_processor = self._images()
-        opened = [open_picture(picture, f"example {index.index(i)}") for i, picture in enumerate(pictures)]
-        sizes = [size if i < 0 else opened[i].size for i, size in zip(index, image_sizes, strict=True)]
-        return {"pixel_values": image_processor(opened)["pixel_values"], "image_index": index}, sizes
 
     def _encode_relations(self, relations: Sequence[str], length: int) -> list[list[int]]:
         if isinstance(relations, str) or not isinstance(relations, Sequence) or not relations:
             raise ValueError(f"relations must be a list of at least one description, got {relations!r}")
         for i, description in enumerate(relations):
             check_string(description, f"relation description {i}")
-        rows = [self._prefix + ids + self._suffix for ids in self._tokenize(list(relations))]
+        rows = [self._prefix + ids + self._suffix for ids, _, _ in self._tokenize(list(relations))]
         for i, (ids, description) in enumerate(zip(rows, relations, strict=True)):
             if len(ids) > length:
                 raise ValueError(
@@ -279,27 +416,22 @@ class RocProcessor(ProcessorMixin):
                 )
         return rows
 
-    def _tokenize(self, strings: list[str], with_places: bool = False) -> list:
-        """Token ids without special tokens; what looks like one is plain text.
-
-        With places, for each string its ids, their character offsets and their word numbers.
-        """
+    def _tokenize(self, strings: list[str]) -> list[tuple]:
+        """Of each string its token ids, without special tokens (what looks like one is plain text), their character
+        offsets and their word numbers."""
         encoded = self.tokenizer(
             strings,
             add_special_tokens=False,
             split_special_tokens=True,
             return_attention_mask=False,
             return_token_type_ids=False,
-            return_offsets_mapping=with_places,
+            return_offsets_mapping=True,
             verbose=False,
         )
         # A SentencePiece vocabulary holds "</s>" as a piece of its own and finds it even in split text.
         unknown = self.tokenizer.unk_token_id
         special = set(self.tokenizer.all_special_ids) - {unknown}
-        rows = encoded["input_ids"]
-        rows = [ids if special.isdisjoint(ids) else [unknown if i in special else i for i in ids] for ids in rows]
-        if not with_places:
-            return rows
+        rows = [[unknown if i in special else i for i in ids] for ids in encoded["input_ids"]]
         return [(ids, encoded["offset_mapping"][i], encoded.word_ids(i)) for i, ids in enumerate(rows)]
 
     def pad_pairs(self, pairs: Mapping[str, list], padding: bool | str = True, **kwargs) -> dict[str, list]:
@@ -312,9 +444,7 @@ class RocProcessor(ProcessorMixin):
             kwargs: as for `tokenizer.pad`.
 
         Returns:
-            `input_ids`, `attention_mask` (batch, text_length), `PAIR_PLACES`, which follow the objects behind the
-            padding, and, if there is any object, `object_boxes` (batch, num_objects, 4), `object_mask` (batch,
-            num_objects).
+            As a call does: `PAIR_PLACES` follow the objects behind the padding.
         """
         ids, boxes = pairs["input_ids"], pairs["object_boxes"]
         padded = self.pad_texts(ids, padding=padding, **kwargs)
@@ -328,8 +458,8 @@ class RocProcessor(ProcessorMixin):
             padded["object_boxes"] = boxes
         elif most:
             padded["object_mask"] = [[1] * len(row) + [0] * (most - len(row)) for row in boxes]
-            # A padded box is the whole picture: any box will do that has an area.
-            padded["object_boxes"] = [[*row, *[(0.0, 0.0, 1.0, 1.0)] * (most - len(row))] for row in boxes]
+            # Any box will do that has an area.
+            padded["object_boxes"] = [[*row, *[WHOLE] * (most - len(row))] for row in boxes]
         return padded
 
     def pad_texts(self, ids: list[list[int]], **kwargs) -> dict[str, list[list[int]]]:
@@ -345,6 +475,15 @@ class RocProcessor(ProcessorMixin):
         if processor_dict and processor_dict.get("image_processor", ...) is None:
             return [None, cls._load_tokenizer_from_pretrained("tokenizer", pretrained_model_name_or_path, **kwargs)]
         return super()._get_arguments_from_pretrained(pretrained_model_name_or_path, processor_dict, **kwargs)
+
+
+@contextmanager
+def _of_example(index: int):
+    """Gives what is wrong inside the number of the example that it is about."""
+    try:
+        yield
+    except ValueError as error:
+        raise ExampleError(str(error), index) from error
 
 
 def _check_positive(name: str, value: Any) -> int:
@@ -366,9 +505,9 @@ def _described(example: Example) -> str:
     spans = [
         f"{role} [{mention.start}, {mention.end}) {excerpt(example.text[mention.start : mention.end])}"
         for role, mention in example.pair.items()
-        if not isinstance(mention, Region)
+        if isinstance(mention, Mention)
     ]
-    return f"{', '.join(spans)}{' in characters of ' if spans else ''}text {excerpt(example.text)}"
+    return ", ".join([*spans, f"text {excerpt(example.text)}"])
 
 
 def _as_batch(text, head, tail, images, objects, image_sizes) -> dict[str, Sequence]:

@@ -13,28 +13,30 @@ from typing import Any
 from urllib.parse import quote
 
 import gradio as gr
-from answer_view import answer_html, explanation_html, headline_html, message_html
-from extraction import answer_request, ask, ask_all, load_extractor
+from answer import bars_html, explanation_html, headline_html
 from huggingface_hub import constants
-from pair_graph import pairs_html
-from post_marker import post_marker
-from posts import (
+from model import answer_request, ask, ask_all, load_extractor
+from pairs import pairs_html
+from post import (
     MAX_BYTES,
     MAX_CHARACTERS,
+    MAX_ENTITIES,
     Refusal,
     check_pair,
     check_text,
+    keep_entities,
     make_preview,
-    names_of,
     read_picture,
+    read_post,
+    shows_refusals,
     take_upload,
 )
-from posts import read_post as read
-from relation_panel import build_relation_panel
-from relation_set import RelationSet
+from relations import RelationSet, build_relations_tab
 
 FOLDER = Path(__file__).parent
 EXAMPLES = json.loads((FOLDER / "examples" / "examples.json").read_text(encoding="utf-8"))
+TYPES = ["person", "organization", "location", "miscellaneous"]  # to choose from; others can be written
+TOP_K = 5
 SESSION_SECONDS = 3600  # for how long a session that nobody uses is kept in memory
 SESSIONS = 200  # at a time, each with a picture of MAX_BYTES at most
 QUEUE = 32  # visitors waiting; the next one is asked to come back
@@ -43,8 +45,9 @@ MODEL = {"concurrency_id": "model", "concurrency_limit": 1}  # one question at a
 INNER = {"api_visibility": "private", "trigger_mode": "always_last"}
 
 extractor = load_extractor()
+config = extractor.model.config
 takes_pictures = extractor.processor.image_processor is not None
-takes_boxes = takes_pictures and extractor.model.config.object_features is not None
+takes_boxes = takes_pictures and config.object_features is not None
 
 
 def model_link() -> str:
@@ -55,121 +58,96 @@ def model_link() -> str:
     return f'<a href="{constants.ENDPOINT}/{quote(name)}">{escape(name)}</a>'
 
 
-def picture_of(session: dict[str, Any]):
-    return None if session["picture"] is None else read_picture(session["picture"])
-
-
-def example(number: int) -> tuple[dict[str, Any], bytes | None, str]:
-    """An example's post, its picture's bytes and what the page shows of it, as far as the model takes them."""
+def example(number: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """An example's post and what a session keeps of its picture, as far as the model takes them."""
     post = {key: EXAMPLES[number][key] for key in ("text", "entities", "head", "tail")}
     if not takes_boxes:
-        kept = [entity for entity in post["entities"] if entity["kind"] == "text"]
-        post = {**post, "entities": kept, "head": 0, "tail": 1}
+        post = {**keep_entities(post, "text"), "head": 0, "tail": 1}
     if not takes_pictures:
-        return post, None, ""
-    content = (FOLDER / "examples" / EXAMPLES[number]["picture"]).read_bytes()
-    return post, content, make_preview(read_picture(content))
+        return post, keep_picture(None, None)
+    path = FOLDER / "examples" / EXAMPLES[number]["picture"]
+    return post, keep_picture(path.read_bytes(), path.name)
+
+
+def keep_picture(content: bytes | None, name: str | None) -> dict[str, Any]:
+    """What a session keeps of a picture: its file's content and name, and the data URL that the page shows."""
+    preview = "" if content is None else make_preview(read_picture(content))
+    return {"picture": content, "picture_name": name, "preview": preview}
 
 
 def examples_html() -> str:
     buttons = []
     for number, shown in enumerate(EXAMPLES):
-        preview = example(number)[2]
+        preview = example(number)[1]["preview"]
         picture = f'<img alt="" src="{preview}">' if preview else ""
         buttons.append(f'<button type="button" data-number="{number}">{picture}<span>{shown["title"]}</span></button>')
     return f'<div class="roc-examples" role="group" aria-label="Examples">{"".join(buttons)}</div>'
 
 
 def pick_example(session, event: gr.EventData):
-    post, content, preview = example(event.number)
-    name = EXAMPLES[event.number]["picture"]
-    session = {**session, "picture": content, "picture_name": name, "preview": preview}
-    return session, gr.HTML(value=post, picture=preview), post["text"], ""
+    post, picture = example(event.number)
+    return {**session, **picture}, gr.HTML(value=post, picture=picture["preview"]), post["text"]
 
 
-def use_text(text, post, session):
+@shows_refusals
+def use_text(text, post):
     """A new text takes the old one's mentions away; boxes stay."""
-    post = read(post)
-    text = check_text(text)
-    boxes = [entity for entity in post["entities"] if entity["kind"] == "object"]
-    kept = {
-        role: boxes.index(post["entities"][post[role]])
-        if post[role] is not None and post["entities"][post[role]]["kind"] == "object"
-        else None
-        for role in ("head", "tail")
-    }
-    return {"text": text, "entities": boxes, **kept}
+    return {**keep_entities(read_post(post), "object"), "text": check_text(text)}
 
 
 def set_picture(content: bytes | None, name: str | None, post, session):
     """A new picture, or none, takes the old one's boxes away; mentions stay."""
-    preview = "" if content is None else make_preview(read_picture(content))
-    post = read(post)
-    places = [place for place, entity in enumerate(post["entities"]) if entity["kind"] == "text"]
-    post = {
-        "text": post["text"],
-        "entities": [post["entities"][place] for place in places],
-        **{role: places.index(post[role]) if post[role] in places else None for role in ("head", "tail")},
-    }
-    session = {**session, "picture": content, "picture_name": name, "preview": preview}
-    return session, gr.HTML(value=post, picture=preview)
+    picture = keep_picture(content, name)
+    post = keep_entities(read_post(post), "text")
+    return {**session, **picture}, gr.HTML(value=post, picture=picture["preview"])
 
 
+@shows_refusals
 def upload_picture(file, post, session):
-    try:
-        return *set_picture(take_upload(file), Path(file).name, post, session), ""
-    except Refusal as refusal:
-        return session, gr.skip(), message_html(str(refusal))
+    return set_picture(take_upload(file), Path(file).name, post, session)
 
 
+@shows_refusals
 def remove_picture(post, session):
-    return *set_picture(None, None, post, session), ""
+    return set_picture(None, None, post, session)
 
 
-def submit_text(text, post, session):
-    try:
-        return use_text(text, post, session), ""
-    except Refusal as refusal:
-        return gr.skip(), message_html(str(refusal))
+def ask_about(post, session, **parameters):
+    """The post that the page sent, and what the model answers about its pair."""
+    post = read_post(post)
+    picture = None if session["picture"] is None else read_picture(session["picture"])
+    check_pair(post, picture, takes_boxes)
+    return post, ask(extractor, post, picture, relations=session["relations"].for_pipeline(), **parameters)
 
 
 def answer(post, session):
     """Headline and bars for the pair that is marked, or a sentence that says what is missing."""
     try:
-        post = read(post)
-        picture = picture_of(session)
-        check_pair(post, picture, takes_boxes)
-        relations = ask(extractor, post, picture, session["relations"].for_pipeline())
+        post, relations = ask_about(post, session, top_k=TOP_K)
     except Refusal as refusal:
-        return message_html(str(refusal)), "", "", ""
-    headline = headline_html(post, names_of(post), relations, session["relations"].negative)
-    return headline, answer_html(relations), "", ""
+        return f'<p class="roc-message" role="alert">{escape(str(refusal))}</p>', "", "", ""
+    return headline_html(post, relations, session["relations"].negative), bars_html(relations), "", ""
 
 
 def explain(post, session):
     """What the best relation was read from. It takes many times as long as the answer, and comes after it."""
     try:
-        post = read(post)
-        picture = picture_of(session)
-        check_pair(post, picture, takes_boxes)
-        best = ask(extractor, post, picture, session["relations"].for_pipeline(), explain=True)[0]
+        post, relations = ask_about(post, session, top_k=1, explain=True)
     except Refusal:
         return ""  # the answer has said it
-    return explanation_html(post, best, session["preview"])
+    return explanation_html(post, relations[0], session["preview"])
 
 
+@shows_refusals
 def find_pairs(post, session, progress=gr.Progress()):  # noqa: B008 (how gradio finds it)
-    try:
-        post = read(post)
-        if len(post["entities"]) < 2:
-            raise Refusal("Mark at least two entities first.")
-        number = len(post["entities"]) * (len(post["entities"]) - 1)
-        found = ask_all(extractor, post, picture_of(session), session["relations"].for_pipeline())
-        pairs = list(progress.tqdm(found, total=number, desc="Pairs", unit="pairs"))
-    except Refusal as refusal:
-        return message_html(str(refusal))
-    name = None if session["picture"] is None else session["picture_name"]
-    return pairs_html(post, names_of(post), pairs, session["relations"].negative, name)
+    post = read_post(post)
+    number = len(post["entities"]) * (len(post["entities"]) - 1)
+    if not number:
+        raise Refusal("Mark at least two entities first.")
+    picture = None if session["picture"] is None else read_picture(session["picture"])
+    found = ask_all(extractor, post, picture, session["relations"].for_pipeline())
+    pairs = list(progress.tqdm(found, total=number, desc="Pairs", unit="pairs"))
+    return pairs_html(post, pairs, session["relations"].negative, session["picture_name"])
 
 
 def extract(inputs: dict, parameters: dict | None = None) -> list:
@@ -182,12 +160,11 @@ def extract(inputs: dict, parameters: dict | None = None) -> list:
         raise gr.Error(str(refusal), print_exception=False) from refusal
 
 
-FIRST, FIRST_PICTURE, FIRST_PREVIEW = example(0)
+FIRST, FIRST_PICTURE = example(0)
 
 with gr.Blocks(title="ROC: what connects two entities?", analytics_enabled=False, delete_cache=(60, 600)) as demo:
-    first = {"picture": FIRST_PICTURE, "picture_name": EXAMPLES[0]["picture"], "preview": FIRST_PREVIEW}
-    first["relations"] = RelationSet(extractor.model.config)
-    session = gr.State(first, time_to_live=SESSION_SECONDS)
+    own_relations = RelationSet(config)
+    session = gr.State({**FIRST_PICTURE, "relations": own_relations}, time_to_live=SESSION_SECONDS)
     things = ", or things in the picture" if takes_boxes else ""
     gr.HTML(
         '<header class="roc-head"><h1>What connects two things in a post?</h1><p>Mark a <mark class="head">head</mark>'
@@ -205,7 +182,18 @@ with gr.Blocks(title="ROC: what connects two entities?", analytics_enabled=False
                     if (button) trigger("click", { number: Number(button.dataset.number) });
                 });""",
             )
-            marker = post_marker(FIRST, FIRST_PREVIEW, takes_boxes, elem_id="roc-marker")
+            # Its value is the post. What the visitor marks changes it, and triggers the event `input`.
+            marker = gr.HTML(
+                FIRST,
+                picture=FIRST_PICTURE["preview"],
+                takes_boxes=takes_boxes,
+                types=TYPES,
+                max_entities=MAX_ENTITIES,
+                html_template='<div class="roc-post"></div>',
+                js_on_load=(FOLDER / "post_marker.js").read_text(encoding="utf-8"),
+                apply_default_css=False,
+                elem_id="roc-marker",
+            )
             with gr.Accordion("Your own text and picture", open=False, elem_id="roc-own"):
                 text = gr.Textbox(
                     FIRST["text"],
@@ -219,15 +207,12 @@ with gr.Blocks(title="ROC: what connects two entities?", analytics_enabled=False
                 with gr.Row(elem_classes="roc-buttons"):
                     submit = gr.Button("Use this text", variant="primary", size="sm")
                     if takes_pictures:
-                        upload = gr.UploadButton(
-                            "Choose a picture", file_types=["image"], size="sm", elem_id="roc-upload"
-                        )
+                        upload = gr.UploadButton("Choose a picture", file_types=["image"], size="sm")
                         remove = gr.Button("No picture", size="sm")
                 gr.HTML(
                     '<p class="roc-note">Nothing is kept: a picture is read and deleted at once, and all else is '
                     "forgotten when you leave.</p>"
                 )
-            problem = gr.HTML(elem_id="roc-problem")
         with gr.Column(min_width=340):
             headline = gr.HTML(elem_id="roc-headline")
             with gr.Tabs():
@@ -239,29 +224,24 @@ with gr.Blocks(title="ROC: what connects two entities?", analytics_enabled=False
                     find = gr.Button("Find the relations of all pairs", variant="primary", size="sm")
                     pairs = gr.HTML(elem_id="roc-pairs", min_height=60)
                 with gr.Tab("Relations"):
-                    relation_events = build_relation_panel(extractor, session)
+                    changes = []
+                    if config.objective == "retrieval":
+                        changes += build_relations_tab(own_relations, session, INNER)
+                    else:
+                        gr.HTML(
+                            '<p class="roc-note">This model classifies: it has no descriptions, and its relations are '
+                            "fixed.</p>"
+                        )
 
-    answering = {"fn": answer, "inputs": [marker, session], "outputs": [headline, bars, why, pairs], **MODEL, **INNER}
-    explaining = {"fn": explain, "inputs": [marker, session], "outputs": why, **MODEL, **INNER}
-    changes = [
-        examples.click(pick_example, session, [session, marker, text, problem], **INNER),
-        *(
-            event(submit_text, [text, marker, session], [marker, problem], **INNER)
-            for event in (submit.click, text.submit)
-        ),
-        *relation_events,
-    ]
+    changes.append(examples.click(pick_example, session, [session, marker, text], **INNER))
+    changes.append(gr.on([submit.click, text.submit], use_text, [text, marker], marker, **INNER))
     if takes_pictures:
-        given = {"outputs": [session, marker, problem], **INNER}
-        changes.append(upload.upload(upload_picture, [upload, marker, session], **given))
-        changes.append(remove.click(remove_picture, [marker, session], **given))
-    answers = [
-        demo.load(**answering),
-        marker.input(**answering),
-        *(change.then(**answering) for change in changes),
-    ]
-    for event in answers:
-        event.then(**explaining)
+        changes.append(upload.upload(upload_picture, [upload, marker, session], [session, marker], **INNER))
+        changes.append(remove.click(remove_picture, [marker, session], [session, marker], **INNER))
+    answering = {"fn": answer, "inputs": [marker, session], "outputs": [headline, bars, why, pairs], **MODEL, **INNER}
+    first_answer = gr.on([demo.load, marker.input], **answering)
+    for answered in [first_answer, *(change.then(**answering) for change in changes)]:
+        answered.then(explain, [marker, session], why, **MODEL, **INNER)
     find.click(find_pairs, [marker, session], pairs, **MODEL, **INNER)
     gr.api(extract, api_name="extract", **MODEL)
 

@@ -1,5 +1,5 @@
 // Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
-// The component of post_marker.py. gradio calls this with element, props, trigger and watch. Positions in the text
+// The post, as a component of app.py. gradio calls this with element, props, trigger and watch. Positions in the text
 // count characters as Python does (code points), not JavaScript's UTF-16 units.
 
 const root = element.querySelector(".roc-post");
@@ -176,13 +176,12 @@ function renderPicture(post) {
     const name = nameOf(post, index);
     const is = roleOf(post, index);
     const told = `${name}${is === "other" ? "" : ", " + is}${entity.type ? ", " + entity.type : ""}`;
-    const button = make("button", {
+    frame.append(make("button", {
       class: `box ${is}`, type: "button", "data-index": index, "aria-label": told,
       style: `${shape(entity.box)};z-index:${2 + Math.round(100 * (1 - area(entity.box)))}`,
       onkeydown: (event) => moveBox(event, index),
       onclick: (event) => { if (event.detail === 0) assign(copy(), index); }, // by the keyboard; see pointerup
-    }, make("span", { class: "tag", "aria-hidden": "true" }, is === "other" ? name.slice(4) : `${name.slice(4)} ${is}`));
-    frame.append(button);
+    }, make("span", { class: "tag", "aria-hidden": "true" }, is === "other" ? name.slice(4) : `${name.slice(4)} ${is}`)));
   });
 
   if (!props.takes_boxes) return frame;
@@ -293,16 +292,12 @@ function renderRoles(post) {
   return make("div", { class: "bar" }, make("span", { class: "lead" }, "Mark the"), group, ...tools);
 }
 
-function focusKey(node) {
-  if (!root.contains(node)) return null;
-  const peers = [...root.querySelectorAll("button, input, .word")];
-  return node.matches("[aria-label]") && node.matches(".box, .word") ? [".box, .word", [...root.querySelectorAll(".box, .word")].indexOf(node)] : ["button, input, .word", peers.indexOf(node)];
-}
+const focusable = () => [...root.querySelectorAll("button, input, .word")];
 
 function render() {
   const post = props.value;
   if (!post) return;
-  const kept = focusKey(document.activeElement); // the whole is made anew; the keyboard stays where it was
+  const kept = focusable().indexOf(document.activeElement); // the whole is made anew; the keyboard stays where it was
   const types = make("datalist", { id: "roc-types" }, ...props.types.map((value) => make("option", { value })));
   const hint = says || (props.picture && props.takes_boxes ? "Then select words, or click or draw a box in the picture." : "Then select words of the text.");
   root.replaceChildren(
@@ -313,7 +308,7 @@ function render() {
     renderEntities(post),
     types,
   );
-  if (kept) root.querySelectorAll(kept[0])[kept[1]]?.focus({ preventScroll: true });
+  if (kept >= 0) focusable()[kept]?.focus({ preventScroll: true });
 }
 
 watch(["value", "picture"], () => { role = "head"; drawing = false; says = ""; render(); });

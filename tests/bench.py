@@ -27,9 +27,10 @@ from transformers.masking_utils import create_bidirectional_mask
 
 from data_scripts.demo.dataset import build_demo_tokenizer
 from modeling_roc import RocConfig, RocModel
-from modeling_roc.memory_roc import RelationMemory
+from modeling_roc.relation_memory_roc import RelationMemory, _relation_weights
 from processing_roc import RocProcessor
-from training_roc import RelationUpdate
+from processing_roc.processing_roc import open_picture, resize_pictures
+from training_roc import RelationFeatures
 from training_roc.collator import PictureTable, RocDataCollator
 from training_roc.sampler import PictureGroupedSampler
 
@@ -76,10 +77,9 @@ def make_model(
         )
     )
     ids = token_ids(text_lengths(num_relations * descriptions_each), pad=-1)
-    model.config.relation_length = ids.shape[1]
     model.memory = RelationMemory(model.config, ids)
-    embeds = F.normalize(torch.randn(len(ids), model.config.projection_dim), dim=-1)
-    model.memory.store(embeds, model._relation_weights())
+    model.memory.embeds.copy_(F.normalize(torch.randn(len(ids), model.config.projection_dim), dim=-1))
+    model.memory.trust(_relation_weights(model))  # no answer encodes the descriptions first
     return model
 
 
@@ -102,12 +102,12 @@ def make_batch(pairs_per_picture: int = 1, pad_to: int | None = None, lengths=No
 
 
 def floor_logits(model: RocModel, head: torch.nn.Linear, batch: dict) -> torch.Tensor:
-    sequence = model.text_encoder(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])[0]
-    patches = model.vision_encoder(pixel_values=batch["pixel_values"])[0][batch["image_index"]]
+    sequence = model.pair_encoder.text_encoder(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])[0]
+    patches = model.pair_encoder.vision_encoder(pixel_values=batch["pixel_values"])[0][batch["image_index"]]
     sequence = torch.cat([sequence, patches], dim=1)
     mask = F.pad(batch["attention_mask"], (0, patches.shape[1]), value=1)
     mask = create_bidirectional_mask(model.config.fusion_encoder_config, sequence, mask)
-    return head(model.fusion(sequence, attention_mask=mask)[0][:, 0])
+    return head(model.pair_encoder.fusion(sequence, attention_mask=mask)[0][:, 0])
 
 
 def training_step(logits, batch, parameters):
@@ -122,13 +122,15 @@ def bench_training():
     head, batch = torch.nn.Linear(384, 23), make_batch()
     parameters = [*model.parameters(), *head.parameters()]
 
-    def roc(update):
-        training_step(model(**{**batch, "labels": None}, update_relations=update).logits, batch, parameters)
+    def roc(relation_features):
+        logits = model(**{**batch, "labels": None}, relation_features=relation_features).logits
+        training_step(logits, batch, parameters)
 
+    frozen = RelationFeatures(model, with_gradient=False)
     seconds = compare(
         floor=lambda: training_step(floor_logits(model, head, batch), batch, parameters),
-        encoding=lambda: roc(True),
-        between=lambda: roc(False),
+        encoding=lambda: roc(None),
+        between=lambda: roc(frozen),
     )
     print(f"  descriptions frozen: {seconds['between'] / seconds['floor']:.2f}")
     for every in (1, 4, 8, 16):
@@ -141,18 +143,19 @@ def bench_hard_negatives():
     print(
         "Training step, 2,000 relations × 1 description, 2 layers of width 128, over the same with descriptions frozen"
     )
-    # A model each: they must not see the features that the others kept.
-    everything, hard, frozen = (make_model(2_000, 1, shape=TINY).train() for _ in range(3))
+    model = make_model(2_000, 1, shape=TINY).train()
     batch, steps = make_batch(), count()
+    hard_negatives = RelationFeatures(model, hard_negatives=64, max_age=100)
 
-    def roc(model, update):
-        training_step(model(**batch, update_relations=update).logits, batch, model.parameters())
+    def roc(relation_features):
+        training_step(model(**batch, relation_features=relation_features).logits, batch, model.parameters())
 
-    seconds = compare(
-        everything=lambda: roc(everything, True),
-        hard=lambda: roc(hard, RelationUpdate(next(steps), hard_negatives=64, max_age=100)),
-        frozen=lambda: roc(frozen, False),
-    )
+    def hard():
+        hard_negatives.step = next(steps)
+        roc(hard_negatives)
+
+    frozen = RelationFeatures(model, with_gradient=False)
+    seconds = compare(everything=lambda: roc(None), hard=hard, frozen=lambda: roc(frozen))
     print(f"  all encoded with gradient: {seconds['everything'] / seconds['frozen']:.2f}")
     print(f"  the batch's and 64 hard negatives with gradient: {seconds['hard'] / seconds['frozen']:.2f}")
     print(f"  the one over the other: {seconds['everything'] / seconds['hard']:.1f}")
@@ -169,11 +172,11 @@ def bench_inference():
 def bench_memory(num_relations: int, descriptions_each: int):
     model = make_model(num_relations, descriptions_each).eval()
     head, batch = torch.nn.Linear(384, num_relations), {**make_batch(), "labels": None}
-    features = model.get_pair_features(**{name: value for name, value in batch.items() if name != "labels"})
+    pair_embeds = model.encode_pairs(**batch)
     seconds = compare(
         floor=lambda: floor_logits(model, head, batch),
         roc=lambda: model(**batch),
-        memory=lambda: model.retrieve(features),
+        memory=lambda: model.memory(pair_embeds),
     )
     ratio, share = seconds["roc"] / seconds["floor"], seconds["memory"] / seconds["roc"]
     print(f"  {num_relations:6,} relations: {ratio:.2f}, memory {share:.1%}")
@@ -188,17 +191,18 @@ def bench_search():
     model.set_relation_types({label: ["person", f"kind {i % 10}"] for i, label in enumerate(labels)})
     batch = {name: value for name, value in make_batch().items() if name != "labels"}
     types = [("person", f"kind {i % 2}") for i in range(BATCH)]
-    features = model.get_pair_features(**batch)
+    vectors = model.pair_encoder(**batch)
     built = peak_memory()
+    step = compare(step=lambda: model.encode_pairs(**batch))["step"]
+    model.pair_encoder.forward = lambda **inputs: vectors  # what is left of a search is all but the pairs' encoding
     seconds = compare(
-        step=lambda: model.get_pair_features(**batch),
-        everything=lambda: model.retrieve_best(features),
-        types=lambda: model.retrieve_best(features, types=types),
-        **({} if find_spec("faiss") is None else {"faiss": lambda: model.retrieve_best(features, index="faiss")}),
+        everything=lambda: model.search(**batch),
+        types=lambda: model.search(types=types, **batch),
+        **({} if find_spec("faiss") is None else {"faiss": lambda: model.search(index="faiss", **batch)}),
     )
     for name, what in (("everything", "matrix product"), ("types", "a tenth fits"), ("faiss", "flat index of faiss")):
         if name in seconds:
-            print(f"  {what}: adds {seconds[name] / seconds['step']:.1%}")
+            print(f"  {what}: adds {seconds[name] / step:.1%}")
     print(f"  peak memory in MiB: before {before}, with model and memory {built}, after the searches {peak_memory()}")
 
 
@@ -274,8 +278,12 @@ def bench_loading(step_seconds: float):
     with tempfile.TemporaryDirectory() as cache:
         rows.save_to_disk(cache)
         collate = RocDataCollator(processor, PictureTable(processor, [Dataset.load_from_disk(cache)]))
-        pictures = [buffer.getvalue()] * BATCH
-        seconds = compare(collate=lambda: collate(examples), decode=lambda: processor.prepare_pictures(pictures))
+
+        def decode():
+            opened = [open_picture(buffer.getvalue()) for _ in range(BATCH)]
+            return resize_pictures(opened, processor.image_processor)
+
+        seconds = compare(collate=lambda: collate(examples), decode=decode)
     print(f"  collating a batch, over a training step: {seconds['collate'] / step_seconds:.1%}")
     print(f"  decoding for every pair in every epoch would add: {seconds['decode'] / step_seconds:.1%}")
 

@@ -3,6 +3,7 @@
 
 import pytest
 import torch
+from demo_runs import train
 from hub_server import HubServer
 from transformers import BertConfig, ViTConfig, pipeline
 
@@ -117,3 +118,11 @@ def hub():
     server = HubServer()
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def demo_run(tmp_path_factory):
+    """What `make demo` makes: (its folder, its scores). Takes minutes, so only slow tests may ask for it."""
+    folder = tmp_path_factory.mktemp("demo") / "outputs" / "demo"
+    folder.parent.mkdir()
+    return folder, train(folder)

@@ -12,7 +12,7 @@ from transformers.models.convnext.image_processing_pil_convnext import ConvNextI
 from transformers.models.deit.image_processing_pil_deit import DeiTImageProcessorPil
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
-from processing_roc.boxes_roc import follow, shown_part
+from processing_roc.spans_and_boxes_roc import follow, shown_part
 
 IMAGE_PROCESSORS = {
     "ViT": ViTImageProcessorPil(),

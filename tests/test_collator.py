@@ -7,15 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from datasets import Dataset, Features, Value, load_dataset
+from datasets import Dataset, DatasetDict, Features, Value, load_dataset
 from datasets import Image as ImageFeature
 from PIL import Image
 from torch.utils.data import DataLoader
 from transformers import AutoTokenizer, ViTImageProcessorPil
 
 from processing_roc import PAIR_PLACES, RocProcessor
+from processing_roc.processing_roc import resize_pictures
 from training_roc import collator
+from training_roc.arguments import DataArguments
 from training_roc.collator import PictureTable, RocDataCollator
+from training_roc.rows import encode_splits
 
 FEATURES = Features({"image": ImageFeature(), "image_id": Value("string")})
 COLORS = {"red.png": (255, 0, 0), "lime.png": (0, 255, 0), "blue.png": (0, 0, 255)}
@@ -63,7 +66,8 @@ def test_each_picture_stands_once_in_the_table(table, processor):
     assert table["red.png"].dtype == np.uint8 and not table["red.png"].flags.writeable
     assert table["red.png"].reshape(3, -1).max(1).tolist() == [255, 0, 0]
     np.testing.assert_array_equal(
-        table["lime.png"], processor.prepare_pictures([Image.new("RGB", (20, 30), COLORS["lime.png"])])[0]
+        table["lime.png"],
+        resize_pictures([Image.new("RGB", (20, 30), COLORS["lime.png"])], processor.image_processor)[0],
     )
     assert table["gone.png"] is None and "gone.png" in table
     assert "other.png" not in table and None not in table
@@ -183,3 +187,24 @@ def test_it_agrees_with_the_processor(processor, table):
     assert set(batch) == set(expected)
     for name, value in expected.items():
         torch.testing.assert_close(batch[name], value)
+
+
+def test_a_row_that_cannot_be_encoded_is_named(processor):
+    entity = {"name": None, "kind": "text", "box": None, "type": None}
+    rows = [
+        {
+            "id": name,
+            "image_id": None,
+            "tokens": ["Maya", "met", "Tom"],
+            "head": {"start": 0, "end": 1, **entity},
+            "tail": {"start": 2, "end": end, **entity},
+            "objects": [],
+            "relation": 0,
+        }
+        for name, end in (("first", 3), ("second", 4))
+    ]
+    splits, without_pictures = DatasetDict(train=Dataset.from_list(rows)), DataArguments(use_images=False)
+    with pytest.raises(ValueError, match=r"^row 'second': tail span \[2, 4\) in tokens is out of range"):
+        encode_splits(splits, processor, without_pictures)
+    encoded, pictures = encode_splits(DatasetDict(train=splits["train"].select([0])), processor, without_pictures)
+    assert len(encoded["train"]) == 1 and pictures is None

@@ -20,9 +20,8 @@ from chat_models import ChatServer, completion, running, save_model_that_says
 from data_scripts import describe_relations
 from data_scripts.converters.convert import write_split
 from data_scripts.demo.dataset import load_demo
-from data_scripts.descriptions.files import load_descriptions, write_descriptions
-from data_scripts.descriptions.labels import read_labels
-from data_scripts.descriptions.prompt import PROMPT_FILE, PromptError, PromptTemplate, closest_labels
+from data_scripts.descriptions.files import load_descriptions, read_labels, write_descriptions
+from data_scripts.descriptions.generate import PROMPT_FILE, closest_labels, fill_prompt, read_prompt
 from data_scripts.reading import DataError
 
 ROOT = Path(__file__).parents[1]
@@ -115,7 +114,7 @@ def test_transformers_serve_through_a_429_a_cut_connection_and_refused_answers(s
         first = run(server)
         # The model says the same of every relation: right for the first, and refused three times for the second.
         assert first.returncode == 1, first.stderr
-        assert "the server answered 429; trying again in 1 s" in first.stderr
+        assert "the server answered 429: slow down; again in 1 s" in first.stderr
         assert "no answer (RemoteProtocolError" in first.stderr
         assert "'/per/org/member_of' has this description already" in first.stderr
         assert first.stderr.strip().endswith("no usable answer for /per/per/peer; the same command tries them again")
@@ -156,10 +155,10 @@ def test_a_failing_server_is_asked_until_it_answers_and_only_for_what_is_missing
         three("is in"),
     ]
     with running(ChatServer(script, ("status", 500, "gone"))) as server:
-        assert "500" in describe(*against(server), "--max_attempts", "6")
+        assert describe(*against(server), "--max_attempts", "6") == "error: the server answered 500: gone"
         # One request for each line of the script: nothing was asked while the server wanted to be left alone.
         assert len(server.requests) == len(script) + 6
-        assert "the server answered 429; trying again in 1 s" in caplog.text
+        assert "the server answered 429: slow down; again in 1 s" in caplog.text
         assert "tokens: 800 in prompts, 80 in answers, asked 19 times" in capsys.readouterr().out
         relations = load_descriptions("out.json")["relations"]
         assert list(relations) == LABELS[:3]
@@ -263,6 +262,7 @@ def test_what_cannot_be_mended_ends_the_run_at_once(describe, capsys):
     assert "data set 'tested': Unknown split" in describe("--local_model", "empty", "--dataset_name", "tested")
     Path("out.json").write_text('{"relations": {}}')
     assert "out.json: the file must have the fields" in describe("--local_model", "empty")
+    assert describe("--local_model", "empty", labels="absent.txt") == "error: absent.txt: No such file or directory"
 
 
 def test_the_hubs_models_need_a_token(tmp_path):
@@ -334,21 +334,21 @@ def test_labels_are_read_from_every_kind_of_file(tmp_path):
 def test_prompt_templates_are_checked_and_change_their_version(tmp_path):
     path = tmp_path / "mine.md"
     path.write_text("Describe $label in $num_descriptions ways for $$5.")
-    template = PromptTemplate(path)
-    assert template.render("a", ["b"], [], 2, negative=False) == "Describe a in 2 ways for $5."
+    template, version = read_prompt(path)
+    assert fill_prompt(template, "a", ["b"], [], 2, negative=None) == "Describe a in 2 ways for $5."
     path.write_text("Describe $label in $num_descriptions ways.")
-    assert PromptTemplate(path).version != template.version
+    assert read_prompt(path)[1] != version
     for text, message in (
         ("Describe $label.", "must have the fields"),
         ("$label $num_descriptions $colour", "'colour'"),
         ("$label $num_descriptions for 5 $", "a '\\$' begins no field"),
     ):
         path.write_text(text)
-        with pytest.raises(PromptError, match=message):
-            PromptTemplate(path)
+        with pytest.raises(DataError, match=message):
+            read_prompt(path)
     path.write_bytes("$label, $num_descriptions für".encode("latin-1"))
-    with pytest.raises(PromptError, match="mine.md: not UTF-8"):
-        PromptTemplate(path)
+    with pytest.raises(DataError, match="mine.md: not UTF-8"):
+        read_prompt(path)
     assert PROMPT_FILE.name == "relation_v1.md"
 
 

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from raw_trees import UMRE_LABELS
 
+from data_scripts.demo.dataset import load_demo_descriptions
 from data_scripts.descriptions.files import (
     DescriptionError,
     check_descriptions,
@@ -18,6 +19,7 @@ from data_scripts.descriptions.files import (
     select_relations,
     write_descriptions,
 )
+from data_scripts.loading import load_relation_dataset
 
 CONTENT = {
     "relations": {
@@ -81,11 +83,29 @@ def test_broken_content_is_neither_read_nor_written(tmp_path, change, message):
         load_descriptions(path)
 
 
-def test_the_plain_form_does_not_tell_the_negative_relation(tmp_path):
+def test_the_plain_form_needs_to_be_told_the_negative_relation(tmp_path):
     path = tmp_path / "plain.json"
     path.write_text('{"a": "One text.", "b": ["Two", "texts."]}')
-    with pytest.raises(DescriptionError, match="plain.json: .* does not tell which relation is the negative one"):
-        load_descriptions(path)
+    given = {"source": "given with the data, in plain.json", "reviewed": False}
+    relations = {"a": {"descriptions": ["One text."], **given}, "b": {"descriptions": ["Two", "texts."], **given}}
+    assert load_descriptions(path) == {"relations": relations, "negative_relation": None}
+    assert load_descriptions(path, "b") == {"relations": relations, "negative_relation": "b"}
+    with pytest.raises(DescriptionError, match="plain.json: 'negative_relation' 'c' is not among the relations"):
+        load_descriptions(path, "c")
+    with pytest.raises(DescriptionError, match="absent.json is missing"):
+        load_descriptions(tmp_path / "absent.json")
+
+
+def test_descriptions_of_ones_own_take_the_data_sets_negative_relation(tmp_path):
+    path, names = tmp_path / "plain.json", list(load_demo_descriptions()["relations"])
+    texts = {name: f"What {name} means." for name in names}
+    path.write_text(json.dumps(texts | {"other": "Not in the data set."}))
+    _, descriptions = load_relation_dataset("demo", relations_file=str(path))
+    assert list(descriptions["relations"]) == names and descriptions["negative_relation"] == "none"
+    assert load_relation_dataset("demo", None, None, path, "other")[1]["negative_relation"] is None
+    write_descriptions(load_demo_descriptions(), tmp_path / "full.json")
+    with pytest.raises(DescriptionError, match="the negative relation is 'none' here, not 'other'"):
+        load_relation_dataset("demo", relations_file=tmp_path / "full.json", negative_relation="other")
 
 
 def test_a_relation_that_stands_twice_in_the_file_is_refused(tmp_path):

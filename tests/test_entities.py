@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processing_roc.entities_roc import Region, read_example
-from processing_roc.spans_roc import Mention
+from processing_roc.spans_and_boxes_roc import Mention, Region, read_example
 
 TEXT = "Tom Hanks lives in Los Angeles"
 HEAD = {"start": 0, "end": 9}
@@ -14,7 +13,7 @@ LEFT, RIGHT = (0.0, 0.0, 0.5, 1.0), (0.5, 0.0, 1.0, 1.0)
 
 
 def read(head, tail, objects=None, text=TEXT, size=(200, 100)):
-    return read_example(text, head, tail, objects, size, "example 7")
+    return read_example(text, head, tail, objects, size)
 
 
 def test_positions_count_characters_of_a_string_and_tokens_of_a_list():
@@ -36,7 +35,7 @@ def test_white_space_at_a_spans_edges_is_not_part_of_the_mention():
 @pytest.mark.parametrize(
     ("head", "message"),
     [
-        ({"start": 4, "end": 4}, r"example 7: head span \[4, 4\) in characters is empty; the text has 30 characters"),
+        ({"start": 4, "end": 4}, r"^head span \[4, 4\) in characters is empty; the text has 30 characters"),
         ({"start": 9, "end": 4}, r"head span \[9, 4\) in characters is inverted"),
         ({"start": 0, "end": 31}, r"head span \[0, 31\) in characters is out of range.*Tom Hanks"),
         ({"start": -3, "end": 2}, "out of range"),
@@ -58,7 +57,7 @@ def test_white_space_at_a_spans_edges_is_not_part_of_the_mention():
         ({}, "head needs start and end of a mention, or an object's box"),
         ({"kind": "text", "box": [0, 0, 1, 1]}, "head is a mention in the text and has no box"),
         ([0, 9], "head must be a dict"),
-        (TAIL, "example 7: head and tail are the same span, 'Los Angeles'"),
+        (TAIL, "^head and tail are the same span, 'Los Angeles'"),
         ({"start": 18, "end": 30}, "same span"),
     ],
 )
@@ -75,7 +74,7 @@ def test_wrong_mentions_are_refused(head, message):
         ([], "text is blank"),
         (["Tom", 3], "must be a string or a list of strings"),
         (None, "must be a string or a list of strings"),
-        ("Tom \ud800 lives in Los Angeles!", "example 7: text is not valid Unicode"),
+        ("Tom \ud800 lives in Los Angeles!", "^text is not valid Unicode"),
         (["Tom", ""], r"head span \[0, 9\) in tokens is out of range; the text has 2 tokens"),
     ],
 )
@@ -120,7 +119,7 @@ def test_a_pair_of_objects_needs_no_text():
 @pytest.mark.parametrize(
     ("head", "objects", "message"),
     [
-        ({"box": [0, 0, 1]}, None, "example 7: head: box must be four numbers"),
+        ({"box": [0, 0, 1]}, None, "^head: box must be four numbers"),
         ({"box": "0011"}, None, "box must be four numbers"),
         ({"box": 3}, None, "box must be four numbers"),
         ({"box": [0, 0, 1, float("nan")]}, None, "head: box must be four finite numbers"),
@@ -141,7 +140,7 @@ def test_a_pair_of_objects_needs_no_text():
         ({"box": LEFT}, [LEFT], "object 0 must be a dict with a box"),
         ({"box": LEFT}, [{"box": LEFT, "label": "x"}], r"object 0 has unknown keys \['label'\]"),
         ({"box": LEFT}, "cup", "objects must be a list of dicts"),
-        ({"box": LEFT}, [{"box": [0, 0, 2, 1]}], "example 7: object 0: box .* reaches out"),
+        ({"box": LEFT}, [{"box": [0, 0, 2, 1]}], "^object 0: box .* reaches out"),
     ],
 )
 def test_wrong_objects_are_refused(head, objects, message):

@@ -14,7 +14,7 @@ from torch import nn
 from transformers import CLIPImageProcessorPil, pipeline
 from transformers.modeling_outputs import BaseModelOutput
 
-from evaluation_roc.explanation_picture import save_explanation_picture
+from evaluation_roc.pictures import save_explanation_picture
 from processing_roc import RocProcessor
 
 BOX = [0.125, 0.25, 0.5, 0.75]
@@ -57,7 +57,7 @@ def assert_adds_up(explanation: dict, tolerance: float = 0.03):
     "config",
     [
         {"object_features": "roi"},
-        {"object_features": "crop", "learn_negative_threshold": True, "relation_aggregation": "logsumexp"},
+        {"object_features": "crop", "learn_negative_threshold": True, "relation_aggregation": "max"},
         {"object_features": "roi", "objective": "classification"},
         {"object_features": "roi", "text_similarity": 0.5},
         {"object_features": "roi", "text_similarity": 0.5, "own_relation_encoder": True},
@@ -207,8 +207,8 @@ class Embedded(nn.Module):
 
 def test_of_a_linear_model_every_token_gets_what_it_adds(make_model, processor):
     model = make_model(with_vision=False, objective="classification", fusion_encoder_config={"num_hidden_layers": 0})
-    model.text_encoder = Embedded(model.get_input_embeddings())
-    model.pair_fusion = nn.Linear(128, 32)
+    model.pair_encoder.text_encoder = Embedded(model.get_input_embeddings())
+    model.pair_encoder.pair_fusion = nn.Linear(128, 32)
     inputs = processor(text=TEXT, head=MAYA, tail=ROVERS, return_tensors="pt", return_offsets_mapping=True)
     inputs = dict(inputs)
     words, _ = inputs.pop("word_ids"), inputs.pop("offset_mapping")

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_scripts.schema import PAIR_KINDS, object_entity, text_entity
-from evaluation_roc.groups import POST_SIZES, format_groups, group_by_kind, group_by_post, group_metrics, score_groups
+from data_scripts.schema import PAIR_KINDS, object_entity, pair_kind, text_entity
 from evaluation_roc.relation_f1.relation_f1 import compute_relation_f1
+from evaluation_roc.report import POST_SIZES, format_groups, group_by_post, group_metrics, score_groups
 
 LABELS = ["none", "/per/per/self", "/loc/loc/self"]
 ANA, LISBON = text_entity("Ana", 0, 1), text_entity("Lisbon", 2, 3)
@@ -42,7 +42,7 @@ ROWS = [
 def test_groups():
     text_text, text_object, object_object = PAIR_KINDS
     kinds = [text_object] * 3 + [text_text] + [text_object] * 2 + [object_object]
-    assert group_by_kind(ROWS) == kinds
+    assert [pair_kind(row) for row in ROWS] == kinds
     one_one, one_several, several_one, several_several = POST_SIZES
     assert group_by_post(ROWS) == [one_one, one_several, several_one, None, several_several, several_several, None]
 
@@ -81,7 +81,7 @@ def test_what_has_one_group_is_left_out():
 def test_each_groups_scores_are_those_of_its_rows_alone(examples):
     rows, predictions, references = zip(*examples, strict=True)
     scores = score_groups(rows, predictions, references, LABELS, "none")
-    groups = {"pairs": group_by_kind(rows), "posts": group_by_post(rows)}
+    groups = {"pairs": [pair_kind(row) for row in rows], "posts": group_by_post(rows)}
     for name, of in groups.items():
         distinct = set(of) - {None}
         assert set(scores.get(name, ())) == (distinct if len(distinct) > 1 else set())

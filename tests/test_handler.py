@@ -17,7 +17,7 @@ from PIL import Image
 from test_remote_code import MODEL_FILES, PROCESSOR_FILES
 from transformers import pipeline
 
-from training_roc.model_files import write_serving_files
+from training_roc.push import write_serving_files
 
 ROOT = Path(__file__).parents[1]
 TEXT = "Maya met Noah and the Rovers"

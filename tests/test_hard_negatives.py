@@ -9,9 +9,9 @@ from datasets import Dataset
 from torch import nn
 
 from modeling_roc import RocModel
-from modeling_roc.relation_set_roc import token_rows
+from modeling_roc.relation_memory_roc import encode_descriptions
 from processing_roc import PAIR_PLACES
-from training_roc import RelationUpdate, RocTrainer, RocTrainingArguments
+from training_roc import RelationFeatures, RocTrainer, RocTrainingArguments
 from training_roc.collator import RocDataCollator
 from training_roc.lora import LoraArguments, add_lora
 
@@ -49,16 +49,26 @@ def pairs(batch):
     return {**batch, "labels": torch.tensor([4, 0, 9, -100])}
 
 
+def token_rows(input_ids) -> list[tuple[int, ...]]:
+    return [tuple(token for token in row if token >= 0) for row in input_ids.tolist()]
+
+
+def take_step(features, pairs, step, with_gradient=True, **changes):
+    """A forward pass of optimizer step `step`."""
+    features.step, features.with_gradient = step, with_gradient
+    return features.model(**{**pairs, **changes}, relation_features=features)
+
+
 def record_encodings(model) -> list[tuple[list[int], bool]]:
     """(rows of the memory, with gradient?) of each time that descriptions are encoded, from now on."""
-    seen, encode = [], model.get_relation_features
+    seen, encode = [], model.description_features
     rows = {row: index for index, row in enumerate(token_rows(model.memory.input_ids))}
 
     def recorded(input_ids):
         seen.append((sorted(rows[row] for row in token_rows(input_ids)), torch.is_grad_enabled()))
         return encode(input_ids)
 
-    model.get_relation_features = recorded
+    model.description_features = recorded
     return seen
 
 
@@ -70,8 +80,7 @@ def shake(module, seed: int):
 
 
 def rows_of(model, labels) -> list[int]:
-    table = dict(zip(model.config.relation_descriptions, model.memory.entries.tolist(), strict=True))
-    return sorted(row for label in labels for row in table[label] if row >= 0)
+    return sorted(row for label in labels for row in model.memory.rows_of(model.config.label2id[label]))
 
 
 @pytest.mark.parametrize(
@@ -79,19 +88,19 @@ def rows_of(model, labels) -> list[int]:
     [
         {},
         {"own_relation_encoder": True, "learn_negative_threshold": True, "relation_aggregation": "mean"},
-        {"own_relation_encoder": True, "text_similarity": 0.5, "relation_aggregation": "logsumexp"},
+        {"own_relation_encoder": True, "text_similarity": 0.5, "relation_aggregation": "max"},
         {"learn_temperature": True, "relation_offsets": {"cup": 2.0}},
     ],
 )
 def test_with_enough_negatives_it_is_full_encoding(make_large, pairs, settings):
     """In the first step, and in one after it."""
     outputs, models = [], []
-    enough = len(RELATIONS)
-    for updates in ((True, True), (RelationUpdate(0, enough), RelationUpdate(1, enough))):
+    for negatives in (None, len(RELATIONS)):
         model = make_large(**settings)
-        model(**pairs, update_relations=updates[0])
+        features = RelationFeatures(model, negatives)
+        take_step(features, pairs, 0)
         shake(model, 0)
-        outputs.append(model(**pairs, update_relations=updates[1]))
+        outputs.append(take_step(features, pairs, 1))
         outputs[-1].loss.backward()
         models.append(model)
     assert torch.allclose(outputs[0].logits, outputs[1].logits, atol=1e-6)
@@ -115,34 +124,34 @@ def test_gold_relations_and_the_hardest_others_are_chosen(make_large, pairs, agg
         relation_offsets={"reel": 100.0},
     )
     seen = record_encodings(model)
-    model(**pairs, update_relations=RelationUpdate(0, 0))
-    old = model.memory.features.clone()
-    shake(model.relation_encoder, 1)
+    features = RelationFeatures(model, 0, max_age=1000)
+    take_step(features, pairs, 0)
+    old = features.features.clone()
+    shake(model.relation_encoder.text_encoder, 1)
     seen.clear()
-    output = model(**pairs, update_relations=RelationUpdate(1, 3, max_age=1000))
+    features.hard_negatives = 3
+    output = take_step(features, pairs, 1)
     output.loss.backward()
 
     gold = [LABELS[4], LABELS[9]] + ([] if learn_negative_threshold else ["none"])
-    cosines = (output.pair_embeds @ model._project_relations(old).T).tolist()
+    cosines = (output.pair_embeds @ model.relation_encoder.project(old).T).tolist()
     best = {}
     for label in LABELS[learn_negative_threshold:]:
         if label not in gold:
-            rows = model.memory.entries[LABELS.index(label) - learn_negative_threshold]
+            rows = model.memory.rows_of(LABELS.index(label))
             aggregate = max if aggregation == "max" else lambda scores: sum(scores) / len(scores)
-            by_pair = [aggregate([cosines[pair][row] for row in rows if row >= 0]) for pair in range(3)]
+            by_pair = [aggregate([cosines[pair][row] for row in rows]) for pair in range(3)]
             best[label] = max(by_pair) + 100 * (label == "reel")
     hardest = sorted(best, key=best.get)[-3:]
     assert "reel" in hardest
-    described = [label for label in LABELS if label != "none" or not learn_negative_threshold]
-    table = dict(zip(described, model.memory.entries.tolist(), strict=True))
-    chosen = sorted(row for label in gold + hardest for row in table[label] if row >= 0)
+    chosen = rows_of(model, gold + hardest)
     oldest = next(row for row in range(len(old)) if row not in chosen)
     assert sorted(seen) == sorted([([oldest], False), (chosen, True)])
 
     renewed = {*chosen, oldest}
-    for row, feature in enumerate(model.memory.features):
+    for row, feature in enumerate(features.features):
         assert torch.equal(feature, old[row]) == (row not in renewed)
-    words = model.relation_encoder.get_input_embeddings().weight.grad.abs().sum(dim=1) > 0
+    words = model.relation_encoder.text_encoder.get_input_embeddings().weight.grad.abs().sum(dim=1) > 0
     with_gradient = {token for row in chosen for token in token_rows(model.memory.input_ids)[row]}
     # With "max", a description gets none where another of its relation fits every pair better.
     assert {*words.nonzero()[:, 0].tolist()} <= with_gradient
@@ -154,8 +163,9 @@ def test_micro_batches_choose_their_own_and_share_the_upkeep(make_large, pairs):
     model = make_large(own_relation_encoder=True)
     seen = record_encodings(model)
     everything = list(range(len(model.memory.input_ids)))
+    features = RelationFeatures(model, 0, max_age=8)
     for labels in ([1, 1, 1, 1], [5, 6, -100, -100]):
-        model(**{**pairs, "labels": torch.tensor(labels)}, update_relations=RelationUpdate(0, 0))
+        take_step(features, pairs, 0, labels=torch.tensor(labels))
     assert seen == [
         (everything, False),
         (rows_of(model, [LABELS[1]]), True),
@@ -163,7 +173,7 @@ def test_micro_batches_choose_their_own_and_share_the_upkeep(make_large, pairs):
     ]
     seen.clear()
     for labels in ([1, 1, 1, 1], [5, 6, -100, -100], [-100] * 4):
-        model(**{**pairs, "labels": torch.tensor(labels)}, update_relations=RelationUpdate(1, 0, max_age=8))
+        take_step(features, pairs, 1, labels=torch.tensor(labels))
     counts = [(len(rows), with_gradient) for rows, with_gradient in seen]
     assert counts == [(4, False), (1, True), (3, True)]  # 32 descriptions in 8 steps
     assert not {*seen[0][0]} & {*seen[1][0]}
@@ -171,10 +181,12 @@ def test_micro_batches_choose_their_own_and_share_the_upkeep(make_large, pairs):
 
 def test_without_labels_the_best_of_all_are_chosen(make_large, pairs):
     model = make_large(own_relation_encoder=True)
-    model(**pairs, update_relations=RelationUpdate(0, 0))
-    old, seen = model.memory.features, record_encodings(model)
-    output = model(**{**pairs, "labels": None}, update_relations=RelationUpdate(0, 1))
-    row = int((output.pair_embeds @ model._project_relations(old).T).amax(dim=0).argmax())
+    features = RelationFeatures(model, 0)
+    take_step(features, pairs, 0)
+    old, seen = features.features, record_encodings(model)
+    features.hard_negatives = 1
+    output = take_step(features, pairs, 0, labels=None)
+    row = int((output.pair_embeds @ model.relation_encoder.project(old).T).amax(dim=0).argmax())
     label = next(label for label in LABELS if row in rows_of(model, [label]))
     assert seen == [(rows_of(model, [label]), True)]
 
@@ -183,15 +195,15 @@ def test_without_labels_the_best_of_all_are_chosen(make_large, pairs):
 def test_no_description_grows_older_than_it_may(make_large, pairs, negatives, max_age, every):
     """By content: the encoder changes in every step, and each feature is what a recent step's encoder gave."""
     model, history, oldest = make_large(own_relation_encoder=True), [], 0
+    features = RelationFeatures(model, negatives, max_age)
     seen, total = record_encodings(model), len(model.memory.input_ids)
     for step in range(40):
-        shake(model.relation_encoder, step)
-        history.append(model._encode_in_batches(model.memory.input_ids))
+        shake(model.relation_encoder.text_encoder, step)
+        history.append(encode_descriptions(model, model.memory.input_ids))
         seen.clear()
         labels = torch.tensor([step % 24, 3, 3, -100])
-        update = RelationUpdate(step, negatives, max_age, with_gradient=step % every == 0)
-        model(**{**pairs, "labels": labels}, update_relations=update).loss.backward()
-        for row, feature in enumerate(model.memory.features):
+        take_step(features, pairs, step, with_gradient=step % every == 0, labels=labels).loss.backward()
+        for row, feature in enumerate(features.features):
             age = next(age for age in range(step + 1) if torch.allclose(feature, history[step - age][row], atol=1e-5))
             oldest = max(oldest, age)
         renewed = sum(len(rows) for rows, with_gradient in seen if not with_gradient)
@@ -204,11 +216,12 @@ def test_no_description_grows_older_than_it_may(make_large, pairs, negatives, ma
 
 def test_steps_that_were_left_out_and_another_run(make_large, pairs):
     model = make_large(own_relation_encoder=True)
+    features = RelationFeatures(model, 0, max_age=16)
     seen, total = record_encodings(model), len(model.memory.input_ids)
 
     def renewed(step):
         seen.clear()
-        model(**pairs, update_relations=RelationUpdate(step, 0, max_age=16, with_gradient=False))
+        take_step(features, pairs, step, with_gradient=False)
         return sum(len(rows) for rows, _ in seen)
 
     assert [renewed(step) for step in (10, 10, 11, 12, 30, 31)] == [total, 0, 2, 2, total, 2]
@@ -217,20 +230,17 @@ def test_steps_that_were_left_out_and_another_run(make_large, pairs):
     assert renewed(4) == total
     model.load_state_dict(model.state_dict())
     assert renewed(5) == total
-    model(**pairs)  # encoded with gradient, by a step that was not told its number
-    assert renewed(6) == total
 
 
 def test_features_belong_to_the_adapter_in_force(make_large, processor, pairs, tmp_path):
     make_large().save_pretrained(tmp_path)
     model = RocModel.from_pretrained(tmp_path)
     adapted = add_lora(model, processor, LoraArguments(use_lora=True, lora_rank=4)).train()
-    seen = record_encodings(model)
-    for step in range(2):
-        adapted(**pairs, update_relations=RelationUpdate(step, 1)).loss.backward()
+    seen, features = record_encodings(model), RelationFeatures(model, 1)
+    for features.step in range(2):
+        adapted(**pairs, relation_features=features).loss.backward()
     assert [with_gradient for _, with_gradient in seen] == [False, True, False, True]
-    assert model.memory.original_module.features is None
-    assert model.memory.features is model.memory.modules_to_save["default"].features is not None
+    assert features.generation is model.memory.modules_to_save["default"].generation
 
 
 @pytest.fixture
@@ -349,9 +359,8 @@ def test_a_classification_model_has_no_negatives(make_model, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
-    [((-1, 4), "step must be 0"), ((0, -1), "hard_negatives must be 0"), ((0, 4, 0), "max_age must be 1")],
+    ("arguments", "message"), [((-1,), "hard_negatives must be 0 or more"), ((4, 0), "max_age must be 1 or more")]
 )
-def test_wrong_updates_are_refused(arguments, message):
+def test_wrong_numbers_are_refused(make_model, arguments, message):
     with pytest.raises(ValueError, match=message):
-        RelationUpdate(*arguments)
+        RelationFeatures(make_model(), *arguments)

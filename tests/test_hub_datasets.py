@@ -25,11 +25,12 @@ LOAD = """
 import json, os, sys
 from data_scripts.loading import load_relation_dataset
 from data_scripts.hub_errors import HubError
+from data_scripts.reading import DataError
 for case in sys.argv[1:]:
     name, revision, os.environ["HF_TOKEN"] = case.split(",")
     try:
         splits, descriptions = load_relation_dataset(name, revision=revision or None)
-    except HubError as error:
+    except (HubError, DataError) as error:
         print(json.dumps({"error": str(error)}))
         continue
     sizes = {split: len(rows) for split, rows in splits.items()}

@@ -13,7 +13,7 @@ from PIL import Image
 
 from data_scripts.converters.convert import convert, run_converter
 from data_scripts.converters.jsonl import FLAGS, read_jsonl, split_text
-from data_scripts.descriptions.files import DescriptionError, load_plain_descriptions
+from data_scripts.descriptions.files import DescriptionError, load_descriptions
 from data_scripts.reading import DataError
 
 TEXT = "Ana Roy joins Rovers' bench"
@@ -254,14 +254,14 @@ def test_broken_descriptions_are_refused(tmp_path, content, message):
 
 def test_the_negative_relation_is_told_by_a_flag_or_by_the_file(tmp_path):
     path = write(tmp_path) / "relation_descriptions.json"
-    content = load_plain_descriptions(path, "none")
+    content = load_descriptions(path, "none")
     assert content["negative_relation"] == "none" and list(content["relations"]) == ["none", "plays for"]
     with pytest.raises(DescriptionError, match="'negative_relation' 'None' is not among the relations"):
-        load_plain_descriptions(path, "None")
+        load_descriptions(path, "None")
     path.write_text(json.dumps(content))
-    assert load_plain_descriptions(path) == content == load_plain_descriptions(path, "none")
+    assert load_descriptions(path) == content == load_descriptions(path, "none")
     with pytest.raises(DescriptionError, match="the negative relation is 'none' here"):
-        load_plain_descriptions(path, "plays for")
+        load_descriptions(path, "plays for")
 
 
 def test_the_command_line(tmp_path, capsys):

@@ -7,15 +7,9 @@ import json
 import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassClassValidationError
+from memories import count_encodings, encoded_anew
 
 from modeling_roc import RocConfig, RocModel
-
-
-def count_encodings(model) -> list[int]:
-    """Descriptions encoded at each pass through the description encoder, from now on."""
-    counts, encode = [], model.get_relation_features
-    model.get_relation_features = lambda ids: counts.append(len(ids)) or encode(ids)
-    return counts
 
 
 def answers(model, batch) -> torch.Tensor:
@@ -46,18 +40,18 @@ def test_training_makes_it_stale_and_saving_renews_it(make_model, batch, tmp_pat
     assert not torch.allclose(before, model.memory.embeds)
     loaded = RocModel.from_pretrained(tmp_path)
     assert torch.equal(answers(loaded, batch), answers(model, batch))
-    assert torch.allclose(loaded.memory.embeds, loaded.encode_relations(loaded.memory.input_ids), atol=1e-6)
+    assert torch.allclose(loaded.memory.embeds, encoded_anew(loaded), atol=1e-6)
 
 
 def test_training_in_eval_mode_with_a_fused_optimizer_is_noticed(make_model, batch):
     model = make_model()
     before = answers(model, batch)
-    optimizer = torch.optim.AdamW(model.text_encoder.parameters(), lr=1e-2, fused=True)
+    optimizer = torch.optim.AdamW(model.pair_encoder.text_encoder.parameters(), lr=1e-2, fused=True)
     model(**batch).loss.backward()
     optimizer.step()
     after = answers(model, batch)
     assert not torch.allclose(before, after)
-    assert torch.allclose(model.memory.embeds, model.encode_relations(model.memory.input_ids), atol=1e-6)
+    assert torch.allclose(model.memory.embeds, encoded_anew(model), atol=1e-6)
 
 
 def test_foreign_weights_or_a_touched_memory_are_noticed(make_model, batch):
@@ -67,7 +61,7 @@ def test_foreign_weights_or_a_touched_memory_are_noticed(make_model, batch):
         model.memory.embeds.add_(0.1)
     assert torch.allclose(answers(model, batch), expected, atol=1e-5)
     with torch.no_grad():
-        other.text_encoder.embeddings.word_embeddings.weight.mul_(1.5)
+        other.pair_encoder.text_encoder.embeddings.word_embeddings.weight.mul_(1.5)
     weights = {name: value for name, value in other.state_dict().items() if not name.startswith("memory.")}
     model.load_state_dict(weights, strict=False)
     assert torch.allclose(answers(model, batch), answers(other, batch), atol=1e-5)
@@ -78,7 +72,7 @@ def test_inference_mode(make_model, batch, processor):
     with torch.inference_mode():
         model = make_model()
         before = model(**batch).logits
-        model.text_encoder.embeddings.word_embeddings.weight.mul_(2)
+        model.pair_encoder.text_encoder.embeddings.word_embeddings.weight.mul_(2)
         model.add_relation("new", "Head likes tail.", processor)
         assert model(**batch).logits.shape == (4, 4)
     assert before.isfinite().all()
@@ -114,7 +108,7 @@ def test_other_token_ids_for_the_same_text_are_encoded(make_model, batch, proces
 def test_a_write_through_data_is_seen_after_eval(make_model, batch):
     model = make_model()
     before = answers(model, batch)
-    model.relation_projection.weight.data.mul_(torch.rand_like(model.relation_projection.weight))
+    model.relation_encoder.projection.weight.data.mul_(torch.rand_like(model.relation_encoder.projection.weight))
     assert not torch.allclose(answers(model, batch), before, atol=1e-3)  # `answers` calls `eval`
 
 
@@ -128,7 +122,7 @@ def test_descriptions_that_were_never_prepared_are_refused(make_model, batch, pr
     with pytest.raises(RuntimeError, match="set_relations"):
         RocModel.from_pretrained(tmp_path)(**batch)
     model.set_relations(config.relation_descriptions, processor)
-    assert model.relation_center.abs().max() > 0
+    assert model.relation_encoder.center.abs().max() > 0
     assert answers(model, batch).isfinite().all()
 
 
@@ -140,7 +134,7 @@ def test_averaged_weights_are_saved_without_a_false_proof(make_model, batch, tmp
     model.save_pretrained(tmp_path, state_dict=averaged)
     loaded = RocModel.from_pretrained(tmp_path)
     answers(loaded, batch)
-    assert torch.allclose(loaded.memory.embeds, loaded.encode_relations(loaded.memory.input_ids), atol=1e-6)
+    assert torch.allclose(loaded.memory.embeds, encoded_anew(loaded), atol=1e-6)
     assert not torch.allclose(loaded.memory.embeds, model.memory.embeds, atol=1e-3)
 
 
@@ -211,10 +205,12 @@ def test_relations_added_one_by_one_are_those_of_a_set(make_model, processor):
     at_once.set_relations({"a": "Head likes tail.", "b": "Nothing ties them."}, processor)
     one_by_one.add_relation("a", "Head likes tail.", processor)
     one_by_one.add_relation("b", "Nothing ties them.", processor)
-    assert at_once.relation_center.any() and torch.equal(one_by_one.relation_center, at_once.relation_center)
+    assert at_once.relation_encoder.center.any() and torch.equal(
+        one_by_one.relation_encoder.center, at_once.relation_encoder.center
+    )
     assert torch.equal(one_by_one.memory.embeds, at_once.memory.embeds)
     at_once.add_relation("c", "The head won the tail.", processor)
-    assert torch.equal(one_by_one.relation_center, at_once.relation_center)
+    assert torch.equal(one_by_one.relation_encoder.center, at_once.relation_encoder.center)
 
 
 def test_a_new_relation_is_retrieved_untrained_by_its_own_vector(make_model, processor):
@@ -293,12 +289,12 @@ def test_a_memory_of_other_relations(make_model, processor, batch):
     memory = model.make_relation_memory(other, processor)
     with torch.no_grad():
         outputs = model(**{**batch, "labels": None}, relation_memory=memory)
-        nearest = model.nearest_descriptions(outputs.pair_embeds, memory)
+        cosines = model.description_cosines(outputs.pair_embeds, memory)
         model.set_relations(other, processor)
         expected = model(**{**batch, "labels": None})
     assert torch.allclose(outputs.logits, expected.logits, atol=1e-5)
-    fan = (outputs.pair_embeds @ memory.embeds[1:].T).argmax(dim=-1)
-    assert torch.equal(nearest, torch.stack([torch.zeros_like(fan), fan], dim=1))
+    assert torch.allclose(cosines, outputs.pair_embeds @ memory.embeds.T)
+    assert [memory.rows_of(index) for index in (0, 1)] == [[0], [1, 2]]
 
 
 def test_a_model_without_relations_or_without_a_memory_takes_no_others(make_model, processor, batch):

@@ -17,13 +17,11 @@ from test_remote_code import WITHOUT_PROJECT
 from test_train_script import place, run  # noqa: F401
 from transformers import TrainingArguments
 
-import train
 from data_scripts.demo.dataset import load_demo_descriptions
 from training_roc import RocTrainer, RocTrainingArguments
-from training_roc.arguments import DataArguments, ModelArguments
-from training_roc.model_card import TrainingRun, build_model_card, readdress
-from training_roc.model_files import write_card
-from training_roc.push import prepare_push
+from training_roc.arguments import DataArguments, ModelArguments, Settings, parse_arguments
+from training_roc.model_card import TrainingRun, build_model_card, write_card
+from training_roc.push import prepare_push, readdress
 
 ROOT = Path(__file__).parents[1]
 DESCRIPTIONS = load_demo_descriptions()
@@ -113,7 +111,7 @@ def test_the_card_of_a_run(run, place):  # noqa: F811
     assert (again["seed"], again["train_fraction"], again["max_steps"]) == (7, 0.5, 2)
     assert again["text_model_name_or_path"] == "text"  # of a path on someone's disk, the last part
     (folder / "run.yaml").write_text(yaml.safe_dump(again | {"output_dir": "x"}))
-    assert train.parse_arguments([str(folder / "run.yaml")])[2].learning_rate == float(settings["learning_rate"])
+    assert parse_arguments([str(folder / "run.yaml")])[2].learning_rate == float(settings["learning_rate"])
     # The snippets run where nothing of this project is installed.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     environment |= {"HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": str(folder / "modules"), "OMP_NUM_THREADS": "1"}
@@ -273,9 +271,11 @@ def test_the_trainers_card_does_not_overwrite_it(make_model, tmp_path):
     assert (tmp_path / "README.md").read_text() == "the project's"
 
 
-def test_a_card_is_readdressed(make_run):
-    card = str(build_model_card(make_run(model_id="outputs/run")))
-    again = readdress(card, "org/new")
+def test_a_card_is_readdressed(make_run, tmp_path):
+    write_card(build_model_card(make_run(model_id="outputs/run")), tmp_path)
+    card = (tmp_path / "README.md").read_text()
+    readdress(tmp_path, "org/new")
+    again = (tmp_path / "README.md").read_text()
     assert snippets(again)[0].count('model_id = "org/new"') == 1 and "outputs/run" not in again
     assert len(again.splitlines()) == len(card.splitlines())
 
@@ -284,4 +284,4 @@ def test_a_push_needs_a_run_that_trains(tmp_path):
     args = RocTrainingArguments(output_dir=str(tmp_path), push_to_hub=True, hub_model_id="org/x")
     assert isinstance(args, TrainingArguments)
     with pytest.raises(ValueError, match="python -m training_roc.push --folder FOLDER"):
-        prepare_push(args)
+        prepare_push(Settings(ModelArguments(), DataArguments(), args))

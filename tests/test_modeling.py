@@ -5,11 +5,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from training_roc import RelationFeatures
+
 SETTINGS = [
     {},
     {"own_relation_encoder": True},
     {"learn_negative_threshold": True},
-    {"relation_aggregation": "logsumexp", "learn_temperature": True},
+    {"relation_aggregation": "max", "learn_temperature": True},
     {"objective": "classification"},
     {"pool_mentions": False},
 ]
@@ -70,13 +72,12 @@ def test_head_and_tail_are_taken_by_index(make_model, batch):
     for name in ("index", "span"):
         swapped[f"head_{name}"], swapped[f"tail_{name}"] = batch[f"tail_{name}"], batch[f"head_{name}"]
     states = []
-    model.pair_fusion.register_forward_pre_hook(lambda module, inputs: states.append(inputs[0]))
+    model.pair_encoder.pair_fusion.register_forward_pre_hook(lambda module, inputs: states.append(inputs[0]))
     with torch.no_grad():
         logits = model(**batch).logits
         assert not torch.allclose(logits, model(**swapped).logits, atol=1e-4)
-        sequence = model.get_joint_sequence(
-            *(batch[name] for name in ("input_ids", "attention_mask", "pixel_values", "image_index"))
-        )
+        names = ("input_ids", "attention_mask", "head_index", "tail_index", "pixel_values", "image_index")
+        sequence = model.pair_encoder.fuse(*model.pair_encoder.joint_inputs(**{name: batch[name] for name in names}))
     rows = torch.arange(4)
     by_hand = [sequence[rows, batch["head_index"]], sequence[rows, batch["tail_index"]]]
     for span in (batch["head_span"], batch["tail_span"]):
@@ -113,7 +114,7 @@ def test_gradient_checkpointing_gives_the_same_gradient(make_model, batch):
                 module.p = 0.0  # ... but gradients are checkpointed in training only
         if checkpointing:
             model.activation_checkpointing_enable()
-        for encoder in (model.text_encoder, model.fusion):
+        for encoder in (model.pair_encoder.text_encoder, model.pair_encoder.fusion):
             encoder.config.attention_probs_dropout_prob = 0.0
             for module in encoder.modules():
                 if hasattr(module, "dropout_prob"):
@@ -125,12 +126,14 @@ def test_gradient_checkpointing_gives_the_same_gradient(make_model, batch):
 
 def test_without_update_the_last_descriptions_are_used_but_their_projection_learns(make_model, batch):
     model = make_model(own_relation_encoder=True).train()
-    model(**batch).loss.backward()
-    assert model.relation_encoder.embeddings.word_embeddings.weight.grad is not None
+    features = RelationFeatures(model)
+    model(**batch, relation_features=features).loss.backward()
+    assert model.relation_encoder.text_encoder.embeddings.word_embeddings.weight.grad is not None
     model.zero_grad()
-    model(**batch, update_relations=False).loss.backward()
-    assert model.relation_encoder.embeddings.word_embeddings.weight.grad is None
-    assert model.relation_projection.weight.grad is not None
+    features.with_gradient = False
+    model(**batch, relation_features=features).loss.backward()
+    assert model.relation_encoder.text_encoder.embeddings.word_embeddings.weight.grad is None
+    assert model.relation_encoder.projection.weight.grad is not None
 
 
 def test_bfloat16_runs_and_keeps_the_temperature(make_model, batch):

@@ -120,7 +120,7 @@ def test_what_cannot_be_answered_is_refused(processor, picture):
         processor(text=TEXT, head=MAYA, tail={"box": LEFT})
     many = [{"box": [i / 20, 0.0, (i + 1) / 20, 1.0]} for i in range(12)]
     assert len(processor(text=TEXT, head=MAYA, tail=ROVERS, objects=many, images=picture)["object_boxes"][0]) == 12
-    with pytest.raises(ValueError, match="example 0 has 13 objects, more than max_objects=12"):
+    with pytest.raises(ValueError, match="example 0: 13 objects are more than max_objects=12"):
         processor(text=TEXT, head=MAYA, tail={"box": LEFT}, objects=many, images=picture)
     with pytest.raises(ValueError, match="max_objects must be a positive integer"):
         RocProcessor(tokenizer=build_demo_tokenizer(), max_objects=0)
@@ -209,14 +209,16 @@ def test_each_part_of_the_object_embedding_learns(object_model, objects_batch):
     model = object_model.train()
     model(**objects_batch, labels=torch.tensor([0, 1, 2, 0])).loss.backward()
     for name, parameter in model.named_parameters():
-        if name.startswith(("object_embedding", "vision_encoder.layers", "vision_projection")):
+        if name.startswith(
+            ("pair_encoder.object_embedding", "pair_encoder.vision_encoder.layers", "pair_encoder.vision_projection")
+        ):
             assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
 
 
 def test_a_crop_is_encoded_once_for_all_its_pairs(make_model, objects_batch):
     model = make_model(object_features="crop")
     seen = []
-    model.vision_encoder.register_forward_pre_hook(
+    model.pair_encoder.vision_encoder.register_forward_pre_hook(
         lambda module, args, kwargs: seen.append(len(kwargs["pixel_values"])), with_kwargs=True
     )
     answers(model, **objects_batch)

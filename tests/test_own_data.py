@@ -1,5 +1,5 @@
 # Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
-"""README's way from ten lines of one's own to a trained model, as it is written there."""
+"""docs/data.md's way from ten lines of one's own to a trained model, as it is written there."""
 
 import json
 import re
@@ -14,28 +14,28 @@ from data_scripts.converters.convert import run_converter
 from data_scripts.converters.jsonl import FLAGS, read_jsonl
 from data_scripts.demo.dataset import build_demo_tokenizer
 
-README = Path(__file__).parents[1] / "README.md"
+PAGE = Path(__file__).parents[1] / "docs" / "data.md"
 SHAPE = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
 
 
-def test_readmes_ten_lines_become_a_trained_model(tmp_path, monkeypatch):
+def test_ten_lines_become_a_trained_model(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    section = README.read_text(encoding="utf-8").split("## Train on your own data")[1].split("\n## ")[0]
+    section = PAGE.read_text(encoding="utf-8").split("## Your own data")[1].split("\n## ")[0]
     Path("mine").mkdir()
     for name, content in re.findall(r"^`(mine/[\w.]+)`.*?```json\n(.*?)```", section, re.MULTILINE | re.DOTALL):
         Path(name).write_text(content, encoding="utf-8")
     assert sum(len(path.read_text().splitlines()) for path in Path("mine").glob("*.jsonl")) == 10
     commands = re.search(r"```bash\n(.*?)```", section, re.DOTALL)[1].replace("\\\n", " ").splitlines()
     convert, launch = (shlex.split(command) for command in commands)
-    assert convert[:3] == [".venv/bin/python", "-m", "data_scripts.jsonl"]
+    assert convert[:3] == ["python", "-m", "data_scripts.jsonl"]
     run_converter(read_jsonl, arguments=convert[3:], reader_flags=FLAGS)
-    assert launch[:3] == [".venv/bin/accelerate", "launch", "train.py"]
+    assert launch[:2] == ["python", "train.py"]
     # A tiny encoder in place of the published one, and one epoch.
     tokenizer = build_demo_tokenizer()
     BertModel(BertConfig(vocab_size=len(tokenizer), **SHAPE)).save_pretrained("text")
     tokenizer.save_pretrained("text")
-    monkeypatch.setattr("sys.argv", [*launch[2:], "--text_model_name_or_path", "text", "--num_train_epochs", "1"])
+    monkeypatch.setattr("sys.argv", [*launch[1:], "--text_model_name_or_path", "text", "--num_train_epochs", "1"])
     train.main()
     answers = [json.loads(line) for line in Path("outputs/mine/test_predictions.jsonl").read_text().splitlines()]
     assert [answer["gold"] for answer in answers] == ["member_of", "born_in"]

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from transformers import CLIPImageProcessorPil, ViTImageProcessorPil
 
-from processing_roc.pictures_roc import distinct_pictures, open_picture, rescale_and_normalize, resize_pictures
+from processing_roc.processing_roc import distinct_pictures, open_picture, rescale_and_normalize, resize_pictures
 
 RAW = Path(os.environ.get("ROC_MNRE_RAW", Path(__file__).parents[2] / "shared" / "mnre"))
 
@@ -102,18 +102,18 @@ def test_broken_and_missing_files_are_named(tmp_path):
     whole = saved(Image.effect_noise((64, 64), 90), "JPEG")
     for name, data in {"cut.jpg": whole[: len(whole) // 2], "text.png": b"hello", "empty.png": b""}.items():
         (tmp_path / name).write_bytes(data)
-        with pytest.raises(ValueError, match=f"example 4: cannot read picture .*{name}"):
-            open_picture(tmp_path / name, "example 4")
-    with pytest.raises(ValueError, match=r"example 4: cannot read picture .*nothing\.png"):
-        open_picture(str(tmp_path / "nothing.png"), "example 4")
+        with pytest.raises(ValueError, match=f"^example 4: cannot read picture .*{name}"):
+            open_picture(tmp_path / name, "example 4: ")
+    with pytest.raises(ValueError, match=r"^example 4: cannot read picture .*nothing\.png"):
+        open_picture(str(tmp_path / "nothing.png"), "example 4: ")
     with pytest.raises(ValueError, match="cannot read picture 5 bytes"):
         open_picture(b"hello")
 
 
 @pytest.mark.parametrize("wrong", [None, 3, np.zeros((4, 4, 3), np.uint8), ["a.jpg"]])
 def test_other_types_are_refused(wrong):
-    with pytest.raises(TypeError, match="example 4 must be a PIL picture, a path or bytes, got"):
-        open_picture(wrong, "example 4")
+    with pytest.raises(ValueError, match="^example 4: a picture must be a PIL picture, a path or bytes, got"):
+        open_picture(wrong, "example 4: ")
 
 
 @pytest.mark.parametrize(

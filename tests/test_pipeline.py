@@ -37,7 +37,7 @@ def make_input(**changes) -> dict:
 def vision_rows(pipe):
     """Pictures in each call of the vision encoder."""
     rows = []
-    pipe.model.vision_encoder.register_forward_hook(
+    pipe.model.pair_encoder.vision_encoder.register_forward_hook(
         lambda module, args, kwargs, output: rows.append(len(kwargs["pixel_values"])), with_kwargs=True
     )
     return rows
@@ -203,7 +203,7 @@ def test_mentions_and_objects_together(make_model, processor, object_features):
     pipe = pipeline("relation-extraction", model=make_model(object_features=object_features), processor=processor)
     left, right = {"box": [0.0, 0.0, 0.5, 1.0], "name": "left"}, {"box_pixels": [45, 0, 90, 60], "type": "person"}
     calls = []
-    pipe.model.vision_encoder.register_forward_hook(lambda *args: calls.append(1))
+    pipe.model.pair_encoder.vision_encoder.register_forward_hook(lambda *args: calls.append(1))
     given_input = {
         "text": TEXT,
         "entities": [MAYA, left, right],

@@ -66,7 +66,7 @@ def test_pictures_that_cannot_be_had(pipe, tmp_path, web):
         ("aGVsbG8=", "^image: cannot read picture 5 bytes"),
         ("data:image/png;base64,", "^image: .* no base64: it is empty"),
         (b"", "^image: cannot read picture"),
-        (7, "^image must be a PIL picture, a path or bytes, got int, a URL or base64"),
+        (7, "^image must be a PIL picture, a path, a URL, base64 or bytes, got int"),
     ]:
         with pytest.raises(ValueError, match=message):
             pipe(make_input(image=image))
@@ -103,6 +103,20 @@ def test_errors_name_the_field_and_the_input(pipe, changes, message):
         pipe(make_input(**changes))
     with pytest.raises(ValueError, match="^input 1: " + message.removeprefix("^")):
         pipe([make_input(), make_input(**changes)], batch_size=2)
+
+
+def test_an_error_of_the_processor_names_the_input(pipe):
+    boxes = [{"box": [0.05 * i, 0.0, 0.05 * i + 0.1, 1.0]} for i in range(13)]
+    cropped = {"box": [0.0, 0.0, 0.5, 1.0]}
+    entities = {"text": TEXT, "entities": [MAYA, NOAH], "image": make_picture(), "objects": boxes}
+    for wrong, message in [
+        (make_input(objects=boxes), "^input 2: 13 objects are more than max_objects=12"),
+        (make_input(tail=cropped, image=None), "^input 2: an object was given as head or tail, but no picture"),
+        (entities, r"^input 2: entities\[0\] as head with entities\[1\] as tail: 13 objects"),
+    ]:
+        for given_inputs in ([make_input()] * 2 + [wrong], (one for one in [make_input()] * 2 + [wrong])):
+            with pytest.raises(ValueError, match=message):
+                list(pipe(given_inputs, batch_size=3))
 
 
 def test_an_input_that_is_no_dict(pipe):

@@ -2,10 +2,14 @@
 """The pipeline among some relations only: those of fitting types, and those that a call brings along."""
 
 import copy
+import time
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from test_pipeline import (
     MAYA,
     NOAH,
@@ -18,6 +22,8 @@ from test_pipeline import (
     scores,
 )
 from transformers import pipeline
+
+from processing_roc.pipeline_roc import kept_relations
 
 # Relations of fitting types only
 
@@ -119,6 +125,44 @@ def test_the_filter_in_other_models(make_model, processor):
     assert labels == [{"none", PEER, MEMBER}, {"none"}]
 
 
+# The best relations of many
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    scores=st.lists(st.sampled_from([0.0, 0.1, 0.25, 0.5, 1.0]), min_size=1, max_size=12),
+    threshold=st.sampled_from([None, "auto", 0.0, 0.1, 0.3, 1.0]),
+    top_k=st.sampled_from([None, 1, 3]),
+    data=st.data(),
+)
+def test_kept_relations_are_the_best_that_pass(scores, threshold, top_k, data):
+    negative = data.draw(st.none() | st.integers(0, len(scores) - 1))
+    is_candidate = data.draw(st.lists(st.booleans(), min_size=len(scores), max_size=len(scores)))
+    config = SimpleNamespace(
+        abstention_threshold=0.25, negative_relation=negative, label2id={i: i for i in range(len(scores))}
+    )
+    limit = {None: 0.0, "auto": 0.25}.get(threshold, threshold)
+    behind = [] if threshold != "auto" or negative is None else [negative]
+    expected = sorted(
+        (i for i, score in enumerate(scores) if is_candidate[i] and score >= limit),
+        key=lambda i: -scores[i],
+    )
+    expected = [i for i in expected if i not in behind] + behind
+    candidates = torch.tensor(is_candidate)
+    found = kept_relations(torch.tensor(scores, dtype=torch.float64), config, candidates, threshold, top_k)
+    assert found == expected[:top_k]
+    assert candidates.tolist() == is_candidate
+
+
+def test_a_hundred_thousand_relations_take_no_time():
+    config = SimpleNamespace(abstention_threshold=0.5, negative_relation="none", label2id={"none": 0})
+    scores, candidates = torch.rand(100_000), torch.ones(100_000, dtype=torch.bool)
+    for threshold in (None, 0.0, "auto"):
+        start = time.process_time()
+        assert len(kept_relations(scores, config, candidates, threshold, 5)) == 5
+        assert time.process_time() - start < 0.3
+
+
 # Relations of the caller's own
 
 
@@ -199,7 +243,7 @@ def test_threads_with_relations_of_their_own(pipe):
 
 def test_equal_relation_sets_are_encoded_once(pipe):
     calls = []
-    pipe.model.text_encoder.register_forward_hook(lambda *args: calls.append(1))
+    pipe.model.pair_encoder.text_encoder.register_forward_hook(lambda *args: calls.append(1))
     pipe(make_input())
     assert len(calls) == 1
     pipe(make_input(), relations=OWN_RELATIONS)
@@ -216,10 +260,53 @@ def test_equal_relation_sets_are_encoded_once(pipe):
     assert len(calls) == 3
 
 
+def test_kept_relation_sets_follow_what_the_model_says_of_relations(pipe, processor):
+    """Whatever was asked before, the answer is that of a pipeline that was made just now."""
+    model, own = pipe.model, dict(pipe.model.config.relation_descriptions)
+    typed, fans = {PEER: ["person", "dog"]}, {**OWN_RELATIONS, PEER: "They are peers."}
+
+    def change_negative():
+        model.config.negative_relation = None
+
+    def change_threshold():
+        model.config.abstention_threshold = 0.0
+
+    def back_to_own_with_a_threshold():
+        model.set_relations(OWN_RELATIONS, processor)
+        model.set_relations(own, processor)
+        model.config.abstention_threshold = 1.0
+
+    calls = [(own, {"threshold": "auto"}), (fans, {}), (fans, {"filter_by_type": True})]
+    changes = [
+        lambda: model.set_relation_types(typed),
+        lambda: model.set_relation_offsets({PEER: 3.0}),
+        change_threshold,
+        back_to_own_with_a_threshold,
+        change_negative,
+    ]
+    for change in changes:
+        change()
+        fresh = pipeline("relation-extraction", model=model, processor=processor)
+        for relations, more in calls:
+            answers = []
+            for one in (pipe, fresh):
+                try:
+                    answers.append(one(make_input(), relations=relations, **more))
+                except ValueError as error:
+                    answers.append(str(error))
+            assert answers[0] == answers[1]
+
+
+def test_a_label_that_is_no_string_is_refused_whatever_is_kept(pipe):
+    pipe(make_input(), relations={"1": "text"})
+    with pytest.raises(ValueError, match="relations: a relation's label must be a string"):
+        pipe(make_input(), relations={1: "text"})
+
+
 def test_kept_relation_sets_follow_the_weights(pipe, processor):
     before = pipe(make_input(), relations=OWN_RELATIONS)
     with torch.no_grad():
-        pipe.model.relation_projection.weight.mul_(-1)
+        pipe.model.relation_encoder.projection.weight.mul_(-1)
     after = pipe(make_input(), relations=OWN_RELATIONS)
     assert scores(after) != pytest.approx(scores(before), abs=1e-3)
     fresh = pipeline("relation-extraction", model=pipe.model, processor=processor)

@@ -56,7 +56,7 @@ def reference(folder, kind):
 def test_types_and_attentions_agree(folder, kind, dtype, attention):
     model = AutoModel.from_pretrained(folder, dtype=dtype, device_map="cpu", attn_implementation=attention).eval()
     assert model.dtype == dtype and {parameter.device.type for parameter in model.parameters()} == {"cpu"}
-    for part in (model, model.text_encoder, model.vision_encoder, model.fusion):
+    for part in (model, model.pair_encoder.text_encoder, model.pair_encoder.vision_encoder, model.pair_encoder.fusion):
         assert part.config._attn_implementation == attention
     inputs = RocProcessor.from_pretrained(folder)(**examples(kind), return_tensors="pt").to("cpu", dtype)
     with torch.no_grad():
@@ -106,11 +106,11 @@ def test_the_pipeline_agrees(folder, dtype, attention):
 def test_the_pair_encoder_compiles_into_one_graph(make_model, processor, kind):
     model = make_model(object_features="roi")
     torch._dynamo.reset()
-    compiled = torch.compile(model.get_pair_features, backend="eager", fullgraph=True, dynamic=True)
+    compiled = torch.compile(model.pair_encoder, backend="eager", fullgraph=True, dynamic=True)
     for count in (4, 3):
         inputs = processor(**examples(kind, count), return_tensors="pt")
         with torch.no_grad():
-            assert torch.allclose(compiled(**inputs), model.get_pair_features(**inputs), atol=1e-5)
+            assert torch.allclose(compiled(**inputs), model.pair_encoder(**inputs), atol=1e-5)
 
 
 @pytest.mark.slow
@@ -134,7 +134,7 @@ def test_the_compiled_model_gives_the_same_logits(make_model, processor, kind, f
     # The memory is looked after in a compiled model, too.
     before = model.memory.embeds.clone()
     with torch.no_grad():
-        model.relation_projection.weight.mul_(-1)
+        model.relation_encoder.projection.weight.mul_(-1)
         assert torch.allclose(compiled(**inputs).logits, model(**inputs).logits, atol=1e-4)
     assert not torch.allclose(model.memory.embeds, before, atol=1e-2)
 
@@ -154,7 +154,7 @@ class PairEncoder(nn.Module):
         self.model = model
 
     def forward(self, inputs):
-        return self.model.get_pair_features(**inputs)
+        return self.model.pair_encoder(**inputs)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -177,4 +177,4 @@ def test_the_pair_encoder_is_exported_for_any_batch_and_length(make_model, proce
     assert longer["input_ids"].shape == (3, 40)
     for given in (inputs, longer):
         with torch.no_grad():
-            assert torch.allclose(exported(given), model.get_pair_features(**given), atol=1e-5)
+            assert torch.allclose(exported(given), model.pair_encoder(**given), atol=1e-5)

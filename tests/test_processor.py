@@ -19,7 +19,8 @@ from PIL import Image
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoProcessor, AutoTokenizer, PreTrainedTokenizerFast, ViTImageProcessorPil
 
-from processing_roc import RocProcessor
+from processing_roc import ExampleError, RocProcessor
+from processing_roc.processing_roc import open_picture, rescale_and_normalize, resize_pictures
 
 RAW = Path(os.environ.get("ROC_MNRE_RAW", Path(__file__).parents[2] / "shared" / "mnre"))
 CORPUS = [
@@ -334,13 +335,16 @@ def test_pictures_are_encoded_once(processor, tmp_path):
     assert "image_index" not in processor(text=[TEXT], head=[HEAD], tail=[TAIL], images=[None])
 
 
-def test_prepare_then_normalize_is_the_whole(processor, tmp_path):
+def test_resize_then_normalize_is_the_whole(processor, tmp_path):
     image = Image.effect_noise((40, 30), 80).convert("RGB")
     image.save(tmp_path / "x.png")
-    pixels = processor.prepare_pictures([tmp_path / "x.png", image])
+    opened = [open_picture(picture) for picture in (tmp_path / "x.png", image)]
+    pixels = resize_pictures(opened, processor.image_processor)
     assert pixels.dtype == np.uint8 and pixels.shape == (2, 3, 16, 16)
     whole = processor(text=TEXT, head=HEAD, tail=TAIL, images=image, return_tensors="np")["pixel_values"]
-    np.testing.assert_allclose(processor.normalize_pictures(pixels), np.repeat(whole, 2, 0), atol=1e-6)
+    np.testing.assert_allclose(
+        rescale_and_normalize(pixels, processor.image_processor), np.repeat(whole, 2, 0), atol=1e-6
+    )
 
 
 def test_relation_descriptions(processor):
@@ -400,10 +404,26 @@ def test_wrong_calls_are_refused(processor, arguments, message):
         processor(**arguments)
 
 
+def test_an_error_holds_its_examples_number(processor):
+    wrong = {"text": [TEXT] * 3, "head": [HEAD] * 3, "tail": [TAIL, TAIL, HEAD]}
+    with pytest.raises(ExampleError) as caught:
+        processor(**wrong)
+    error = pickle.loads(pickle.dumps(caught.value))
+    assert error.index == 2 and error.problem.startswith("head and tail are the same span")
+    assert str(error) == f"example 2: {error.problem}"
+    with pytest.raises(ExampleError) as caught:
+        processor(text=[TEXT] * 2, head=[HEAD] * 2, tail=[TAIL] * 2, images=[None, b"no picture"])
+    assert (caught.value.index, caught.value.problem[:19]) == (1, "cannot read picture")
+    # A data loader's worker sends an error as its class and its text.
+    loader = torch.utils.data.DataLoader([wrong], num_workers=1, collate_fn=lambda rows: processor(**rows[0]))
+    with pytest.raises(ExampleError, match="example 2: head and tail are the same span"):
+        next(iter(loader))
+
+
 def test_unknown_arguments_are_refused(processor):
     with pytest.raises(TypeError, match="truncation"):
         processor(text=TEXT, head=HEAD, tail=TAIL, truncation=True)
-    with pytest.raises(TypeError, match="example 0 must be a PIL picture"):
+    with pytest.raises(ExampleError, match="example 0: a picture must be a PIL picture"):
         processor(text=TEXT, head=HEAD, tail=TAIL, images=3)
 
 
@@ -412,7 +432,7 @@ def test_a_text_only_processor_refuses_pictures(processor):
     with pytest.raises(ValueError, match="no image processor"):
         text_only(text=TEXT, head=HEAD, tail=TAIL, images=Image.new("RGB", (4, 4)))
     with pytest.raises(ValueError, match="no image processor"):
-        text_only.prepare_pictures([Image.new("RGB", (4, 4))])
+        resize_pictures([Image.new("RGB", (4, 4))], text_only.image_processor)
 
 
 @pytest.mark.parametrize(
@@ -499,7 +519,11 @@ def test_a_clean_process_loads_it_as_remote_code(tmp_path):
         processor = RocProcessor(image_processor, bert_tokenizer(), max_length=40)
         processor.save_pretrained(tmp_path / name)
         files = {path.name for path in (tmp_path / name).iterdir()}
-        assert {"processing_roc.py", "spans_roc.py", "pictures_roc.py"} <= files and "collator_roc.py" not in files
+        assert {
+            "processing_roc.py",
+            "spans_and_boxes_roc.py",
+            "pipeline_roc.py",
+        } <= files and "collator_roc.py" not in files
         images = tmp_path / "picture.png" if name == "pictures" else None
         expected[name] = processor(**call, images=images, return_tensors="np")
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}

@@ -4,7 +4,7 @@
 import pytest
 import torch
 
-from modeling_roc.regions_roc import ObjectEmbedding, crop_regions, object_roles, pool_regions
+from modeling_roc.modeling_roc import ObjectEmbedding, crop_regions, object_roles, pool_regions
 
 # 2 rows x 3 columns of patches, each with its own number.
 PATCHES = torch.tensor([[[1.0], [2.0], [3.0], [4.0], [5.0], [6.0]]])

@@ -1,5 +1,5 @@
 # Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
-"""Quality numbers of a description set: by hand, against the definition, and through both commands."""
+"""Quality numbers of a description set: by hand, against the definition, and through the command."""
 
 import itertools
 import json
@@ -10,69 +10,48 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from PIL import Image
 from transformers import BertConfig, BertModel
 
 from data_scripts.demo.dataset import build_demo_tokenizer, load_demo_descriptions
 from data_scripts.descriptions import quality as relation_quality
 from data_scripts.descriptions.files import write_descriptions
-from evaluation_roc import f1_change
-from evaluation_roc.report import per_relation_table
-from evaluation_roc.separability import (
-    confusable_pairs,
-    format_separability,
-    relation_similarities,
-    separability_table,
-)
+from data_scripts.reading import DataError
 
 NAMES = ["a", "b", "c"]
 # a: two descriptions at 60 degrees; b: one at 30 degrees, between them; c: one at 90 degrees to a's first.
-EMBEDS = np.array([[2.0, 0.0], [0.5, 0.75**0.5], [0.75**0.5, 0.5], [0.0, 3.0]])
-OWNERS = [0, 0, 1, 2]
+EMBEDS = np.array([[1.0, 0.0], [0.5, 0.75**0.5], [0.75**0.5, 0.5], [0.0, 1.0]])
+OWNERS = np.array([0, 0, 1, 2])
 
 
 def test_three_relations_worked_out_by_hand():
-    similarities = relation_similarities(EMBEDS, OWNERS, 3)
+    similarities = relation_quality.relation_similarities(EMBEDS, OWNERS)
     cos30, cos60 = 0.75**0.5, 0.5
     expected = [[cos60, cos30, cos30 / 2], [cos30, 1, cos60], [cos30 / 2, cos60, 1]]
     np.testing.assert_allclose(similarities, expected, atol=1e-12)
-    table = separability_table(similarities, NAMES)
+    table = relation_quality.compare_relations(similarities, NAMES)
     assert [(row["relation"], row["nearest"]) for row in table] == [("a", "b"), ("b", "a"), ("c", "b")]
     np.testing.assert_allclose([row["margin"] for row in table], [cos60 - cos30, 1 - cos30, 1 - cos60])
-    pairs = confusable_pairs(similarities, NAMES, num_pairs=2)
-    assert [pair["relations"] for pair in pairs] == [["a", "b"], ["a", "c"]]
-    np.testing.assert_allclose([pair["margin"] for pair in pairs], [cos60 - cos30, cos60 - cos30 / 2])
-    text = format_separability(table, pairs)
-    assert "| a | 0.500 | b | 0.866 | -0.366 |" in text
-    assert "below 0: 1 of 3" in text and "| a | c | 0.433 | 0.067 |" in text
+    closest = relation_quality.closest_descriptions(EMBEDS, OWNERS, 4)
+    assert [pair[1:] for pair in closest] == [(0, 2), (1, 2), (1, 3), (2, 3)]
+    np.testing.assert_allclose([pair[0] for pair in closest], [cos30, cos30, cos30, cos60])
+    text = relation_quality.format_table(table)
+    assert "| a | 0.500 | b | 0.866 | -0.366 |" in text and "below 0: 1 of 3" in text
+    with pytest.raises(DataError, match="two relations at least"):
+        relation_quality.compare_relations(similarities[:1, :1], NAMES[:1])
 
 
 @given(st.data(), st.lists(st.integers(1, 4), min_size=2, max_size=4))
 def test_similarities_are_the_mean_over_all_pairs(data, counts):
     numbers = st.floats(-1, 1).filter(lambda number: abs(number) > 1e-3)
     embeds = data.draw(arrays(float, (sum(counts), 3), elements=numbers))
-    owners = [index for index, count in enumerate(counts) for _ in range(count)]
-    similarities = relation_similarities(embeds, owners, len(counts))
+    owners = np.repeat(range(len(counts)), counts)
     unit = embeds / np.linalg.norm(embeds, axis=1, keepdims=True)
-    of = [unit[[owner == index for owner in owners]] for index in range(len(counts))]
+    similarities = relation_quality.relation_similarities(unit, owners)
+    of = [unit[owners == index] for index in range(len(counts))]
     for (i, one), (j, other) in itertools.product(enumerate(of), repeat=2):
         pairs = itertools.combinations(one, 2) if i == j else itertools.product(one, other)
         cosines = [x @ y for x, y in pairs] or [1.0]
         assert similarities[i, j] == pytest.approx(np.mean(cosines), abs=1e-9)
-
-
-@pytest.mark.parametrize(
-    ("embeds", "owners", "message"),
-    [
-        (EMBEDS, OWNERS[:3], "have the shape"),
-        (EMBEDS, [0, 0, 1, 1], "must have a description"),
-        (EMBEDS, [0, 1, 2, 3], "must have a description"),
-        (EMBEDS * [[1.0], [1.0], [1.0], [0.0]], OWNERS, "zero or not finite"),
-    ],
-)
-def test_what_has_no_similarities_is_refused(embeds, owners, message):
-    with pytest.raises(ValueError, match=message):
-        relation_similarities(embeds, owners, 3)
 
 
 def run(module, monkeypatch, *arguments):
@@ -88,16 +67,24 @@ def test_a_roc_checkpoint_gives_the_space_of_its_memory(tmp_path, make_model, pr
     processor.save_pretrained(tmp_path / "roc")
     write_descriptions(content, tmp_path / "relations.json")
     command = ["--relations", tmp_path / "relations.json", "--model_name_or_path", tmp_path / "roc"]
-    run(relation_quality, monkeypatch, *command, "--output_dir", tmp_path / "out", "--num_pairs", 3)
+    scores = [{"relation": label, "f1": 0.5 + number / 100} for number, label in enumerate(list(relations)[1:])]
+    (tmp_path / "scores.json").write_text(json.dumps(scores))
+    command += ["--output_dir", tmp_path / "out", "--num_pairs", 3, "--per_relation", tmp_path / "scores.json"]
+    run(relation_quality, monkeypatch, *command)
     written = json.loads((tmp_path / "out" / "relation_quality.json").read_text())
-    owners = [index for index, texts in enumerate(relations.values()) for _ in texts]
-    expected = relation_similarities(model.memory.embeds.numpy(), owners, len(relations))
-    assert [row["relation"] for row in written["relations"]] == list(relations)
-    np.testing.assert_allclose([row["own"] for row in written["relations"]], expected.diagonal(), atol=1e-5)
-    assert len(written["confusable_pairs"]) == 3
-    assert f"| {written['confusable_pairs'][0]['relations'][0]} |" in capsys.readouterr().out
-    with Image.open(tmp_path / "out" / "relation_quality.png") as picture:
-        assert picture.format == "PNG" and min(picture.size) > 400
+    owners = np.repeat(range(len(relations)), [len(texts) for texts in relations.values()])
+    expected = relation_quality.relation_similarities(model.memory.embeds.numpy(), owners).diagonal()
+    expected = dict(zip(relations, expected, strict=True))
+    assert {row["relation"]: row["own"] for row in written["relations"]} == pytest.approx(expected, abs=1e-5)
+    margins, f1 = zip(*((row["margin"], row["f1"]) for row in written["relations"] if "f1" in row), strict=True)
+    assert list(margins) == sorted(margins) and len(f1) == len(relations) - 1
+    printed = capsys.readouterr().out
+    correlation = np.corrcoef(range(len(f1)), np.argsort(np.argsort(f1)))[0, 1]
+    assert f"Rank correlation of margin and F1: {correlation:.2f}, over {len(f1)} relations." in printed
+    assert len(written["closest_descriptions"]) == 3
+    for pair in written["closest_descriptions"]:
+        assert all(text in relations[name] for name, text in zip(pair["relations"], pair["descriptions"], strict=True))
+        assert f"{pair['relations'][0]}: {pair['descriptions'][0]}" in printed
 
 
 def test_a_text_encoder_gives_mean_token_vectors(tmp_path):
@@ -111,7 +98,13 @@ def test_a_text_encoder_gives_mean_token_vectors(tmp_path):
     embeds = relation_quality.encode_descriptions(str(tmp_path), texts, batch_size=2)
     with torch.no_grad():
         alone = [encoder(**tokenizer(text, return_tensors="pt")).last_hidden_state[0].mean(dim=0) for text in texts]
-    np.testing.assert_allclose(embeds, torch.stack(alone).numpy(), atol=1e-5)
+    expected = torch.nn.functional.normalize(torch.stack(alone))
+    np.testing.assert_allclose(embeds, expected.numpy(), atol=1e-5)
+    with torch.no_grad():
+        encoder.encoder.layer[-1].output.LayerNorm.weight.fill_(float("nan"))
+    encoder.save_pretrained(tmp_path)
+    with pytest.raises(DataError, match="zero or not finite"):
+        relation_quality.encode_descriptions(str(tmp_path), texts)
 
 
 def test_broken_input_ends_with_a_message(tmp_path, make_model, processor, monkeypatch, capsys):
@@ -122,6 +115,13 @@ def test_broken_input_ends_with_a_message(tmp_path, make_model, processor, monke
         run(relation_quality, monkeypatch, *command)
     with pytest.raises(SystemExit, match="error: .*File exists"):
         run(relation_quality, monkeypatch, *command, "--output_dir", tmp_path / "relations.json")
+    (tmp_path / "scores.json").write_text('{"relation": 1}')
+    with pytest.raises(SystemExit, match="scores.json is no table of scores by relation"):
+        run(relation_quality, monkeypatch, *command, "--per_relation", tmp_path / "scores.json")
+    with pytest.raises(SystemExit, match="'/none/there' cannot be the name of a repository"):
+        run(relation_quality, monkeypatch, *command[:3], "/none/there")
+    with pytest.raises(SystemExit, match="^error: .*none.json is missing"):
+        run(relation_quality, monkeypatch, "--relations", tmp_path / "none.json", *command[2:])
     with pytest.raises(SystemExit):
         run(relation_quality, monkeypatch, *command, "--num_pairs", -1)
     assert "--num_pairs cannot be negative" in capsys.readouterr().err
@@ -131,30 +131,3 @@ def test_broken_input_ends_with_a_message(tmp_path, make_model, processor, monke
     (tmp_path / "relations.json").write_text('{"a": "One text.", "b": 2}')
     with pytest.raises(SystemExit, match="relations.json: relation 'b': a description or a list of them is expected"):
         run(relation_quality, monkeypatch, *command)
-
-
-def test_the_change_of_f1_between_two_runs(tmp_path, monkeypatch, capsys):
-    gold = [0, 0, 1, 1, 2, 2]
-    before = per_relation_table([0, 0, 1, 0, 1, 1], gold, NAMES)
-    after = per_relation_table([0, 1, 1, 1, 2, 2], gold, NAMES)
-    for name, table in (("before.json", before), ("after.json", after), ("short.json", after[:2])):
-        (tmp_path / name).write_text(json.dumps(table))
-    command = ["--before", tmp_path / "before.json", "--output_dir", tmp_path / "out"]
-    run(f1_change, monkeypatch, *command, "--after", tmp_path / "after.json")
-    rows = json.loads((tmp_path / "out" / "f1_change.json").read_text())
-    assert [row["relation"] for row in rows] == ["a", "b", "c"]
-    np.testing.assert_allclose([row["change"] for row in rows], [2 / 3 - 4 / 5, 4 / 5 - 2 / 5, 1], atol=1e-9)
-    assert "| a | 2 | 0.800 | 0.667 | -0.133 |" in capsys.readouterr().out
-    with Image.open(tmp_path / "out" / "f1_change.png") as picture:
-        assert picture.format == "PNG"
-    with pytest.raises(SystemExit, match="error: .*File exists"):
-        run(f1_change, monkeypatch, *command[:3], tmp_path / "after.json", "--after", tmp_path / "after.json")
-    with pytest.raises(SystemExit, match=r"\['c'\] stand in one table only"):
-        run(f1_change, monkeypatch, *command, "--after", tmp_path / "short.json")
-    after[0]["support"] = 3
-    (tmp_path / "after.json").write_text(json.dumps(after))
-    with pytest.raises(SystemExit, match=r"the support differs for \['a'\]"):
-        run(f1_change, monkeypatch, *command, "--after", tmp_path / "after.json")
-    (tmp_path / "after.json").write_text('{"relation": 1}')
-    with pytest.raises(SystemExit, match="after.json is no table of scores by relation"):
-        run(f1_change, monkeypatch, *command, "--after", tmp_path / "after.json")

@@ -14,20 +14,9 @@ from PIL import Image
 from processing_roc import RocProcessor
 
 MODEL_FILES = {
-    f"{name}_roc.py"
-    for name in (
-        "configuration", "modeling", "adapted", "examples", "faiss", "losses", "memory", "pairs", "regions",
-        "relation_encoder", "relation_rows", "relation_set", "retrieval", "saliency", "search", "training_memory",
-        "types",
-    )
-}  # fmt: skip
-PROCESSOR_FILES = {
-    f"{name}_roc.py"
-    for name in (
-        "processing", "answers", "boxes", "entities", "explanation", "inputs", "pictures", "pipeline", "spans",
-        "words",
-    )
-}  # fmt: skip
+    f"{name}_roc.py" for name in ("configuration", "modeling", "relation_memory", "search", "explanation", "peft")
+}
+PROCESSOR_FILES = {f"{name}_roc.py" for name in ("processing", "pipeline", "spans_and_boxes")}
 EXAMPLE = {
     "text": "Maya met Noah and the Rovers",
     "head": {"start": 0, "end": 4, "type": "person"},

@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from data_scripts.descriptions.diff import pair_up, side_by_side
 from data_scripts.descriptions.files import load_descriptions, write_descriptions
+from data_scripts.descriptions.review import pair_up, side_by_side
 
 ROOT = Path(__file__).parents[1]
 PROMPT = "or [q]uit:"
@@ -160,6 +160,19 @@ def test_what_cannot_be_taken_is_asked_again(review, tmp_path):
     )
     status, screen = review("a\n", "q\n", files=("--new", "x"))
     assert "stands at" in screen and "1 to decide" in screen
+
+
+def test_the_plain_form_is_reviewed(review, tmp_path):
+    (tmp_path / "plain.json").write_text('{"None": "Nothing ties them.", "peer": ["Colleagues.", "Rivals."]}')
+    files = ("--new", "plain.json", "--negative_relation", "None")
+    status, screen = review("a\n", "q\n", files=files)
+    content = load_descriptions(tmp_path / "out.json")
+    assert status == 0 and content["negative_relation"] == "None", screen
+    assert content["relations"]["None"]["reviewed"] and "given with the data" in content["relations"]["None"]["source"]
+    assert "'none' is not among the relations" in review(files=(*files[:3], "none"))[1]
+    files = ("--new", "old.json", "--negative_relation", "peer")
+    assert "the negative relation is 'None' here, not 'peer'" in review(files=files)[1]
+    assert review(files=("--new", "absent.json"))[1].startswith("error: absent.json is missing")
 
 
 def test_leaving_by_the_keyboard_keeps_what_is_decided(review, tmp_path):

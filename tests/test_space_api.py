@@ -21,11 +21,10 @@ from data_scripts.descriptions.files import DescriptionError, check_descriptions
 gradio_client = pytest.importorskip("gradio_client", reason="gradio is not installed: pip install -e .[demo]")
 rdflib = pytest.importorskip("rdflib", reason="rdflib is not installed: pip install -e .[demo]")
 sys.path.append(str(SPACE))  # a Space is one flat folder
-from answer_view import answer_html, explanation_html, headline_html  # noqa: E402
-from pair_exports import COLUMNS, to_csv, to_json_lines, to_turtle  # noqa: E402
-from pair_graph import pairs_html  # noqa: E402
-from posts import Refusal, read_picture, read_post  # noqa: E402
-from relation_set import RelationSet, short_name  # noqa: E402
+from answer import bars_html, explanation_html, headline_html  # noqa: E402
+from pairs import COLUMNS, pairs_html, to_csv, to_json_lines, to_turtle  # noqa: E402
+from post import Refusal, names_of, read_picture, read_post  # noqa: E402
+from relations import RelationSet, short_name  # noqa: E402
 
 PICTURE = base64.b64encode((SPACE / "examples" / "1.png").read_bytes()).decode()
 
@@ -101,19 +100,19 @@ def test_files_and_pages_take_any_words(text, label, kind, words):
         {"kind": "object", "box": [0.0, 0.0, 0.5, 1.0], "type": None},
     ]
     post = {"text": text, "entities": entities, "head": 0, "tail": 1}
-    names = [text[:12], "box 1"]
+    assert names_of(post) == [text[:12], "box 1"]
     pairs = [
         {"head": head, "tail": 1 - head, "relations": [{"label": label, "score": 0.25, "description": words}]}
         for head in (0, 1)
     ]
-    (header, *rows) = csv.reader(io.StringIO(to_csv(post, names, pairs), newline=""))
+    (header, *rows) = csv.reader(io.StringIO(to_csv(post, pairs), newline=""))
     assert tuple(header) == COLUMNS and [row[7] for row in rows] == ["0.25"] * 2
     assert not any(cell.startswith(("=", "+", "-", "@")) for row in rows for cell in row)
-    lines = [json.loads(line) for line in to_json_lines(post, names, pairs).split("\n")[:-1]]
+    lines = [json.loads(line) for line in to_json_lines(post, pairs).split("\n")[:-1]]
     assert [(line["text"], line["relation"]) for line in lines] == [(text, label)] * 2
-    graph = rdflib.Graph().parse(data=to_turtle(post, names, pairs, None), format="turtle")
+    graph = rdflib.Graph().parse(data=to_turtle(post, pairs, None), format="turtle")
     assert len(list(graph.subjects(rdflib.RDF.type, rdflib.RDF.Statement))) == 2
-    assert to_turtle(post, names, pairs, label).count("Statement") == 0
+    assert to_turtle(post, pairs, label).count("Statement") == 0
 
     relation = {**pairs[0]["relations"][0]}
     relation["explanation"] = {
@@ -121,8 +120,8 @@ def test_files_and_pages_take_any_words(text, label, kind, words):
         "words": [{"start": 0, "end": 12, "score": 0.1}],
         "patches": {"rows": 1, "columns": 2, "box": [0.0, 0.0, 1.0, 1.0], "scores": [[-0.1, 0.2]]},
     }
-    shown = headline_html(post, names, [relation], None) + answer_html([relation])
-    shown += explanation_html(post, relation, "data:,") + pairs_html(post, names, pairs, None)
+    shown = headline_html(post, [relation], None) + bars_html([relation])
+    shown += explanation_html(post, relation, "data:,") + pairs_html(post, pairs, None)
     assert "<img src=x" not in shown and "<i>" not in shown
 
 
@@ -136,7 +135,7 @@ def test_the_json_lines_of_all_pairs_are_data_of_ones_own(tmp_path):
     relations = [{"label": "peer", "score": 0.25, "description": "They are friends."}]
     pairs = [{"head": head, "tail": tail, "relations": relations} for head, tail in places]
     Image.new("RGB", (40, 30)).save(tmp_path / "pier.png")
-    (tmp_path / "train.jsonl").write_text(to_json_lines(post, names, pairs, "pier.png"), encoding="utf-8")
+    (tmp_path / "train.jsonl").write_text(to_json_lines(post, pairs, "pier.png"), encoding="utf-8")
     (tmp_path / "relation_descriptions.json").write_text(json.dumps({"peer": "They are friends.", "none": "Nothing."}))
     rows = read_jsonl(tmp_path, negative_relation="none").splits["train"]
     assert [(row["head"]["name"], row["tail"]["name"]) for row in rows] == [(names[i], names[j]) for i, j in places]
@@ -145,7 +144,7 @@ def test_the_json_lines_of_all_pairs_are_data_of_ones_own(tmp_path):
     assert rows[1]["tail"]["box"] == [0.0, 0.0, 0.5, 1.0] and rows[1]["tail"]["type"] == "dog"
     assert {row["image"] for row in rows} == {str(tmp_path / "pier.png")}
     text_only = [pair for pair in pairs if 2 not in (pair["head"], pair["tail"])]
-    (tmp_path / "train.jsonl").write_text(to_json_lines(post, names, text_only), encoding="utf-8")
+    (tmp_path / "train.jsonl").write_text(to_json_lines(post, text_only), encoding="utf-8")
     assert [row["image"] for row in read_jsonl(tmp_path, negative_relation="none").splits["train"]] == [None, None]
 
 
@@ -188,8 +187,9 @@ def test_relations_that_the_model_knows_by_examples(space_extractor):
     relation = {"label": "fan of", "score": 0.5, "description": None, "examples": 4}
     scored = [{"description": None, "examples": 4, "score": 0.25}, {"description": "They <3.", "score": 0.125}]
     nothing = {"words": [], "patches": None}
-    post = {"text": "Maya and Noah", "head": 0, "tail": 1, "entities": []}
-    shown = headline_html(post, ["Maya", "Noah"], [relation], None) + answer_html([relation])
+    entities = [{"kind": "text", "start": start, "end": start + 4, "type": None} for start in (0, 9)]
+    post = {"text": "Maya and Noah", "head": 0, "tail": 1, "entities": entities}
+    shown = headline_html(post, [relation], None) + bars_html([relation])
     assert shown.count("the 4 examples of it") == 2
     shown = explanation_html(post, {**relation, "explanation": {**nothing, "descriptions": scored}}, "")
     assert "<span>0.25</span> the 4 examples of it" in shown and "They &lt;3." in shown

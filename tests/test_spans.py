@@ -3,8 +3,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processing_roc.entities_roc import read_example
-from processing_roc.spans_roc import MARKERS, Mention, assemble, join_tokens, keep_nearest, lay_out
+from processing_roc.spans_and_boxes_roc import (
+    MARKERS,
+    Mention,
+    assemble,
+    join_tokens,
+    keep_nearest,
+    lay_out,
+    read_example,
+)
 
 
 def show(text, head, tail, head_type=None, tail_type=None):
@@ -15,7 +22,7 @@ def show(text, head, tail, head_type=None, tail_type=None):
 
 
 def test_tokens_are_joined_by_one_blank():
-    assert join_tokens(["a", "", "bc"], "x") == ("a  bc", [(0, 1), (2, 2), (3, 5)])
+    assert join_tokens(["a", "", "bc"]) == ("a  bc", [(0, 1), (2, 2), (3, 5)])
 
 
 @pytest.mark.parametrize(
@@ -120,9 +127,9 @@ def test_layout_keeps_the_text_and_marks_the_mentions(example):
     head, tail = ({"start": start, "end": end} for start, end in spans)
     if len({(text[a:b].strip(), a + len(text[a:b]) - len(text[a:b].lstrip())) for a, b in spans}) == 1:
         with pytest.raises(ValueError, match="same span"):
-            read_example(text, head, tail, None, None, "x")
+            read_example(text, head, tail, None, None)
         return
-    text, pair, _ = read_example(text, head, tail, None, None, "x")
+    text, pair, _ = read_example(text, head, tail, None, None)
     mentions = pair.values()
     pieces = lay_out(text, pair)
     assert "".join(content for kind, content in pieces if kind == "text") == text

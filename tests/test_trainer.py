@@ -7,6 +7,7 @@ import random
 import pytest
 import torch
 from datasets import Dataset
+from memories import encoded_anew
 from PIL import Image
 from torch import nn
 from transformers import EarlyStoppingCallback
@@ -88,13 +89,13 @@ def make_trainer(make_model, processor, rows, tmp_path):
 def record_encodings(trainer) -> list[tuple[int, bool]]:
     """(optimizer step, with gradient?) of each time that training encodes the descriptions, from now on."""
     seen, model = [], trainer.model
-    encode = model.get_relation_features
+    encode = model.description_features
 
     def recorded(input_ids):
         seen.append((trainer.state.global_step, torch.is_grad_enabled()))
         return encode(input_ids)
 
-    model.get_relation_features = recorded
+    model.description_features = recorded
     return seen
 
 
@@ -134,9 +135,11 @@ def test_learning_rates_and_decay_are_what_was_asked_for(make_trainer, make_mode
     names = {name: groups.pop(id(parameter)) for name, parameter in model.named_parameters()}
     assert not groups
     for name, group in names.items():
-        encoder = name.startswith(("text_encoder.", "vision_encoder.", "relation_encoder."))
+        encoder = name.startswith(
+            ("pair_encoder.text_encoder.", "pair_encoder.vision_encoder.", "relation_encoder.text_encoder.")
+        )
         assert group["lr"] == (1e-5 if encoder else 1e-3), name
-        layer_norm = "norm" in name.lower() or name.startswith("vision_projection.1.")
+        layer_norm = "norm" in name.lower() or name.startswith("pair_encoder.vision_projection.1.")
         plain = name.endswith("bias") or layer_norm or name in ("memory.log_temperature",)
         assert group["weight_decay"] == (0.0 if plain else 0.01), name
 
@@ -172,7 +175,7 @@ def test_a_frozen_relation_encoder_keeps_its_weights(make_trainer, make_model):
     trainer.train()
     assert seen == [(0, False)]
     unchanged = {name for name, value in trainer.model.named_parameters() if torch.equal(value, before[name])}
-    assert unchanged - {"memory.log_temperature"} == {n for n in before if "relation_encoder." in n}
+    assert unchanged - {"memory.log_temperature"} == {n for n in before if "relation_encoder.text_encoder." in n}
 
 
 def test_a_shared_relation_encoder_cannot_be_frozen(make_trainer):
@@ -188,7 +191,7 @@ def test_the_evaluation_after_training_uses_a_fresh_memory(make_trainer, tmp_pat
     trainer.train()
     after = trainer.predict(trainer.eval_dataset).predictions
     memory = trainer.model.memory
-    assert torch.allclose(memory.embeds, trainer.model.encode_relations(memory.input_ids), atol=1e-6)
+    assert torch.allclose(memory.embeds, encoded_anew(trainer.model, memory), atol=1e-6)
     assert abs(before - after).max() > 1e-3
     trainer.save_model()
     loaded = make_trainer(RocModel.from_pretrained(tmp_path / "out"))
@@ -267,3 +270,21 @@ def test_a_half_written_checkpoint_is_passed_over(tmp_path):
     (tmp_path / "checkpoint-30" / "trainer_state.json").write_text('{"global_step": 3')
     (tmp_path / "checkpoint-best").mkdir()
     assert get_last_complete_checkpoint(str(tmp_path)) == str(tmp_path / "checkpoint-10")
+
+
+def test_it_is_a_trainer_like_any_other(make_model, processor, rows, tmp_path):
+    """Without `compute_metrics`, on text-only rows without `image_id`: the best model is that of the lowest loss."""
+    encoded = processor(text=rows["tokens"][:], head=rows["head"][:], tail=rows["tail"][:])
+    columns = {name: encoded[name] for name in ("input_ids", *PAIR_PLACES)}
+    prepared = Dataset.from_dict({**columns, "labels": rows["relation"][:]})
+    settings = {"eval_strategy": "steps", "eval_steps": 1, "save_strategy": "steps", "save_steps": 1}
+    trainer = RocTrainer(
+        model=make_model(with_vision=False),
+        args=RocTrainingArguments(str(tmp_path), **{**PLAIN, **settings}, load_best_model_at_end=True),
+        data_collator=RocDataCollator(processor),
+        train_dataset=prepared,
+        eval_dataset=prepared,
+    )
+    trainer.train()
+    losses = [entry["eval_loss"] for entry in trainer.state.log_history if "eval_loss" in entry]
+    assert len(losses) == 3 and trainer.state.best_metric == min(losses)

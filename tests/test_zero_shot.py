@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from data_scripts.demo.dataset import load_demo, load_demo_descriptions
-from evaluation_roc.zero_shot import format_zero_shot, harmonic_mean, negative_offset, score_zero_shot, unseen_offsets
+from evaluation_roc.zero_shot import format_zero_shot, negative_offset, score_zero_shot, unseen_offsets
 from training_roc.hold_out import check_hold_out, choose_unseen, hold_out, seen_descriptions, seen_rows
 
 RELATIONS = ["none", "a", "b", "c", "d"]
@@ -43,7 +43,6 @@ def test_scores_without_a_negative_relation_or_without_rows():
     assert scores["seen"]["micro_f1"] == pytest.approx(2 / 3) and scores["unseen"]["micro_f1"] == pytest.approx(2 / 3)
     scores = score_zero_shot(one_hot([0, 1, 1]), [0, 1, 0], unseen=[3], negative_label=0)
     assert scores["unseen"]["micro_f1"] == scores["harmonic_mean"] == scores["unseen_only"]["accuracy"] == 0
-    assert harmonic_mean(0, 0) == 0
     for unseen in ([], [0], [1, 2, 3, 4]):
         with pytest.raises(ValueError, match="nothing to compare"):
             score_zero_shot(one_hot([0]), [0], unseen, negative_label=0)
@@ -191,17 +190,16 @@ def test_pairs_are_scored_anew_without_being_encoded_anew(make_model, batch, lea
     model.set_relation_offsets({"/per/per/peer": 0.5})
     with torch.no_grad():
         output = model(**batch)
-        scored = model.described_logits(output.pair_embeds, model.memory.embeds, model.memory)
-    negative = model.config.label2id[model.config.negative_relation]
-    kept = [place for place in range(model.config.num_labels) if not (learned and place == negative)]
-    assert torch.allclose(scored, output.logits[:, kept], atol=1e-5)
+        threshold = output.logits[:, [model.config.label2id["none"]]] if learned else None
+        scored = model.memory(output.pair_embeds, threshold=threshold, offsets=model.config.relation_offsets)
+    assert torch.allclose(scored, output.logits, atol=1e-5)
 
 
 @pytest.mark.parametrize("own_relation_encoder", [False, True])
 def test_the_similarity_of_texts_is_part_of_the_score(make_model, batch, tmp_path, own_relation_encoder):
     model = make_model(own_relation_encoder=own_relation_encoder, text_similarity=0.4, relation_aggregation="mean")
     trained = model.train()(**batch)
-    assert model.text_center.any()
+    assert model.relation_encoder.text_center.any()
     # Of four texts one moves the mean; in the next batch it is another.
     model(**{name: value if name == "pixel_values" else value.roll(1, dims=0) for name, value in batch.items()})
     # The loss sees the projections' part alone.
@@ -209,8 +207,8 @@ def test_the_similarity_of_texts_is_part_of_the_score(make_model, batch, tmp_pat
     assert not trained.pair_embeds[:, model.config.projection_dim :].any()
     with torch.no_grad():
         output = model.eval()(**batch)
-        texts = model.get_text_features(batch["input_ids"], batch["attention_mask"]) - model.text_center
-        descriptions = model.get_relation_features(model.memory.input_ids) - model.relation_center
+        texts = model.read_texts(batch["input_ids"], batch["attention_mask"]) - model.relation_encoder.text_center
+        descriptions = model.description_features(model.memory.input_ids) - model.relation_encoder.center
         cosines = torch.nn.functional.cosine_similarity(texts[:, None], descriptions[None], dim=-1)
     size = model.config.projection_dim
     projected = output.pair_embeds[:, :size] @ model.memory.embeds[:, :size].T

@@ -1,11 +1,32 @@
 # Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
-"""What `train.py` can be told of model and data, besides transformers' own training arguments."""
+"""What `train.py` can be told, by a YAML file and by the command line, and how it says what is wrong with it."""
 
+import argparse
+import difflib
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import yaml
+from datasets.exceptions import DatasetsError
+from huggingface_hub.errors import StrictDataclassError
+from transformers import HfArgumentParser
 
 from data_scripts.loading import DEMO
 from training_roc.hold_out import check_few_shot
-from training_roc.lora import LoraArguments
+from training_roc.lora import LoraArguments, check_lora
+from training_roc.trainer import RocTrainingArguments
+
+logger = logging.getLogger(__name__)
+
+RETRIEVAL_SETTINGS = ("text_similarity", "learn_negative_threshold")
+"""What [`RocConfig`] refuses where a model classifies."""
+DEMO_CONFIG = Path(__file__).parents[1] / "configs" / "demo.yaml"
+TRANSFORMERS_PAGE = "https://huggingface.co/docs/transformers/main_classes/trainer#transformers.TrainingArguments"
 
 
 @dataclass
@@ -41,15 +62,32 @@ class ModelArguments(LoraArguments):
     pair_dropout: float = field(default=0.1, metadata={"help": "Dropout on entity and pair vectors."})
     temperature: float = field(default=0.05, metadata={"help": "InfoNCE temperature."})
     learn_temperature: bool = field(default=False, metadata={"help": "Train the temperature too."})
-    objective: str = field(default="retrieval", metadata={"choices": ["retrieval", "classification"]})
-    relation_aggregation: str = field(default="mean", metadata={"choices": ["max", "mean", "logsumexp"]})
+    objective: str = field(
+        default="retrieval",
+        metadata={
+            "choices": ["retrieval", "classification"],
+            "help": "classification: the ablation without descriptions, a layer over a fixed set of relations.",
+        },
+    )
+    relation_aggregation: str = field(
+        default="mean",
+        metadata={
+            "choices": ["max", "mean"],
+            "help": "How the scores of a relation's descriptions become the relation's.",
+        },
+    )
     text_similarity: float = field(
         default=0.0, metadata={"help": "Share of the relation encoder's own text similarity in a score, 0 to below 1."}
     )
     learn_negative_threshold: bool = field(
         default=False, metadata={"help": "Score the negative relation by the pair alone, not by its descriptions."}
     )
-    attn_implementation: str | None = field(default=None, metadata={"help": "sdpa, eager, flash_attention_2 ..."})
+    center_descriptions: bool = field(
+        default=True, metadata={"help": "Compare descriptions less their mean. false: plain cosines, as the paper."}
+    )
+    attn_implementation: str | None = field(
+        default=None, metadata={"help": "sdpa, eager, flash_attention_2 ... Default: transformers' choice."}
+    )
 
 
 @dataclass
@@ -57,8 +95,12 @@ class DataArguments:
     """Which data, and how they reach the model."""
 
     dataset_name: str = field(default=DEMO, metadata={"help": "demo, a converted folder, or a data set on the Hub."})
-    dataset_config_name: str | None = field(default=None)
-    dataset_revision: str | None = field(default=None)
+    dataset_config_name: str | None = field(
+        default=None, metadata={"help": "Configuration of the data set, where it has several."}
+    )
+    dataset_revision: str | None = field(
+        default=None, metadata={"help": "Branch, tag or commit of a data set on the Hub."}
+    )
     relations_file: str | None = field(
         default=None, metadata={"help": "Relation descriptions to use in place of the data set's own."}
     )
@@ -82,12 +124,17 @@ class DataArguments:
         default=None,
         metadata={"help": "Evaluate held-out relations by so many examples each, too: numbers of 1 to 16."},
     )
-    preprocessing_num_workers: int | None = field(default=None)
+    preprocessing_num_workers: int | None = field(
+        default=None, metadata={"help": "Processes that prepare texts and pictures. Default: one."}
+    )
     early_stopping_patience: int | None = field(
         default=None, metadata={"help": "Stop after so many evaluations without a better validation score."}
     )
 
     def __post_init__(self):
+        for name in ("dataset_config_name", "dataset_revision"):
+            if self.dataset_name == DEMO and getattr(self, name) is not None:
+                raise ValueError(f"{name} has no effect on the embedded demo set")
         if not 0 < self.train_fraction <= 1:
             raise ValueError(f"train_fraction must be above 0 and at most 1, got {self.train_fraction}")
         if not 0 < self.unseen_rate < 1:
@@ -95,3 +142,138 @@ class DataArguments:
         if self.hold_out_relations is None and self.unseen_rate != type(self).unseen_rate:
             raise ValueError("unseen_rate has no effect without hold_out_relations")
         check_few_shot(self.few_shot_examples or [], self.hold_out_relations)
+
+
+class Settings(NamedTuple):
+    """All settings of a run."""
+
+    model: ModelArguments
+    data: DataArguments
+    training: RocTrainingArguments
+
+
+class UserError(ValueError):
+    """A setting of a run or its data are not as they must be; the message says which, and what to do."""
+
+
+@contextmanager
+def user_errors() -> Iterator[None]:
+    """
+    To be put around what reads settings and data: their errors become a `UserError`, all others pass as they are.
+    `--log_level debug` shows where they come from.
+    """
+    try:
+        yield
+    except (ValueError, OSError, ImportError, yaml.YAMLError, DatasetsError, StrictDataclassError) as error:
+        logger.debug("where the error comes from:", exc_info=True)
+        cause = f": {error.__cause__}" if isinstance(error, DatasetsError) and error.__cause__ else ""
+        raise UserError(f"{error}{cause}") from error
+
+
+class HelpFormatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
+    """The description as it is written, and each setting's default."""
+
+
+class SettingsParser(HfArgumentParser):
+    """
+    Parser of all settings, whose help shows those that transformers' `TrainingArguments` lack.
+
+    Args:
+        description: of the program.
+    """
+
+    def __init__(self, description: str | None = None):
+        super().__init__(
+            tuple(Settings.__annotations__.values()),
+            description=description,
+            usage=argparse.SUPPRESS,  # the description shows it
+            epilog="`--no_name` is `--name false`. The settings of transformers' TrainingArguments are settings too "
+            "(--output_dir, --do_train, --num_train_epochs, --learning_rate, --seed, --push_to_hub ...): "
+            f"{TRANSFORMERS_PAGE}\n`--help_all` shows them with these.",
+            formatter_class=HelpFormatter,
+            allow_abbrev=False,  # an abbreviation would turn a misspelt setting into another one
+        )
+        self.add_argument("--help_all", action="help", help=argparse.SUPPRESS)
+
+    def parse_known_args(self, args=None, namespace=None):
+        if "--help_all" not in args:
+            own = {*RocTrainingArguments.__annotations__, "help"}
+            own |= {*ModelArguments.__dataclass_fields__, *DataArguments.__dataclass_fields__}
+            for action in self._actions:
+                if action.dest not in own or action.option_strings[0].startswith("--no_"):
+                    action.help = argparse.SUPPRESS
+                action.option_strings[1:] = [one for one in action.option_strings[1:] if "-" not in one[2:]]
+        return super().parse_known_args(args, namespace)
+
+    def error(self, message: str):
+        """Says what is wrong, without the usage, which is longer than a screen."""
+        raise ValueError(message)
+
+
+def parse_arguments(argv: list[str], description: str | None = None) -> Settings:
+    """
+    Settings from a YAML file (first argument, optional) and from the command line, which wins.
+
+    The demo set brings its own file, so that no argument at all trains the demo.
+
+    Args:
+        argv: the command line's arguments.
+        description: of the program, for `--help`.
+
+    Raises:
+        ValueError: for a file that is not a mapping, a setting that does not exist, has no value, a wrong one or no
+            effect, or if there is nothing to do.
+        OSError: if the file cannot be read.
+    """
+    if argv and argv[0].endswith((".yaml", ".yml")):
+        path, argv = Path(argv[0]), argv[1:]
+    else:
+        chooser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        chooser.add_argument("--dataset_name", default=DEMO)
+        path = DEMO_CONFIG if chooser.parse_known_args(argv)[0].dataset_name == DEMO else None
+    parser = SettingsParser(description)
+    arguments = argv if path is None else read_settings(path, is_overridden_by=argv) + argv
+    *groups, unknown = parser.parse_args_into_dataclasses(
+        arguments, return_remaining_strings=True, look_for_args_file=False
+    )
+    if unknown:
+        name = unknown[0].split("=")[0]
+        near = difflib.get_close_matches(name, parser._option_string_actions, n=1)
+        raise ValueError(f"there is no setting {unknown[0]!r}" + (f"; did you mean {near[0]}?" if near else ""))
+    return Settings(*groups)
+
+
+def read_settings(path: Path, is_overridden_by: list[str]) -> list[str]:
+    """A file's settings as arguments of a command line, but for what has no effect with that command line's objective:
+    one file serves for both objectives."""
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} must hold settings as `name: value`")
+    chooser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    chooser.add_argument("--objective", default=content.get("objective"))
+    if chooser.parse_known_args(is_overridden_by)[0].objective == "classification" != content.get("objective"):
+        for name in [name for name in RETRIEVAL_SETTINGS if content.pop(name, None) is not None]:
+            logger.warning("%s: %s has no effect with --objective classification", path, name)
+    arguments = []
+    for name, value in content.items():
+        if value is None:
+            raise ValueError(f"{path}: {name} has no value; leave the line out to get the default")
+        if isinstance(value, list):
+            arguments += [f"--{name}", *map(str, value)]
+        else:
+            arguments.append(f"--{name}={json.dumps(value) if isinstance(value, dict) else value}")
+    return arguments
+
+
+def check_settings(settings: Settings) -> None:
+    """
+    Raises:
+        ValueError: if a run with these settings would do nothing, or one of them has no effect beside the others.
+        ImportError: if a package that they need is not installed.
+    """
+    model_args, data_args, args = settings
+    if not (args.do_train or args.do_eval or args.do_predict):
+        raise ValueError("nothing to do: ask for --do_train true, --do_eval true or --do_predict true")
+    if data_args.early_stopping_patience is not None and args.do_train and not args.load_best_model_at_end:
+        raise ValueError("--early_stopping_patience needs --load_best_model_at_end true and --eval_strategy")
+    check_lora(model_args, model_args.model_name_or_path, args.do_train)

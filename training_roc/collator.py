@@ -12,8 +12,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from processing_roc.pictures_roc import open_picture, resize_pictures
-from processing_roc.processing_roc import PAIR_PLACES, RocProcessor
+from processing_roc.processing_roc import (
+    PAIR_PLACES,
+    RocProcessor,
+    open_picture,
+    rescale_and_normalize,
+    resize_pictures,
+)
 
 
 class PictureTable:
@@ -49,7 +54,9 @@ class PictureTable:
                 self._places[image_id] = len(first)
                 first[image_id] = i
         # A blank picture tells the shape that the image processor makes of every picture.
-        self.shape: tuple[int, int, int] = processor.prepare_pictures([Image.new("RGB", (64, 64))]).shape[1:]
+        self.shape: tuple[int, int, int] = resize_pictures(
+            [Image.new("RGB", (64, 64))], processor.image_processor
+        ).shape[1:]
         self._pixels = rows.select(list(first.values())).map(
             _prepare,
             batched=True,
@@ -98,7 +105,7 @@ def _scan(rows: datasets.Dataset) -> Iterable[tuple[str | None, bool]]:
 
 def _prepare(batch: Mapping[str, list], image_processor: Any, shape: tuple[int, int, int]) -> dict[str, list]:
     opened = [
-        open_picture(image["bytes"] if image["bytes"] is not None else image["path"], f"image_id {image_id!r}")
+        open_picture(image["bytes"] if image["bytes"] is not None else image["path"], f"image_id {image_id!r}: ")
         for image, image_id in zip(batch["image"], batch["image_id"], strict=True)
     ]
     pixels = resize_pictures(opened, image_processor)
@@ -155,5 +162,5 @@ class RocDataCollator:
             return {}
         places = {image_id: place for place, image_id in enumerate(views)}
         index = torch.tensor([places.get(image_id, -1) for image_id in image_ids], dtype=torch.long)
-        pixels = self.processor.normalize_pictures(np.stack(list(views.values())))
+        pixels = rescale_and_normalize(np.stack(list(views.values())), self.processor.image_processor)
         return {"pixel_values": torch.from_numpy(pixels), "image_index": index}

@@ -80,7 +80,7 @@ def add_lora(model, processor, lora_args: LoraArguments, with_relation_encoder: 
         if not RocConfig.from_pretrained(model.name_or_path).relation_descriptions:
             # Its first relations decide `relation_center`, which an adapter does not hold.
             raise ValueError(f"{model.name_or_path} has no relations yet: call its set_relations, and save it")
-    parts = [name for name, _ in model.named_children() if name not in ENCODERS]
+    parts = [name for name in _parts(model) if name not in ENCODERS]
     chosen = parts if lora_args.lora_modules_to_save is None else lora_args.lora_modules_to_save
     if unknown := set(chosen) - set(parts):
         raise ValueError(f"--lora_modules_to_save: no {', '.join(sorted(unknown))}; there are {', '.join(parts)}")
@@ -88,9 +88,9 @@ def add_lora(model, processor, lora_args: LoraArguments, with_relation_encoder: 
     for end in lora_args.lora_target_modules or []:
         if not any(name == end or name.endswith(f".{end}") for name in names):
             raise ValueError(f"--lora_target_modules: no layer's name ends with {end!r}")
-    encoders = [name for name in ENCODERS if with_relation_encoder or name != "relation_encoder"]
+    encoders = tuple(name for name in ENCODERS if with_relation_encoder or not name.startswith("relation_encoder"))
     layers = [name for name, part in model.named_modules() if isinstance(part, nn.Linear)]
-    targets = [name for name in layers if name.split(".")[0] in encoders]
+    targets = [name for name in layers if name.startswith(encoders)]
     words = next(name for name, part in model.named_modules() if part is model.get_input_embeddings())
     adapted = get_peft_model(
         model,
@@ -106,6 +106,13 @@ def add_lora(model, processor, lora_args: LoraArguments, with_relation_encoder: 
     # The project's card says more than peft's, which would overwrite it.
     adapted.create_or_update_model_card = lambda output_dir: None
     return adapted
+
+
+def _parts(model) -> list[str]:
+    """Names of a [`RocModel`]'s parts, and of those of its two encoders."""
+    inner = {name: part for name, part in model.named_children() if name in ("pair_encoder", "relation_encoder")}
+    names = [name for name, _ in model.named_children() if name not in inner]
+    return names + [f"{outer}.{name}" for outer, part in inner.items() for name, _ in part.named_children()]
 
 
 def refuse_adapter(model):

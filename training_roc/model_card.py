@@ -3,19 +3,19 @@
 
 import logging
 import platform
-import re
-from dataclasses import dataclass, field
+import subprocess
+from dataclasses import dataclass, field, fields
+from importlib.metadata import version
 from pathlib import Path
 
 import yaml
 from datasets import DatasetDict
-from huggingface_hub import DatasetCard, EvalResult, ModelCard, ModelCardData, hf_hub_download
+from huggingface_hub import DatasetCard, DatasetCardData, EvalResult, ModelCard, ModelCardData, hf_hub_download
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
 from data_scripts.loading import DEMO
-from evaluation_roc.report import format_table
-from training_roc.run_settings import LIBRARIES, git_commit, public_name, run_settings, with_version
+from evaluation_roc.report import format_table, replacing
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +38,17 @@ WIDGET = [
     {"text": "Maya and Ken on the pier", "example_title": "Two persons"},
     {"text": "Ines on stage with the Blue Comets", "example_title": "A person and an organization"},
 ]
+
+LIBRARIES = ("torch", "transformers", "datasets", "accelerate", "huggingface_hub")
+# What of TrainingArguments decides a run's result.
+TRAINING_SETTINGS = (
+    "num_train_epochs", "max_steps", "per_device_train_batch_size", "gradient_accumulation_steps", "learning_rate",
+    "head_learning_rate", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps", "weight_decay", "optim",
+    "adam_beta1", "adam_beta2", "adam_epsilon", "max_grad_norm", "relation_update_steps", "relation_hard_negatives",
+    "relation_max_age", "bf16", "fp16",
+    "eval_strategy", "eval_steps", "save_strategy", "save_steps", "load_best_model_at_end", "metric_for_best_model",
+    "seed", "data_seed",
+)  # fmt: skip
 
 
 @dataclass
@@ -110,7 +121,7 @@ def build_model_card(run: TrainingRun) -> ModelCard:
         num_processes=run.args.world_size,
         device=run.args.device.type,
         commit=git_commit(ROOT),
-        versions=", ".join([f"Python {platform.python_version()}", *map(with_version, LIBRARIES)]),
+        versions=", ".join([f"Python {platform.python_version()}", *(f"{one} {version(one)}" for one in LIBRARIES)]),
     )
 
 
@@ -161,51 +172,53 @@ def card_metadata(run: TrainingRun, model_name: str, dataset: dict) -> ModelCard
 def describe_dataset(data_args) -> dict:
     """`id` on the Hub (None elsewhere), `type` and `name` for results, `language`, and a `sentence` for the reader."""
     name = data_args.dataset_name
-    described = {"id": None, "is_demo": name == DEMO, "language": None}
     if name == DEMO:
-        sentence = "The demo set that comes with the project: short posts and drawn pictures, made by code."
-        return described | {"type": "roc-demo", "name": "the demo set", "language": "en", "sentence": sentence}
+        return {
+            "id": None,
+            "is_demo": True,
+            "type": "roc-demo",
+            "name": "the demo set",
+            "language": "en",
+            "sentence": "The demo set that comes with the project: short posts and drawn pictures, made by code.",
+        }
     on_hub = is_on_hub(name)
-    card = read_dataset_card(name, data_args.dataset_revision).data if on_hub or Path(name).is_dir() else {}
+    card = read_dataset_card(name, data_args.dataset_revision) if on_hub or Path(name).is_dir() else {}
     title = card.get("pretty_name") or Path(name).name
-    sentence = f"{title}."
-    if on_hub:
-        described["id"] = name
-        revision = f" at revision `{data_args.dataset_revision}`" if data_args.dataset_revision else ""
-        sentence = f"[{name}](https://huggingface.co/datasets/{name}){revision}."
-    return described | {
+    revision = f" at revision `{data_args.dataset_revision}`" if data_args.dataset_revision else ""
+    return {
+        "id": name if on_hub else None,
+        "is_demo": False,
         "type": name if on_hub else Path(name).name,
         "name": title,
         "language": card.get("language"),
-        "sentence": sentence,
+        "sentence": f"[{name}](https://huggingface.co/datasets/{name}){revision}." if on_hub else f"{title}.",
     }
 
 
-def read_dataset_card(name: str, revision: str | None) -> DatasetCard:
-    """The data set's own card; an empty one where it has none or it cannot be had now."""
+def read_dataset_card(name: str, revision: str | None) -> DatasetCardData:
+    """What the data set's own card tells; nothing where it has none or it cannot be had now."""
     try:
         path = Path(name, "README.md")
         if not path.parent.is_dir():
             path = hf_hub_download(name, "README.md", repo_type="dataset", revision=revision)
-        return DatasetCard.load(path, ignore_metadata_errors=True)
+        return DatasetCard.load(path, ignore_metadata_errors=True).data
     except (OSError, ValueError) as error:
         logger.warning("the card of data set %s cannot be read, so the model's says less of it: %s", name, error)
-        return DatasetCard("---\n---\n")
+        return DatasetCardData()
 
 
 def describe_relation(label: str, run: TrainingRun) -> dict:
     """Label, the descriptions that the model has, where they are from and whether a person reviewed them."""
-    texts = run.model.config.relation_descriptions.get(label, [])
+    texts, provenance, reviewed = run.model.config.relation_descriptions.get(label, []), None, None
     source = run.descriptions["relations"].get(label)
     if not texts and (number := run.model.config.relation_examples.get(label)):
         texts = [f"(no description; the mean of {number} examples)"]
-        return {"label": label, "descriptions": texts, "provenance": None, "reviewed": None}
-    if not texts or source is None:
-        return {"label": label, "descriptions": texts, "provenance": None, "reviewed": None}
-    if texts != source["descriptions"]:
-        return {"label": label, "descriptions": texts, "provenance": "the label's own words", "reviewed": None}
-    provenance = f"{source['source']}; {'reviewed' if source['reviewed'] else 'not reviewed'}"
-    return {"label": label, "descriptions": texts, "provenance": provenance, "reviewed": source["reviewed"]}
+    elif texts and source is not None and texts != source["descriptions"]:
+        provenance = "the label's own words"
+    elif texts and source is not None:
+        reviewed = source["reviewed"]
+        provenance = f"{source['source']}; {'reviewed' if reviewed else 'not reviewed'}"
+    return {"label": label, "descriptions": texts, "provenance": provenance, "reviewed": reviewed}
 
 
 def describe_encoders(run: TrainingRun) -> dict[str, str]:
@@ -267,6 +280,51 @@ def figures(run: TrainingRun, split: str, names) -> dict:
     return {name: round(metrics[name], 4) for name in names if name in metrics}
 
 
-def readdress(card: str, model_id: str) -> str:
-    """A card's text with `model_id` as the repository that its snippets open."""
-    return re.sub(r'^model_id = ".*"$', lambda match: f'model_id = "{model_id}"', card, flags=re.MULTILINE)
+def run_settings(run) -> dict:
+    """What a file of settings must hold to repeat a run: all that differs from the defaults, and what was done."""
+    settings = {"dataset_name": run.data_args.dataset_name}
+    for group in (run.model_args, run.data_args):
+        settings |= {one.name: getattr(group, one.name) for one in fields(group) if not is_default(group, one)}
+    for one in fields(run.args):
+        if one.name in TRAINING_SETTINGS and not is_default(run.args, one):
+            settings[one.name] = getattr(run.args, one.name)
+    settings |= {"seed": run.args.seed, "do_train": True}
+    settings |= {name: True for name in ("do_eval", "do_predict") if getattr(run.args, name)}
+    values = {name: getattr(value, "value", value) for name, value in settings.items() if value is not None}
+    # Labels may begin with a slash and are no paths.
+    paths = {name for name, value in values.items() if isinstance(value, str)} - {"hold_out_relations"}
+    return {name: public_name(value) if name in paths else value for name, value in values.items()}
+
+
+def is_default(group, one) -> bool:
+    """Whether a dataclass's field `one` has its default value in `group`."""
+    return getattr(group, one.name) == one.default
+
+
+def public_name(value: str) -> str:
+    """`value`, but of an absolute path only its last part: a card does not tell where someone keeps files."""
+    return Path(value).name if Path(value).is_absolute() else value
+
+
+def git_commit(folder: Path) -> str | None:
+    """Commit of a git checkout, with a note if files differ from it; None elsewhere."""
+    if not (folder / ".git").exists():
+        return None
+
+    def git(*arguments):
+        return subprocess.run(
+            ["git", *arguments], cwd=folder, capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        changed = " with local changes" if git("status", "--porcelain", "--untracked-files=no") else ""
+        return git("rev-parse", "--short", "HEAD") + changed
+    except (OSError, subprocess.CalledProcessError) as error:
+        logger.warning("the commit is not known: %s", error)
+        return None
+
+
+def write_card(card: ModelCard, folder: str | Path) -> None:
+    """Writes `card` as the `README.md` of `folder`, whole or not at all."""
+    with replacing(Path(folder) / "README.md") as temporary:
+        card.save(temporary)

@@ -5,25 +5,50 @@ import logging
 from dataclasses import fields
 
 from transformers import AutoImageProcessor, AutoTokenizer
+from transformers.utils import logging as transformers_logging
 
 from data_scripts.demo.dataset import build_demo_tokenizer, demo_backbone_configs, demo_image_processor
+from data_scripts.descriptions.files import count_unreviewed
+from data_scripts.hub_errors import explain_hub_errors
 from data_scripts.loading import DEMO, relation_texts
 from modeling_roc import RocConfig, RocModel
 from processing_roc import RocProcessor
-from training_roc.arguments import DataArguments, ModelArguments
+from training_roc.arguments import DataArguments, ModelArguments, Settings
+from training_roc.lora import add_lora, refuse_adapter
 
 logger = logging.getLogger(__name__)
 
 
-def refuse_without_effect(settings, own, what: str):
+def make_model(settings: Settings, descriptions: dict, with_objects: bool):
     """
+    The model and the processor of a run.
+
+    Args:
+        settings: of the run.
+        descriptions: content of a descriptions file with the relations that the model is to know first.
+        with_objects: whether any row of the data set has an object of the picture.
+
+    Returns:
+        ([`RocModel`] or `peft.PeftModel`, [`RocProcessor`])
+
     Raises:
-        ValueError: if one of `settings` was given and is not what the trained model was made with.
+        ValueError: if the settings contradict one another, the data set, or a trained model.
+        HubError: if what they name cannot be had from the Hub.
     """
-    for setting in fields(settings):
-        value, theirs = getattr(settings, setting.name), getattr(own, setting.name, None)
-        if theirs is not None and value not in (setting.default, theirs):
-            raise ValueError(f"--{setting.name} {value} has no effect on a trained {what}: it has {theirs}")
+    model_args, data_args, args = settings
+    if model_args.model_name_or_path is None:
+        model, processor = build_model(model_args, data_args, descriptions, with_objects)
+    else:
+        with explain_hub_errors(model_args.model_name_or_path, "model"):
+            model, processor = load_model(model_args, data_args, descriptions, with_objects)
+    if model_args.use_lora:
+        model = add_lora(model, processor, model_args, with_relation_encoder=args.relation_update_steps > 0)
+    elif args.do_train:
+        refuse_adapter(model)
+    if model.config.objective == "retrieval" and data_args.relation_text == "descriptions":
+        unreviewed, total = count_unreviewed(descriptions), len(descriptions["relations"])
+        logger.info("%d of %d relations have descriptions that no person has reviewed", unreviewed, total)
+    return model, processor
 
 
 def load_model(model_args: ModelArguments, data_args: DataArguments, descriptions: dict, with_objects: bool):
@@ -49,6 +74,17 @@ def load_model(model_args: ModelArguments, data_args: DataArguments, description
     if list(model.config.relation_descriptions.items()) != list(relations.items()):
         model.set_relations(relations, processor, descriptions["negative_relation"])
     return model, processor
+
+
+def refuse_without_effect(settings, own, what: str):
+    """
+    Raises:
+        ValueError: if one of `settings` was given and is not what the trained model was made with.
+    """
+    for setting in fields(settings):
+        value, theirs = getattr(settings, setting.name), getattr(own, setting.name, None)
+        if theirs is not None and value not in (setting.default, theirs):
+            raise ValueError(f"--{setting.name} {value} has no effect on a trained {what}: it has {theirs}")
 
 
 def load_image_processor(name: str, with_objects: bool):
@@ -80,8 +116,12 @@ def build_model(model_args: ModelArguments, data_args: DataArguments, descriptio
         settings["object_features"] = None
     vision_name = model_args.vision_model_name_or_path if data_args.use_images else None
     if model_args.text_model_name_or_path is not None:
-        tokenizer = AutoTokenizer.from_pretrained(model_args.text_model_name_or_path)
-        image_processor = None if vision_name is None else load_image_processor(vision_name, with_objects)
+        with explain_hub_errors(model_args.text_model_name_or_path, "model"):
+            tokenizer = AutoTokenizer.from_pretrained(model_args.text_model_name_or_path)
+        image_processor = None
+        if vision_name is not None:
+            with explain_hub_errors(vision_name, "model"):
+                image_processor = load_image_processor(vision_name, with_objects)
         model = RocModel.from_encoders_pretrained(
             model_args.text_model_name_or_path, vision_name, model_args.share_relation_encoder, **settings
         )
@@ -101,7 +141,10 @@ def build_model(model_args: ModelArguments, data_args: DataArguments, descriptio
         raise ValueError("name a text encoder (--text_model_name_or_path) or a trained model (--model_name_or_path)")
     own = ("max_length", "use_entity_types", "max_objects")
     processor = RocProcessor(image_processor, tokenizer, **{name: getattr(data_args, name) for name in own})
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()  # it tells how new rows are made: as the markers' should be
     model.resize_token_embeddings(len(tokenizer))
+    transformers_logging.set_verbosity(verbosity)
     if model_args.objective == "retrieval":
         model.set_relations(relations, processor)
     return model, processor

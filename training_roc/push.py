@@ -8,6 +8,7 @@ pushes the folder that a run left, or finishes a push that broke off; files that
 import argparse
 import json
 import os
+import re
 import shlex
 import sys
 from collections.abc import Iterator
@@ -16,33 +17,36 @@ from pathlib import Path
 
 from huggingface_hub import HfApi
 
-from data_scripts.hub_errors import HubError, explain_hub_errors
-from data_scripts.hub_repository import prepare_repository
-from evaluation_roc.report import replacing
-from training_roc.model_card import readdress
-from training_roc.model_files import ADAPTER_CONFIG, write_serving_files
+from data_scripts.hub_errors import HubError, explain_hub_errors, prepare_repository
 
 # As the Trainer's, and its pickled arguments, which no one needs to open.
 IGNORED = ["_*", ".*", "checkpoint-*", "training_args.bin"]
+SERVING = Path(__file__).parent / "serving"
+SERVING_FILES = ("handler.py", "requirements.txt")
+ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_REQUIREMENT = "peft>=0.21,<1"
 
 
-def prepare_push(args) -> None:
+def prepare_push(settings) -> None:
     """
-    Sees to it, before the work, that a run's result can go where it is to go; `args.hub_model_id` becomes the full
-    name of the repository.
+    Sees to it, before the work, that a run's result can go where it is to go, and be used there; `hub_model_id`
+    becomes the full name of the repository.
 
     Args:
-        args ([`RocTrainingArguments`]): with `push_to_hub`.
+        settings (`Settings`): of a run with `push_to_hub`.
 
     Raises:
-        ValueError: if the run trains nothing.
+        ValueError: if the run trains nothing, or an adapter to a model that is a folder here.
         HubError: if the repository may not be written to.
     """
+    args = settings.training
     if not args.do_train:
         raise ValueError(
             "--push_to_hub pushes what a run has trained; a folder that is there already goes up by "
             "`python -m training_roc.push --folder FOLDER --hub_model_id NAME`"
         )
+    if settings.model.use_lora:
+        check_base(settings.model.model_name_or_path)
     if args.hub_token is not None:
         # The environment is where the Hub's client looks. The arguments are saved with the model, and a token is not.
         os.environ["HF_TOKEN"], args.hub_token = args.hub_token, None
@@ -86,11 +90,7 @@ def push_model(folder: Path, repo_id: str, private: bool = False, revision: str 
     with keeping_folder(folder, repo_id, private, revision):
         repo_id = prepare_repository(repo_id, "model", private, revision)
         write_serving_files(folder, adapter_config.is_file())
-        card = folder / "README.md"
-        if card.is_file():
-            content = readdress(card.read_text(encoding="utf-8"), repo_id)
-            with replacing(card) as temporary:
-                temporary.write_text(content, encoding="utf-8")
+        readdress(folder, repo_id)
         commit = HfApi().upload_folder(
             repo_id=repo_id,
             folder_path=folder,
@@ -99,6 +99,31 @@ def push_model(folder: Path, repo_id: str, private: bool = False, revision: str 
             commit_message="Upload the trained model",
         )
     return commit.commit_url
+
+
+def write_serving_files(folder: str | Path, is_adapter: bool = False) -> None:
+    """Puts `handler.py` and `requirements.txt` into `folder`, each whole or not at all."""
+    for name in SERVING_FILES:
+        content = (SERVING / name).read_text(encoding="utf-8")
+        if is_adapter and name == "requirements.txt":
+            content += f"{ADAPTER_REQUIREMENT}\n"
+        _write(Path(folder) / name, content)
+
+
+def readdress(folder: Path, repo_id: str) -> None:
+    """Makes the snippets of the card in `folder`, if there is one, open `repo_id`."""
+    card = folder / "README.md"
+    if card.is_file():
+        content = card.read_text(encoding="utf-8")
+        line = f'model_id = "{repo_id}"'
+        _write(card, re.sub(r'^model_id = ".*"$', lambda match: line, content, flags=re.MULTILINE))
+
+
+def _write(path: Path, content: str) -> None:
+    from evaluation_roc.report import replacing  # takes seconds, which `--help` need not wait for
+
+    with replacing(path) as temporary:
+        temporary.write_text(content, encoding="utf-8")
 
 
 def check_base(name: str) -> None:

@@ -14,8 +14,7 @@ from pathlib import Path
 
 from huggingface_hub import HfApi, SpaceCard
 
-from data_scripts.hub_errors import HubError, explain_hub_errors
-from data_scripts.hub_repository import prepare_repository
+from data_scripts.hub_errors import HubError, explain_hub_errors, prepare_repository
 
 FOLDER = Path(__file__).parents[1] / "space"
 NOT_PUSHED = ("__pycache__", ".*", "screenshots")

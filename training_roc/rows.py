@@ -1,15 +1,19 @@
 # Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
-"""Rows of a data set to what the collator takes.
+"""The rows of a run: which of a data set's, and encoded as the collator takes them."""
 
-Never part of remote code: it serves training and evaluation, and needs `datasets`.
-"""
-
-import re
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from datasets import DatasetDict, Features, List, Value
 
-from processing_roc.processing_roc import PAIR_PLACES, RocProcessor
+from data_scripts.loading import load_relation_dataset
+from processing_roc import PAIR_PLACES, ExampleError, RocProcessor
+from training_roc.arguments import DataArguments, Settings
 from training_roc.collator import PictureTable
+from training_roc.hold_out import check_hold_out, choose_unseen, hold_out
+
+logger = logging.getLogger(__name__)
 
 PLACES = {name: Value("int32") if name.endswith("index") else List(Value("int32")) for name in PAIR_PLACES}
 FEATURES = Features(
@@ -23,33 +27,96 @@ FEATURES = Features(
 )
 
 
-def prepare_splits(
-    splits: DatasetDict, processor: RocProcessor, pictures: PictureTable | None, num_proc: int | None
-) -> DatasetDict:
-    """Encodes every row with `processor`, without padding and without its picture.
+@dataclass
+class RunData:
+    """
+    What a run works with.
+
+    Attributes:
+        splits: rows of the project's schema.
+        descriptions: content of the relation descriptions file, with exactly the data set's relations.
+        unseen: labels of the relations that are held out of training, the last of `descriptions`.
+    """
+
+    splits: DatasetDict
+    descriptions: dict
+    unseen: list[str] = field(default_factory=list)
+
+
+def load_data(settings: Settings) -> RunData:
+    """
+    Loads the data set, and takes out of it what the settings keep from training.
+
+    Raises:
+        ValueError: if the data set is not as it must be, has no rows for what is asked for, or its relations cannot
+            be held out.
+        HubError: if it cannot be had from the Hub.
+    """
+    model_args, data_args, args = settings
+    name, seed = data_args.dataset_name, args.seed
+    # Anything else may be a repository, which the Hub is asked for.
+    if (name.count("/") > 1 or name.startswith((".", "/", "~"))) and not Path(name).is_dir():
+        raise ValueError(f"there is no folder {name} with a data set")
+    splits, descriptions = load_relation_dataset(
+        name, data_args.dataset_config_name, data_args.dataset_revision, data_args.relations_file
+    )
+    wanted = {"train": args.do_train, "validation": args.do_eval, "test": args.do_predict}
+    for split, is_wanted in wanted.items():
+        if is_wanted and split not in splits:
+            raise ValueError(
+                f"data set {name!r} has no {split} split, only {', '.join(splits)}: turn off --do_train, --do_eval "
+                "(with --eval_strategy no) or --do_predict"
+            )
+    data = RunData(splits, descriptions)
+    if data_args.hold_out_relations is not None:
+        check_hold_out(model_args.objective, args.do_train and model_args.model_name_or_path is None, splits)
+        relations, negative = list(descriptions["relations"]), descriptions["negative_relation"]
+        unseen = choose_unseen(data_args.hold_out_relations, relations, negative, seed)
+        logger.info("held out of training: %s", ", ".join(unseen))
+        num_examples = max(data_args.few_shot_examples or [0])
+        data = RunData(*hold_out(splits, descriptions, unseen, num_examples, seed), unseen)
+    if data_args.train_fraction < 1 and "train" in data.splits:
+        rows = data.splits["train"]
+        kept = max(round(data_args.train_fraction * len(rows)), 1)
+        data.splits["train"] = rows.shuffle(seed=seed).select(range(kept))
+    return data
+
+
+def encode_splits(
+    splits: DatasetDict, processor: RocProcessor, data_args: DataArguments
+) -> tuple[DatasetDict, PictureTable | None]:
+    """
+    Encodes every row, without padding, and every picture once.
 
     Args:
         splits: rows of the project's schema.
-        processor: encodes texts, entities and boxes.
-        pictures: tells the pictures' sizes; None where no picture is used.
-        num_proc: number of processes.
+        processor: encodes texts, entities, boxes and pictures.
+        data_args: whether pictures are used, and by how many processes they are prepared.
 
     Returns:
-        The splits with the columns of `FEATURES`: `labels` is -100 where a row has no label.
+        The splits with the columns of `FEATURES`, of which `labels` is -100 where a row has no label, and the
+        pictures, if they are used.
 
     Raises:
-        ValueError: a row cannot be encoded; the message names its id.
+        ValueError: a row or a picture cannot be encoded; the message names its id.
     """
-    sizes = {} if pictures is None else pictures.sizes
+    pictures, sizes, num_proc = None, {}, data_args.preprocessing_num_workers
+    if data_args.use_images and processor.image_processor is not None:
+        pictures = PictureTable(processor, list(splits.values()), num_proc=num_proc)
+        sizes = pictures.sizes
 
     def encode(rows):
         image_sizes = [sizes.get(image_id) for image_id in rows["image_id"]]
-        arguments = {"text": rows["tokens"], **{name: rows[name] for name in ("head", "tail", "objects")}}
         try:
-            encoded = processor(**arguments, image_sizes=image_sizes)
-        except ValueError as error:
-            example = re.match(r"example (\d+)", str(error))
-            raise ValueError(f"row {rows['id'][int(example[1])]!r}: {error}" if example else str(error)) from error
+            encoded = processor(
+                text=rows["tokens"],
+                head=rows["head"],
+                tail=rows["tail"],
+                objects=rows["objects"],
+                image_sizes=image_sizes,
+            )
+        except ExampleError as error:
+            raise ValueError(f"row {rows['id'][error.index]!r}: {error.problem}") from error
         return {
             **{name: encoded[name] for name in ("input_ids", *PAIR_PLACES)},
             "object_boxes": encoded.get("object_boxes", [[]] * len(image_sizes)),
@@ -58,7 +125,7 @@ def prepare_splits(
         }
 
     columns = next(iter(splits.values())).column_names
-    return splits.select_columns([name for name in columns if name != "image"]).map(
+    encoded = splits.select_columns([name for name in columns if name != "image"]).map(
         encode,
         batched=True,
         remove_columns=[name for name in columns if name not in ("image", "image_id")],
@@ -66,3 +133,4 @@ def prepare_splits(
         num_proc=num_proc,
         desc="Tokenizing",
     )
+    return encoded, pictures

@@ -6,13 +6,15 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from modeling_roc.adapted_roc import copy_in_force
-from modeling_roc.training_memory_roc import RelationUpdate
+from modeling_roc.peft_roc import copy_in_force
+from training_roc.hard_negatives import RelationFeatures
 from training_roc.sampler import PictureGroupedSampler
 
-ENCODERS = ("text_encoder", "vision_encoder", "relation_encoder")
+ENCODERS = ("pair_encoder.text_encoder", "pair_encoder.vision_encoder", "relation_encoder.text_encoder")
+"""The pretrained parts of a [`RocModel`]."""
 
 
 @dataclass
@@ -64,6 +66,8 @@ class RocTrainingArguments(TrainingArguments):
             # A batch without pictures leaves the vision encoder idle, a step without descriptions theirs.
             self.ddp_find_unused_parameters = True
         super().__post_init__()
+        # Pinned memory is for an accelerator; torch warns of it where there is none.
+        self.dataloader_pin_memory &= torch.accelerator.is_available()
         if self.remove_unused_columns:
             raise ValueError("remove_unused_columns must stay false: the collator needs the picture's id")
         if self.relation_update_steps < 0:
@@ -88,8 +92,8 @@ class SamplerEpochCallback(TrainerCallback):
 
 class RocTrainer(Trainer):
     """
-    Trainer of a [`RocModel`], or of an adapter in one (`peft.PeftModel`). `train_dataset` holds `input_ids` and
-    `image_id` columns besides the collator's.
+    Trainer of a [`RocModel`], or of an adapter in one (`peft.PeftModel`). `train_dataset` holds `input_ids` and, if
+    there are pictures, `image_id` columns. Without `compute_metrics` the best model is that of the lowest loss.
 
     Raises:
         ValueError: if `relation_update_steps` is 0 and the relation encoder is shared with the pair's, or if there
@@ -100,14 +104,17 @@ class RocTrainer(Trainer):
         super().__init__(*args, **kwargs)
         if self.args.n_gpu > 1:
             raise ValueError("several GPUs need a process each: start with `accelerate launch`")
+        if self.compute_metrics is None and self.args.metric_for_best_model == "micro_f1":
+            self.args.metric_for_best_model, self.args.greater_is_better = "loss", False
         self.add_callback(SamplerEpochCallback)
         self._relations_updated_at = None
+        self._relation_features = None
         if self.args.relation_hard_negatives is not None and self.model.config.objective != "retrieval":
             raise ValueError('relation_hard_negatives has no effect on a model with objective="classification"')
         if self.args.relation_update_steps == 0 and self.model.config.objective == "retrieval":
-            if self.model.relation_encoder is None:
+            if self.model.relation_encoder.text_encoder is None:
                 raise ValueError("relation_update_steps=0 freezes the relation encoder; a shared one cannot be frozen")
-            self.model.relation_encoder.requires_grad_(False)
+            self.model.relation_encoder.text_encoder.requires_grad_(False)
 
     @property
     def _trains_adapter(self) -> bool:
@@ -118,7 +125,9 @@ class RocTrainer(Trainer):
         lengths = [len(ids) for ids in dataset["input_ids"]]
         batch_size = self.args.train_batch_size * self.args.world_size * self.args.gradient_accumulation_steps
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
-        return PictureGroupedSampler(lengths, list(dataset["image_id"]), batch_size, seed=seed)
+        has_ids = "image_id" in dataset.column_names
+        image_ids = list(dataset["image_id"]) if has_ids else [None] * len(lengths)
+        return PictureGroupedSampler(lengths, image_ids, batch_size, seed=seed)
 
     def create_optimizer(self, model=None):
         if self.optimizer is None:
@@ -130,7 +139,7 @@ class RocTrainer(Trainer):
             groups = {}
             for name, parameter in model.named_parameters():
                 if parameter.requires_grad:
-                    encoder = name.removeprefix("base_model.model.").split(".")[0] in ENCODERS  # peft's prefix
+                    encoder = name.removeprefix("base_model.model.").startswith(ENCODERS)  # peft's prefix
                     key = (encoder, name in decayed and not name.endswith("log_temperature"))
                     groups.setdefault(key, []).append(parameter)
             optimizer_class, kwargs = self.get_optimizer_cls_and_kwargs(self.args, model)
@@ -152,21 +161,20 @@ class RocTrainer(Trainer):
         return super().train(*args, **kwargs)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        if model.training:
-            inputs = {**inputs, "update_relations": self._relation_update()}
+        if model.training and self._relation_features is not None:
+            self._relation_features.step = self.state.global_step
+            self._relation_features.with_gradient = self._updates_relations()
+            inputs = {**inputs, "relation_features": self._relation_features}
         return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-
-    def _relation_update(self) -> bool | RelationUpdate:
-        updates, negatives = self._updates_relations(), self.args.relation_hard_negatives
-        if negatives is None:
-            return updates
-        return RelationUpdate(self.state.global_step, negatives, self.args.relation_max_age, with_gradient=updates)
 
     def _start_relations_anew(self):
         """The next training step encodes the descriptions, whatever is known of them."""
         self._relations_updated_at = None
-        if self.args.relation_hard_negatives is not None:
-            copy_in_force(self.model.memory).features = None
+        if self.model.config.objective == "retrieval":
+            model = self.model.get_base_model() if self._trains_adapter else self.model
+            self._relation_features = RelationFeatures(
+                model, self.args.relation_hard_negatives, self.args.relation_max_age
+            )
 
     def _updates_relations(self) -> bool:
         """The same answer for all micro-batches of an optimizer step, so that accumulation stays exact."""

@@ -28,7 +28,7 @@ from data_scripts.converters.report import (
     render_report,
 )
 from data_scripts.descriptions.files import write_descriptions
-from data_scripts.hub_repository import prepare_repository
+from data_scripts.hub_errors import prepare_repository
 from data_scripts.reading import DataError
 from data_scripts.schema import dataset_features
 

@@ -39,7 +39,7 @@ from tqdm.auto import tqdm
 from data_scripts.converters.convert import RawDataset, run_converter
 from data_scripts.converters.object_boxes import BOX_FORMS, find_form, read_box, same_box
 from data_scripts.converters.pictures import read_upright_size
-from data_scripts.descriptions.files import load_plain_descriptions
+from data_scripts.descriptions.files import load_descriptions
 from data_scripts.reading import (
     DataError,
     Place,
@@ -81,7 +81,7 @@ def read_jsonl(raw_dir: Path, image_dir: Path | None = None, negative_relation: 
     files = {split: raw_dir / f"{split}.jsonl" for split in SPLITS if (raw_dir / f"{split}.jsonl").is_file()}
     if not files:
         raise DataError(f"no data: none of {[f'{split}.jsonl' for split in SPLITS]} is in {raw_dir}")
-    descriptions = load_plain_descriptions(raw_dir / DESCRIPTIONS_FILE, negative_relation)
+    descriptions = load_descriptions(raw_dir / DESCRIPTIONS_FILE, negative_relation)
     relation_names = list(descriptions["relations"])
     splits, counts, places, images = {}, {}, {}, {}
     for split, path in files.items():

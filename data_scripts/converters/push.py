@@ -12,8 +12,7 @@ from pathlib import Path
 from huggingface_hub import HfApi
 
 from data_scripts.command import ending_in_one_line
-from data_scripts.hub_errors import HubError, explain_hub_errors
-from data_scripts.hub_repository import prepare_repository
+from data_scripts.hub_errors import HubError, explain_hub_errors, prepare_repository
 from data_scripts.reading import DataError
 
 PARTS = ("README.md", "relation_descriptions.json", "data")

@@ -49,7 +49,7 @@ EXAMPLES = (
 
 
 def draw_examples(folder: Path = FOLDER) -> None:
-    """Writes the pictures, `1.png` and so on, and `examples.json`: a list of what `space/posts.py` calls a post, each
+    """Writes the pictures, `1.png` and so on, and `examples.json`: a list of what `space/post.py` calls a post, each
     with its title and the name of its picture."""
     posts = []
     for number, (title, text, mentions, things, pair) in enumerate(EXAMPLES, start=1):

@@ -5,76 +5,63 @@ The file: `{"relations": {label: {"descriptions": [str, ...], "source": str, "re
 label or null}`. `source` says how the texts came about, `reviewed` whether a person has read them. Texts that a
 language model wrote carry three more fields: `model`, its name; `prompt_version`, the prompt's file and a hash of its
 content; `date`, the day as YYYY-MM-DD.
+
+Wherever such a file is read, the plain form of people's own data will do: `{label: "description"}` or
+`{label: ["description", ...]}`. It does not tell which label means that none of the relations holds.
 """
 
 import datetime
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
-from data_scripts.reading import refuse_double_keys
+from data_scripts.reading import DataError, Place, is_text, read_relation_ids, refuse_double_keys
 
 BUILTIN_DIR = Path(__file__).parent / "relations"
 FIELDS = {"descriptions", "source", "reviewed"}
 GENERATION_FIELDS = {"model", "prompt_version", "date"}
 
 
-class DescriptionError(ValueError):
+class DescriptionError(DataError):
     """A relation description file is not as it should be; the message names the relation and the field."""
 
 
-def load_descriptions(path: Path) -> dict:
-    """Reads and checks a relation description file.
-
-    Raises:
-        DescriptionError: naming the file and what is wrong in it.
-    """
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"), object_pairs_hook=refuse_double_keys)
-        if isinstance(content, dict) and content and all(isinstance(value, str | list) for value in content.values()):
-            raise DescriptionError(
-                "{label: description} does not tell which relation is the negative one; write {"
-                '"relations": {label: {"descriptions": [text, ...], "source": text, "reviewed": false}, ...}, '
-                '"negative_relation": label or null}'
-            )
-        check_descriptions(content)
-    except ValueError as error:
-        raise DescriptionError(f"{path}: {error}") from error
-    return content
-
-
-def load_plain_descriptions(path: Path, negative_relation: str | None = None) -> dict:
-    """Reads a relation description file in this project's form or in the plain one of people's own data.
+def load_descriptions(path: str | Path, negative_relation: str | None = None) -> dict:
+    """Reads and checks a relation description file, in the full form or in the plain one.
 
     Args:
-        path: the file; in the plain form `{label: "description"}` or `{label: ["description", ...]}`.
+        path: the file.
         negative_relation: the label that says "none of the relations", where the file does not tell.
 
     Returns:
-        Content in this project's form, not reviewed where the file does not say so.
+        Content in the full form; relations of a plain file are not reviewed.
 
     Raises:
         DescriptionError: if there is no such file, something in it is wrong, or it names another negative relation.
     """
+    path = Path(path)
     if not path.is_file():
         raise DescriptionError(f'{path} is missing: it holds the relations, {{"label": "description", ...}}')
     try:
         content = json.loads(path.read_bytes().decode("utf-8-sig"), object_pairs_hook=refuse_double_keys)
         if not isinstance(content, dict):
             raise DescriptionError(f"an object of relations is expected, not {type(content).__name__}")
-        if set(content) != {"relations", "negative_relation"}:
+        if not isinstance(content.get("relations"), dict):
             content = _fill_in(content, source=f"given with the data, in {path.name}")
         if negative_relation is not None:
-            if content["negative_relation"] not in (None, negative_relation):
-                raise DescriptionError(f"the negative relation is {content['negative_relation']!r} here")
+            told = content.get("negative_relation")
+            if told not in (None, negative_relation):
+                raise DescriptionError(f"the negative relation is {told!r} here, not {negative_relation!r}")
             content["negative_relation"] = negative_relation
         check_descriptions(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DescriptionError(f"{path}: {error}") from error
     return content
 
 
 def _fill_in(texts: dict, source: str) -> dict:
+    """The full form of the plain `texts`."""
     for name, value in texts.items():
         if not isinstance(value, str | list):
             raise DescriptionError(f"relation {name!r}: a description or a list of them is expected, not {value!r}")
@@ -88,6 +75,46 @@ def _fill_in(texts: dict, source: str) -> dict:
 def load_builtin_descriptions(dataset: str) -> dict:
     """The descriptions that come with this project for `dataset`, e.g. "mnre"."""
     return load_descriptions(BUILTIN_DIR / f"{dataset}.json")
+
+
+def read_labels(path: Path) -> tuple[list[str], str | None]:
+    """
+    The relation labels in any file that lists them, and the negative one where the file tells it.
+
+    Args:
+        path: a text file with one label a line (empty lines are passed over), or a JSON file: relation ids
+            `{label: id}` as data sets publish them, or relation descriptions.
+
+    Returns:
+        The labels in the file's order, by id where there are ids; the negative relation or None.
+
+    Raises:
+        DataError: naming file and line, if there is no label, one stands twice, or the file is not UTF-8.
+        DescriptionError: if it is a relation description file that is not as it should be.
+    """
+    if path.suffix == ".json":
+        try:
+            content = json.loads(path.read_bytes())
+        except (ValueError, RecursionError):
+            content = None  # some published files of ids go on after their first line, the only one that is read
+        if isinstance(content, dict) and any(isinstance(value, str | list | dict) for value in content.values()):
+            content = load_descriptions(path)
+            return list(content["relations"]), content["negative_relation"]
+        return read_relation_ids(path), None
+    try:
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 ({error})") from error
+    first_line: dict[str, int] = {}
+    for number, line in enumerate(lines, start=1):
+        label = line.strip()
+        if label in first_line:
+            raise Place(path, number).error(None, f"label {label!r} stands in line {first_line[label]} already")
+        if label:
+            first_line[label] = number
+    if not first_line:
+        raise DataError(f"{path}: no label in it")
+    return list(first_line), None
 
 
 def select_relations(content: dict, relation_names: list[str]) -> dict:
@@ -124,58 +151,86 @@ def write_descriptions(content: dict, path: Path) -> None:
     os.replace(temporary, path)
 
 
+def write_unfinished(entries: dict[str, dict], path: Path, order: Iterable[str], negative: str | None) -> None:
+    """Writes those `entries` that are made so far: by `order`, then the others; `negative` once it is among them.
+
+    Raises:
+        DescriptionError: as `write_descriptions` does.
+    """
+    names = dict.fromkeys([*(name for name in order if name in entries), *entries])
+    relations = {name: entries[name] for name in names}
+    write_descriptions({"relations": relations, "negative_relation": negative if negative in entries else None}, path)
+
+
 def check_descriptions(content: dict) -> None:
-    """Checks the content of a relation description file.
+    """Checks the full form of a relation description file's content.
 
     Raises:
         DescriptionError: if a field is missing, unknown or of the wrong type, a relation has no description, a text is
             blank or stands twice (two relations with the same text could not be told apart), or the negative relation
             is not among the relations.
     """
-    check_keys("the file", content, {"relations", "negative_relation"})
+    _check_keys("the file", content, {"relations", "negative_relation"})
     relations, negative = content["relations"], content["negative_relation"]
     if not isinstance(relations, dict) or not relations:
         raise DescriptionError("'relations' must be an object with at least one relation")
-    if negative is not None and negative not in relations:
+    if negative not in [None, *relations]:
         raise DescriptionError(f"'negative_relation' {negative!r} is not among the relations")
     owner: dict[str, str] = {}
     for name, entry in relations.items():
-        if not isinstance(name, str) or not name.strip():
+        if not _says_something(name):
             raise DescriptionError(f"a relation's name must be a non-blank string, not {name!r}")
-        generated = isinstance(entry, dict) and not GENERATION_FIELDS.isdisjoint(entry)
-        check_keys(f"relation {name!r}", entry, FIELDS | GENERATION_FIELDS if generated else FIELDS)
-        if not isinstance(entry["source"], str) or not entry["source"].strip():
-            raise DescriptionError(f"relation {name!r}: 'source' must say where the descriptions come from")
-        if not isinstance(entry["reviewed"], bool):
-            raise DescriptionError(f"relation {name!r}: 'reviewed' must be true or false")
-        if generated:
-            check_generation(name, entry)
-        if not isinstance(entry["descriptions"], list) or not entry["descriptions"]:
-            raise DescriptionError(f"relation {name!r}: 'descriptions' must be a list of at least one text")
+        _check_entry(f"relation {name!r}", entry)
         for text in entry["descriptions"]:
-            if not isinstance(text, str) or not text.strip():
-                raise DescriptionError(f"relation {name!r}: a description must be a non-blank string, not {text!r}")
             if text in owner:
                 raise DescriptionError(f"relation {name!r}: this description stands at {owner[text]!r} too: {text!r}")
             owner[text] = name
 
 
-def check_generation(name: str, entry: dict) -> None:
-    """Checks the fields that say which language model wrote a relation's descriptions."""
-    for field in ("model", "prompt_version"):
-        if not isinstance(entry[field], str) or not entry[field].strip():
-            raise DescriptionError(f"relation {name!r}: {field!r} must be a non-blank string, not {entry[field]!r}")
+def _check_entry(where: str, entry: object) -> None:
+    """Checks one relation's fields, each by itself."""
+    generated = isinstance(entry, dict) and not GENERATION_FIELDS.isdisjoint(entry)
+    _check_keys(where, entry, FIELDS | GENERATION_FIELDS if generated else FIELDS)
+    if not _says_something(entry["source"]):
+        raise DescriptionError(f"{where}: 'source' must say where the descriptions come from")
+    if not isinstance(entry["reviewed"], bool):
+        raise DescriptionError(f"{where}: 'reviewed' must be true or false")
+    if not isinstance(entry["descriptions"], list) or not entry["descriptions"]:
+        raise DescriptionError(f"{where}: 'descriptions' must be a list of at least one text")
+    for text in entry["descriptions"]:
+        if not _says_something(text):
+            raise DescriptionError(f"{where}: a description must be a non-blank string, not {text!r}")
+    if generated:
+        for field in ("model", "prompt_version"):
+            if not _says_something(entry[field]):
+                raise DescriptionError(f"{where}: {field!r} must be a non-blank string, not {entry[field]!r}")
+        if not _is_day(entry["date"]):
+            raise DescriptionError(f"{where}: 'date' must be a day as YYYY-MM-DD, not {entry['date']!r}")
+
+
+def _says_something(value: object) -> bool:
+    """Whether `value` is a string that is not blank and can be written as UTF-8."""
+    return is_text(value) and bool(value.strip())
+
+
+def _is_day(value: object) -> bool:
+    """Whether `value` is a date as YYYY-MM-DD; ISO 8601 has other ways to write one."""
     try:
-        valid = datetime.date.fromisoformat(entry["date"]).isoformat() == entry["date"]
+        return datetime.date.fromisoformat(value).isoformat() == value
     except (TypeError, ValueError):
-        valid = False
-    if not valid:
-        raise DescriptionError(f"relation {name!r}: 'date' must be a day as YYYY-MM-DD, not {entry['date']!r}")
+        return False
 
 
-def check_keys(where: str, value: object, keys: set[str]) -> None:
+def _check_keys(where: str, value: object, keys: set[str]) -> None:
     """Refuses anything but an object with exactly `keys`."""
     if not isinstance(value, dict):
         raise DescriptionError(f"{where} must be an object, not {type(value).__name__}")
     if set(value) != keys:
         raise DescriptionError(f"{where} must have the fields {sorted(keys)}, not {sorted(map(str, value))}")
+
+
+def in_words(error: Exception) -> str:
+    """An error as a command's last line: a file's by its name and the system's words, without their number."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)

@@ -11,20 +11,24 @@ stands in it is decided: the same command goes on with the rest.
 
 import argparse
 import sys
+from difflib import SequenceMatcher
 from pathlib import Path
 
 import click
 from rich.console import Console
 from rich.prompt import Prompt
+from rich.table import Table
+from rich.text import Text
 
-from data_scripts.descriptions.diff import side_by_side
-from data_scripts.descriptions.files import DescriptionError, load_descriptions, write_descriptions
+from data_scripts.descriptions.files import DescriptionError, in_words, load_descriptions, write_unfinished
 
 QUESTION = "[a]ccept, [e]dit, [r]eject, [s]kip for now or [q]uit"
 NOTE = "# "
 """What begins a line that is no description; with a blank, as a description may begin with a hashtag."""
 EDIT_NOTE = NOTE + "{label}: one description a line. Lines that begin with # and a blank are left out.\n"
 EDITED = ", edited by a person"
+MIN_SIMILARITY = 0.4
+"""Share of common words from which on two descriptions are shown as two versions of one (0-1)."""
 
 
 class Review:
@@ -41,10 +45,9 @@ class Review:
     """
 
     def __init__(self, old: dict | None, new: dict, output: Path):
-        self.old = {} if old is None else old["relations"]
-        self.new = new["relations"]
-        self.negative = new["negative_relation"] or (None if old is None else old["negative_relation"])
-        self.output = output
+        old = {"relations": {}, "negative_relation": None} if old is None else old
+        self.old, self.new, self.output = old["relations"], new["relations"], output
+        self.negative = new["negative_relation"] or old["negative_relation"]
         self.decided = {label: entry for label, entry in self.old.items() if label not in self.new}
         for label, entry in self.new.items():
             old_entry = self.old.get(label)
@@ -70,12 +73,7 @@ class Review:
 
     def write(self, decided: dict[str, dict]) -> None:
         """Writes the output: the new file's relations in its order, then those that only the old one has."""
-        order = dict.fromkeys([*(label for label in self.new if label in decided), *decided])
-        content = {
-            "relations": {label: decided[label] for label in order},
-            "negative_relation": self.negative if self.negative in decided else None,
-        }
-        write_descriptions(content, self.output)
+        write_unfinished(decided, self.output, self.new, self.negative)
 
 
 def ask_about(review: Review, label: str, title: str, console: Console) -> bool:
@@ -118,6 +116,52 @@ def edit(label: str, entry: dict) -> dict:
     return entry | {"descriptions": texts, "source": entry["source"].removesuffix(EDITED) + EDITED}
 
 
+def side_by_side(title: str, old: dict | None, new: dict) -> Table:
+    """A table of two columns: old and new descriptions, similar ones in one row, and where each set comes from."""
+    table = Table("old", "new", title=Text(title, style="bold"), title_justify="left", show_lines=True, expand=True)
+    for column in table.columns:
+        column.ratio, column.overflow = 1, "fold"
+    for before, after in pair_up([] if old is None else old["descriptions"], new["descriptions"]):
+        table.add_row(*mark_words(before, after))
+    table.add_row(Text(provenance(old), style="dim"), Text(provenance(new), style="dim"))
+    return table
+
+
+def pair_up(old: list[str], new: list[str]) -> list[tuple[str, str]]:
+    """(old, new) of every new description with the old one most like it, then old ones without a new one; "": none."""
+    candidates = [
+        (SequenceMatcher(None, before.split(), after.split(), autojunk=False).ratio(), i, j)
+        for i, before in enumerate(old)
+        for j, after in enumerate(new)
+    ]
+    old_of: dict[int, int] = {}
+    for similarity, i, j in sorted(candidates, key=lambda candidate: -candidate[0]):
+        if similarity >= MIN_SIMILARITY and j not in old_of and i not in old_of.values():
+            old_of[j] = i
+    pairs = [(old[old_of[j]] if j in old_of else "", after) for j, after in enumerate(new)]
+    return pairs + [(before, "") for i, before in enumerate(old) if i not in old_of.values()]
+
+
+def mark_words(before: str, after: str) -> tuple[Text, Text]:
+    """Both texts, words that only the first has in red, words that only the second has in green."""
+    old_words, new_words = before.split(), after.split()
+    old_text, new_text = Text(), Text()
+    for kind, i, i_end, j, j_end in SequenceMatcher(None, old_words, new_words, autojunk=False).get_opcodes():
+        same = kind == "equal"
+        for text, words, color in ((old_text, old_words[i:i_end], "red"), (new_text, new_words[j:j_end], "green")):
+            for word in words:
+                text.append(f"{' ' if text else ''}{word}", style="" if same else color)
+    return old_text, new_text
+
+
+def provenance(entry: dict | None) -> str:
+    """Where a relation's descriptions come from, in words."""
+    if entry is None:
+        return "there are none"
+    made = [f"{entry['model']}, {entry['prompt_version']}, {entry['date']}"] if "model" in entry else []
+    return "; ".join([entry["source"], *made, "reviewed" if entry["reviewed"] else "not reviewed"])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
@@ -125,13 +169,16 @@ def main() -> None:
     parser.add_argument("--old", type=Path, help="earlier descriptions; default: none, only the new ones are shown")
     parser.add_argument("--new", type=Path, required=True, help="descriptions to review")
     parser.add_argument("--output", type=Path, required=True, help="file to write or go on with; neither of the two")
+    parser.add_argument(
+        "--negative_relation", help="label in --new that means none of the relations, if it does not tell"
+    )
     options = parser.parse_args()
     if options.output.resolve() in {path.resolve() for path in (options.old, options.new) if path is not None}:
         parser.error("--output must be another file than --old and --new")
     console = Console()
     try:
         old = None if options.old is None else load_descriptions(options.old)
-        review = Review(old, load_descriptions(options.new), options.output)
+        review = Review(old, load_descriptions(options.new, options.negative_relation), options.output)
         labels = review.open_labels()
         for number, label in enumerate(labels, start=1):
             if not ask_about(review, label, f"{number}/{len(labels)}  {label}", console):
@@ -139,7 +186,7 @@ def main() -> None:
         if review.decided:
             review.write(review.decided)
     except (OSError, DescriptionError) as error:
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {in_words(error)}")
     except (EOFError, KeyboardInterrupt):
         pass  # leaving: every decision is written already
     left = len(review.open_labels())

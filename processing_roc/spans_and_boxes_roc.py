@@ -1,0 +1,519 @@
+# Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
+"""What a user says of an example, read and checked: mentions in its text and objects of its picture, given by boxes.
+
+Then what becomes of both. Mentions: the ROC paper (section 3.1) takes the head's and the tail's vectors at their place
+in the text and writes their types into it. Here `Tom Hanks` becomes `[HEAD] person : Tom Hanks [/HEAD]`, and an object
+is announced by `[HEAD] person : a man in red [/HEAD]` in front of the text, as far as its type and a caption are
+known. Markers never pass through the tokenizer: the text is cut at the mentions into pieces, and the markers are put
+between the tokenized pieces, so a text that itself contains the characters "[HEAD]" stays plain text. A long text is
+cut to a window, and tokens lead back to characters and words. Boxes: they follow a picture's resize and crop.
+"""
+
+import math
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
+from numbers import Integral, Real
+from typing import Any, NamedTuple
+
+import numpy as np
+from transformers.image_processing_backends import PilBackend, TorchvisionBackend
+from transformers.image_transforms import get_resize_output_image_size, get_size_with_aspect_ratio
+
+MARKERS = {"head": ("[HEAD]", "[/HEAD]"), "tail": ("[TAIL]", "[/TAIL]")}
+
+BOX_KEYS = ("box", "box_pixels", "box_center", "box_center_pixels")
+"""Corners x0, y0, x1, y1 or centre and size cx, cy, w, h; as fractions (0 to 1) of the upright picture's width and
+height, or in its pixels."""
+
+OBJECT_KEYS = {"name", "caption", "type", "kind", *BOX_KEYS}
+ENTITY_KEYS = {"start", "end", *OBJECT_KEYS}
+
+TOLERANCE = 1e-4
+"""What a box may overshoot the picture by, as a fraction of it, for rounding's sake; it is cut off."""
+
+MIN_SIDE = 1e-6
+"""What is thinner than this fraction of the picture is empty: single precision could not tell its sides apart."""
+
+Box = tuple[float, float, float, float]
+"""x0, y0, x1, y1."""
+
+WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
+
+
+class ExampleError(ValueError):
+    """Something is wrong with one example of a batch.
+
+    Args:
+        problem: what.
+        index: the example's place in the batch, from 0; None where it is not known.
+    """
+
+    def __init__(self, problem: str, index: int | None = None):
+        super().__init__(problem, index)
+        self.problem, self.index = problem, index
+
+    def __str__(self):
+        return self.problem if self.index is None else f"example {self.index}: {self.problem}"
+
+
+class Mention(NamedTuple):
+    """A checked text mention: characters `[start, end)` without white space at either edge, and its type's words."""
+
+    start: int
+    end: int
+    type: str | None
+
+
+class Region(NamedTuple):
+    """A checked object: its box as fractions of the picture, and what is known of it."""
+
+    box: Box
+    name: str | None
+    type: str | None
+    caption: str | None
+
+
+class Example(NamedTuple):
+    """A checked example: `objects` are those of head and tail, in this order, and then the other candidates."""
+
+    text: str
+    pair: dict[str, Mention | Region]
+    objects: list[Region]
+
+
+# Reading an example
+
+
+def read_example(
+    text: str | Sequence[str],
+    head: Mapping,
+    tail: Mapping,
+    objects: Sequence[Mapping] | None,
+    size: tuple[int, int] | None,
+) -> Example:
+    """Checks one example, given as [`RocProcessor`] takes it: tokens in place of a text are joined by one blank.
+
+    Args:
+        text: may be blank if head and tail are objects.
+        head, tail, objects: keys may be None; an object that is head or tail is found among `objects` by name or box.
+        size: (width, height) of the upright picture in pixels, if there is one.
+
+    Raises:
+        ValueError: head or tail is neither a mention nor an object, or both; head and tail are the same; a mention or
+            a box is wrong (see `read_mention`, `read_box`); a key is unknown; an object's name stands for two boxes.
+    """
+    bounds = None
+    if not isinstance(text, str):
+        text, bounds = join_tokens(text)
+    given = {"head": head, "tail": tail}
+    is_object = {role: _is_object(entity, role) for role, entity in given.items()}
+    if text.strip() or not all(is_object.values()):
+        check_string(text, "text")
+    candidates = _read_objects(objects, size)
+    pair: dict[str, Mention | Region] = {}
+    for role, entity in given.items():
+        if is_object[role]:
+            pair[role] = _find(_read_region(entity, size, role), candidates, role)
+        else:
+            pair[role] = read_mention(text, bounds, entity, role)
+        if pair[role].type is not None:
+            check_string(pair[role].type, f"{role}: type")
+    regions = [pair[role] for role in MARKERS if is_object[role]]
+    if not regions and pair["head"][:2] == pair["tail"][:2]:
+        surface = text[pair["head"].start : pair["head"].end]
+        raise ValueError(f"head and tail are the same span, {excerpt(surface)}, of text {excerpt(text)}")
+    if len(regions) == 2 and _same(*regions):
+        box, name = regions[0][:2]
+        called = f"box {[round(x, 4) for x in box]}" if name is None else repr(name)
+        raise ValueError(f"head and tail are the same object, {called}")
+    others = [candidate for candidate in candidates if not any(_same(candidate, region) for region in regions)]
+    return Example(text, pair, regions + others)
+
+
+def excerpt(text: str, length: int = 60) -> str:
+    """The beginning of a text, quoted, for error messages."""
+    return repr(text if len(text) <= length else text[:length] + "…")
+
+
+def check_string(value: Any, what: str) -> None:
+    """Raises a ValueError, which begins with `what`, unless `value` is a string of valid Unicode that is not blank."""
+    if not isinstance(value, str):
+        raise ValueError(f"{what} must be a string, got {type(value).__name__}")
+    if not value or value.isspace():
+        raise ValueError(f"{what} is blank: {value!r}")
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{what} is not valid Unicode: {error}") from error
+
+
+def join_tokens(tokens: Sequence[str]) -> tuple[str, list[tuple[int, int]]]:
+    """Joins tokens by one blank; returns the text and each token's `(start, end)` in its characters."""
+    if not isinstance(tokens, (list, tuple)) or not all(isinstance(token, str) for token in tokens):
+        raise ValueError(f"text must be a string or a list of strings, got {excerpt(repr(tokens))}")
+    bounds, start = [], 0
+    for token in tokens:
+        bounds.append((start, start + len(token)))
+        start += len(token) + 1
+    return " ".join(tokens), bounds
+
+
+def read_mention(text: str, bounds: list[tuple[int, int]] | None, mention: Mapping, where: str) -> Mention:
+    """Checks one mention of `text`; `bounds` are the tokens' places in it if positions count tokens.
+
+    Raises:
+        ValueError: the span is empty, inverted, out of range, white space only, not of integers, or not what its
+            `name` says. The message begins with `where`, the mention's name.
+    """
+    start, end, name, words = (mention.get(key) for key in ("start", "end", "name", "type"))
+    for key, value in (("start", start), ("end", end)):
+        if not isinstance(value, Integral) or isinstance(value, bool):
+            raise ValueError(f"{where}: {key} must be an integer, got {value!r}, in text {excerpt(text)}")
+    unit, length = ("characters", len(text)) if bounds is None else ("tokens", len(bounds))
+    span = f"{where} span [{start}, {end}) in {unit}"
+    if not 0 <= start < end <= length:
+        problem = "is empty" if start == end else "is inverted" if start > end else "is out of range"
+        raise ValueError(f"{span} {problem}; the text has {length} {unit}: {excerpt(text)}")
+    if bounds is not None:
+        start, end = bounds[start][0], bounds[end - 1][1]
+    surface = text[start:end]
+    if name is not None and name != surface:
+        raise ValueError(f"{span} reads {excerpt(surface)}, but its name is {name!r}; text: {excerpt(text)}")
+    if not surface.strip():
+        raise ValueError(f"{span} covers only white space, {surface!r}, of text {excerpt(text)}")
+    start += len(surface) - len(surface.lstrip())
+    return Mention(int(start), int(start) + len(surface.strip()), words)
+
+
+def read_box(entity: Mapping, form: str, size: tuple[int, int] | None, where: str) -> Box:
+    """The corners of the box that `entity` gives under the key `form`, one of `BOX_KEYS`, as fractions of a picture.
+
+    Args:
+        size: (width, height) of the upright picture in pixels; needed for the pixel forms only.
+        where: what the box belongs to, for error messages.
+
+    Raises:
+        ValueError: not four finite numbers, empty, inverted, or out of the picture by more than `TOLERANCE`; pixels
+            without a picture.
+    """
+    value = entity[form]
+    numbers = value.tolist() if hasattr(value, "tolist") else value
+    if not isinstance(numbers, Sequence) or isinstance(numbers, str) or len(numbers) != 4:
+        raise ValueError(f"{where}: {form} must be four numbers, got {value!r}")
+    if not all(isinstance(n, Real) and not isinstance(n, bool) and math.isfinite(n) for n in numbers):
+        raise ValueError(f"{where}: {form} must be four finite numbers, got {value!r}")
+    x0, y0, x1, y1 = map(float, numbers)
+    if form.startswith("box_center"):
+        x0, y0, x1, y1 = x0 - x1 / 2, y0 - y1 / 2, x0 + x1 / 2, y0 + y1 / 2
+    if form.endswith("pixels"):
+        if size is None:
+            raise ValueError(f"{where}: {form} counts pixels, but there is no picture to count them in")
+        x0, y0, x1, y1 = x0 / size[0], y0 / size[1], x1 / size[0], y1 / size[1]
+    if min(x1 - x0, y1 - y0) < MIN_SIDE:
+        raise ValueError(f"{where}: {form} {list(numbers)} is {'inverted' if x0 > x1 or y0 > y1 else 'empty'}")
+    if min(x0, y0) < -TOLERANCE or max(x1, y1) > 1 + TOLERANCE:
+        picture = "" if size is None else f" of {size[0]} × {size[1]} pixels"
+        raise ValueError(f"{where}: {form} {list(numbers)} reaches out of the picture{picture}")
+    return max(x0, 0.0), max(y0, 0.0), min(x1, 1.0), min(y1, 1.0)
+
+
+def _is_object(entity: Any, where: str) -> bool:
+    """Whether head or tail is an object of the picture, and not a mention in the text."""
+    _check_keys(entity, ENTITY_KEYS, "'start' and 'end', or with a box", where)
+    kind, form = entity.get("kind"), _box_form(entity, where)
+    if kind not in (None, "text", "object"):
+        raise ValueError(f"{where}: kind must be 'text', 'object' or None, got {kind!r}")
+    is_mention = any(entity.get(key) is not None for key in ("start", "end"))
+    if is_mention and form is not None:
+        raise ValueError(f"{where} gives both a span and a box: is it a mention in the text or an object?")
+    if form is None and (kind == "object" or not is_mention):
+        raise ValueError(f"{where} needs start and end of a mention, or an object's box ({', '.join(BOX_KEYS)})")
+    if kind == "text" and form is not None:
+        raise ValueError(f"{where} is a mention in the text and has no box, got {entity[form]!r}")
+    if is_mention and entity.get("caption") is not None:
+        raise ValueError(f"{where} has a caption, but gives a span of the text")
+    return form is not None
+
+
+def _check_keys(entity: Any, keys: set[str], wanted: str, where: str) -> None:
+    if not isinstance(entity, Mapping):
+        raise ValueError(f"{where} must be a dict with {wanted}, got {type(entity).__name__}")
+    if unknown := set(entity) - keys:
+        raise ValueError(f"{where} has unknown keys {sorted(map(str, unknown))}; known are {sorted(keys)}")
+
+
+def _box_form(entity: Mapping, where: str) -> str | None:
+    """The key of `BOX_KEYS` in which `entity` gives its box, None where it gives none."""
+    given = [key for key in BOX_KEYS if entity.get(key) is not None]
+    if len(given) > 1:
+        raise ValueError(f"{where} gives its box more than once: {', '.join(given)}")
+    return given[0] if given else None
+
+
+def _read_region(entity: Mapping, size: tuple[int, int] | None, where: str) -> Region:
+    name, words, caption = (entity.get(key) for key in ("name", "type", "caption"))
+    if name is not None:
+        where = f"{where} {name!r}"
+    form = _box_form(entity, where)
+    if form is None:
+        raise ValueError(f"{where} needs a box ({', '.join(BOX_KEYS)})")
+    if caption is not None:
+        check_string(caption, f"{where}: caption")
+    return Region(read_box(entity, form, size, where), name, words, caption)
+
+
+def _read_objects(objects: Any, size: tuple[int, int] | None) -> list[Region]:
+    if objects is None:
+        return []
+    if not isinstance(objects, Sequence) or isinstance(objects, str):
+        raise ValueError(f"objects must be a list of dicts, got {type(objects).__name__}")
+    candidates: list[Region] = []
+    for i, candidate in enumerate(objects):
+        _check_keys(candidate, OBJECT_KEYS, "a box", f"object {i}")
+        region = _read_region(candidate, size, f"object {i}")
+        if region.name is not None and any(region.name == other.name for other in candidates):
+            raise ValueError(f"object {i}: another object is called {region.name!r} too")
+        candidates.append(region)
+    return candidates
+
+
+def _find(region: Region, candidates: list[Region], where: str) -> Region:
+    """The region, with the caption and type of the candidate that it is."""
+    for candidate in candidates:
+        if region.name is not None and candidate.name == region.name and not _near(candidate.box, region.box):
+            raise ValueError(f"{where} is called {region.name!r}, as is another box among the objects")
+        if _same(candidate, region):
+            return region._replace(
+                name=region.name or candidate.name,
+                type=candidate.type if region.type is None else region.type,
+                caption=candidate.caption if region.caption is None else region.caption,
+            )
+    return region
+
+
+def _same(one: Region, other: Region) -> bool:
+    """Names decide where both have one: two objects may share a box. Else boxes do."""
+    if one.name is not None and other.name is not None:
+        return one.name == other.name
+    return _near(one.box, other.box)
+
+
+def _near(one: Box, other: Box) -> bool:
+    return all(abs(a - b) < 1e-6 for a, b in zip(one, other, strict=True))
+
+
+# Mentions to tokens, and back
+
+
+class Piece(NamedTuple):
+    """A part of a laid-out text: kind "text" or "type" with the string to tokenize, "start" or "end" with the role."""
+
+    kind: str
+    content: str
+
+
+class Token(NamedTuple):
+    """A token id, the characters `[start, end)` of the text that it stands for, and the number of its word.
+
+    Markers, type prompts, special tokens and white space stand for no characters: (0, 0), word -1.
+    """
+
+    id: int
+    start: int = 0
+    end: int = 0
+    word: int = -1
+
+
+def lay_out(text: str, pair: Mapping[str, Mention | str]) -> list[Piece]:
+    """Cuts a text at its mentions and puts markers and type prompts between the pieces.
+
+    `pair` gives for each role its mention, or the words (possibly none, "") of an object, which has no place in the
+    text: they stand between its markers in front of it.
+
+    White space goes with the piece behind it, markers in front of it, so that a byte-level tokenizer sees " Tom".
+    At one place ends stand before starts; of two starts the longer mention opens first, of two ends the shorter closes
+    first. Nested and crossing mentions are fine.
+    """
+    pieces, events = [], []
+    for role, entity in pair.items():
+        if isinstance(entity, str):
+            words = [Piece("type", f" {entity}")] if entity else []
+            pieces += [Piece("start", role), *words, Piece("end", role)]
+        else:
+            length = entity.end - entity.start
+            events.append((len(text[: entity.start].rstrip()), 1, -length, "start", role, entity.type))
+            events.append((entity.end, 0, length, "end", role, None))
+    done = 0
+    for place, _, _, kind, role, words in sorted(events, key=lambda event: event[:3]):
+        if place > done:
+            pieces.append(Piece("text", text[done:place]))
+            done = place
+        pieces.append(Piece(kind, role))
+        if words is not None:
+            pieces.append(Piece("type", f" {words} :"))
+    if done < len(text):
+        pieces.append(Piece("text", text[done:]))
+    return pieces
+
+
+def assemble(
+    pieces: Sequence[Piece], segments: Iterator[Sequence], markers: Mapping[str, tuple], budget: int
+) -> tuple[list, dict[str, tuple[int, int, int]]]:
+    """Puts the tokens of a laid-out text together, at most `budget` of them.
+
+    Args:
+        segments: the tokens of the "text" and "type" pieces, in order; only these are taken from the iterator.
+        markers: role to (start marker, end marker).
+
+    Returns:
+        The tokens, and for each role three places among them: its start marker, its mention's first token (behind the
+        type prompt), and the end of its mention (its end marker; of an object both are).
+
+    Raises:
+        ValueError: the tokenizer leaves nothing of a mention, or both mentions do not fit into `budget`. The message
+            begins with the role or "head and tail".
+    """
+    tokens, starts, firsts, ends, sizes = [], {}, {}, {}, {}
+    for kind, content in pieces:
+        if kind == "start":
+            starts[content] = len(tokens)
+            tokens.append(markers[content][0])
+        elif kind == "end":
+            ends[content] = len(tokens)
+            tokens.append(markers[content][1])
+        else:
+            segment = next(segments)
+            if kind == "text":
+                for role in starts.keys() - ends.keys():
+                    firsts.setdefault(role, len(tokens))
+                    sizes[role] = sizes.get(role, 0) + len(segment)
+            tokens.extend(segment)
+    for role, size in sizes.items():
+        if size == 0:
+            raise ValueError(f"{role}: the tokenizer leaves nothing of the mention")
+    places = {role: (starts[role], firsts.get(role, ends[role]), ends[role]) for role in MARKERS}
+    if len(tokens) <= budget:
+        return tokens, places
+    kept = keep_nearest(len(tokens), [(start, end) for start, _, end in places.values()], budget)
+    places = {role: tuple(bisect_left(kept, place) for place in triple) for role, triple in places.items()}
+    return [tokens[i] for i in kept], places
+
+
+def keep_nearest(length: int, blocks: Sequence[tuple[int, int]], budget: int) -> list[int]:
+    """Which of `length` positions stay within `budget`: the blocks, (first, last), then what is nearest to one.
+
+    Returns the kept positions, ascending; of two equally near the left one is kept.
+
+    Raises:
+        ValueError: the blocks alone do not fit.
+    """
+
+    def distance(position: int) -> int:
+        return min(max(first - position, position - last, 0) for first, last in blocks)
+
+    distances = [distance(position) for position in range(length)]
+    needed = distances.count(0)
+    if needed > budget:
+        raise ValueError(f"head and tail with their markers and types take {needed} tokens, but only {budget} fit")
+    return sorted(sorted(range(length), key=distances.__getitem__)[:budget])
+
+
+def place_tokens(pieces: Sequence[Piece], segments: Iterator[tuple]) -> list[list[Token]]:
+    """The tokens of each "text" and "type" piece of a laid-out text, placed in the text's characters.
+
+    A word is what the tokenizer takes for one (`BatchEncoding.word_ids`), cut at white space and at the edges of
+    mentions.
+
+    Args:
+        segments: of the "text" and "type" pieces, in order: token ids, their character offsets in the piece, their
+            word numbers in the piece; only these are taken from the iterator.
+    """
+    placed, place, word = [], 0, -1
+    for kind, content in pieces:
+        if kind not in ("text", "type"):
+            continue
+        ids, offsets, numbers = next(segments)
+        if kind == "type":
+            placed.append([Token(i) for i in ids])
+            continue
+        tokens, last = [], None
+        for i, (start, end), number in zip(ids, offsets, numbers, strict=True):
+            # Byte-level and SentencePiece tokenizers count the blank before a word to it.
+            surface = content[start:end]
+            start += len(surface) - len(surface.lstrip())
+            end = start + len(surface.strip())
+            if start == end:
+                tokens.append(Token(i))
+                continue
+            if last is None or number != last[0] or any(map(str.isspace, content[last[1] : start])):
+                word += 1
+            last = number, end
+            tokens.append(Token(i, place + start, place + end, word))
+        placed.append(tokens)
+        place += len(content)
+    return placed
+
+
+# Boxes through resize and crop
+
+
+def shown_part(image_processor: Any, size: tuple[int, int] | None) -> Box:
+    """Which part of a picture `image_processor` leaves in `pixel_values`, as corners in fractions of the picture.
+
+    Outside of 0 to 1 where a centre crop is larger than the resized picture and adds a border.
+
+    Args:
+        image_processor: a transformers image processor that resizes, crops to the centre, or both.
+        size: (width, height) of the upright picture in pixels; needed where the picture is cropped.
+
+    Raises:
+        ValueError: the image processor does something else to a picture's geometry, or `size` is missing.
+    """
+    kind = type(image_processor)
+    for step in ("resize", "center_crop"):
+        if getattr(kind, step, None) not in (getattr(PilBackend, step), getattr(TorchvisionBackend, step)):
+            raise ValueError(f"boxes cannot follow {kind.__name__}: it has its own way to {step.replace('_', ' ')}")
+    if getattr(image_processor, "do_pad", None):
+        raise ValueError(f"boxes cannot follow {kind.__name__} with do_pad=True")
+    if not getattr(image_processor, "do_center_crop", None):
+        return WHOLE
+    if size is None:
+        raise ValueError(f"{kind.__name__} crops pictures: boxes can follow only where the picture's size is known")
+    width, height = _resized(image_processor, size)
+    crop = image_processor.crop_size
+    left, top = (width - crop["width"]) // 2, (height - crop["height"]) // 2
+    return left / width, top / height, (left + crop["width"]) / width, (top + crop["height"]) / height
+
+
+def _resized(image_processor: Any, size: tuple[int, int]) -> tuple[int, int]:
+    width, height = size
+    if not image_processor.do_resize:
+        return width, height
+    target = image_processor.size
+    if target["height"] and target["width"]:
+        return target["width"], target["height"]
+    if not target["shortest_edge"]:
+        raise ValueError(f"boxes cannot follow {type(image_processor).__name__} with size={target}")
+    if target["longest_edge"]:
+        height, width = get_size_with_aspect_ratio((height, width), target["shortest_edge"], target["longest_edge"])
+    else:
+        picture = np.broadcast_to(np.uint8(0), (height, width, 3))  # a view: takes no memory
+        height, width = get_resize_output_image_size(picture, target["shortest_edge"], default_to_square=False)
+    return width, height
+
+
+def follow(box: Box, shown: Box) -> Box | None:
+    """A box of the picture, in fractions of what is shown of it (`shown_part`); None where nothing of it is shown."""
+    left, top, right, bottom = shown
+    x0, x1 = ((x - left) / (right - left) for x in (box[0], box[2]))
+    y0, y1 = ((y - top) / (bottom - top) for y in (box[1], box[3]))
+    x0, y0, x1, y1 = max(x0, 0.0), max(y0, 0.0), min(x1, 1.0), min(y1, 1.0)
+    return None if min(x1 - x0, y1 - y0) < MIN_SIDE else (x0, y0, x1, y1)
+
+
+def uncrop(box: Box, shown: Box) -> Box:
+    """The reverse of `follow`: a box of what is shown of a picture, in fractions of the whole picture."""
+    left, top, right, bottom = shown
+    x0, y0, x1, y1 = box
+    width, height = right - left, bottom - top
+    return left + x0 * width, top + y0 * height, left + x1 * width, top + y1 * height

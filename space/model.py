@@ -1,0 +1,89 @@
+# Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
+"""The model behind the Space: loaded by its name, and asked about one pair, about all pairs, and over the API."""
+
+import base64
+import contextlib
+import itertools
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from PIL import Image
+from post import MAX_ENTITIES, Refusal, check_text, pipeline_input, read_picture
+from transformers import pipeline
+
+BATCH_SIZE = 8
+MAX_PAIRS = MAX_ENTITIES * (MAX_ENTITIES - 1)  # of one API request
+PARAMETERS = {"top_k", "threshold", "relations", "filter_by_type", "explain"}
+
+
+def load_extractor():
+    """The pipeline of `ROC_MODEL`: the name of a repository on the Hub, or a folder."""
+    name = os.environ.get("ROC_MODEL")
+    if not name:
+        raise SystemExit(
+            "Set ROC_MODEL to a trained ROC model: its name on the Hub, such as org/roc-mnre, or a folder."
+        )
+    try:
+        return pipeline("relation-extraction", model=name, trust_remote_code=True)
+    except (OSError, KeyError, ValueError) as error:
+        raise SystemExit(f"ROC_MODEL={name} cannot be loaded as a ROC model: {error}") from error
+
+
+def ask(extractor, post: dict[str, Any], picture: Image.Image | None, **parameters: Any) -> list[dict[str, Any]]:
+    """What the pipeline answers about a post's head and tail."""
+    with _in_the_models_words():
+        return extractor(pipeline_input(post, picture, post["head"], post["tail"]), **parameters)
+
+
+def ask_all(
+    extractor, post: dict[str, Any], picture: Image.Image | None, relations: dict | None
+) -> Iterator[dict[str, Any]]:
+    """Every ordered pair of a post's entities with its best relation, one after the other."""
+    places = list(itertools.permutations(range(len(post["entities"])), 2))
+    inputs = (pipeline_input(post, picture, head, tail) for head, tail in places)
+    with _in_the_models_words():
+        answers = extractor(inputs, batch_size=BATCH_SIZE, top_k=1, relations=relations)
+        for (head, tail), answer in zip(places, answers, strict=True):
+            yield {"head": head, "tail": tail, "relations": answer}
+
+
+@contextlib.contextmanager
+def _in_the_models_words():
+    """What the model's processor does not take becomes a refusal that says so as a sentence."""
+    try:
+        yield
+    except ValueError as error:
+        words = str(error)
+        raise Refusal(words[:1].upper() + words[1:] + ("" if words.endswith(".") else ".")) from error
+
+
+def answer_request(extractor, inputs: Any, parameters: Any) -> list:
+    """Answers a request over the network as an Inference Endpoint of the model does; see `extract` in app.py.
+
+    Raises:
+        Refusal: for what breaks a limit of this Space, has not this form, or is refused by the pipeline.
+    """
+    if not isinstance(inputs, dict):
+        raise Refusal("inputs must be an object with text, head and tail, or entities.")
+    parameters = {} if parameters is None else parameters
+    if not isinstance(parameters, dict) or parameters.keys() - PARAMETERS:
+        raise Refusal(f"parameters must be an object with some of {', '.join(sorted(PARAMETERS))}.")
+    text, entities = inputs.get("text"), inputs.get("entities")
+    if isinstance(text, str | list):
+        check_text(text if isinstance(text, str) else " ".join(map(str, text)))
+    if isinstance(entities, list) and len(entities) * (len(entities) - 1) > MAX_PAIRS:
+        raise Refusal(f"entities makes more than {MAX_PAIRS} pairs, the most that this Space answers at a time.")
+    if inputs.get("image") is not None:
+        # A string from the network is never a path or an address for this machine to open.
+        inputs = {**inputs, "image": read_picture(_decode(inputs["image"]))}
+    with _in_the_models_words():
+        return extractor(inputs, **parameters)
+
+
+def _decode(image: Any) -> bytes:
+    try:
+        content = image.partition(",")[2] if image.startswith("data:") else image
+        return base64.b64decode("".join(content.split()), validate=True)
+    except (AttributeError, ValueError) as error:
+        raise Refusal("image must be the base64 of a picture file.") from error
