@@ -482,9 +482,9 @@ class RocModel(RocPreTrainedModel):
     def forward(
         self,
         input_ids: torch.Tensor,
+        head_index: torch.Tensor,
+        tail_index: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
-        head_index: torch.Tensor | None = None,
-        tail_index: torch.Tensor | None = None,
         head_span: torch.Tensor | None = None,
         tail_span: torch.Tensor | None = None,
         pixel_values: torch.Tensor | None = None,
@@ -500,9 +500,9 @@ class RocModel(RocPreTrainedModel):
         r"""
         Args:
             input_ids (batch, text_length): text with markers and type prompts.
-            attention_mask (batch, text_length): 1 for a token, 0 for padding. Default: all 1.
             head_index, tail_index (batch,): place of the entity in the joint sequence [text; objects; patches]; below
                 text_length it is the mention's start marker, from there on an object.
+            attention_mask (batch, text_length): 1 for a token, 0 for padding. Default: all 1.
             head_span, tail_span (batch, 2): [start, end) of the mention's own tokens, or the object's, in the joint
                 sequence.
             pixel_values (num_images, 3, height, width): **each distinct picture once**.
@@ -529,8 +529,6 @@ class RocModel(RocPreTrainedModel):
         """
         if unknown := kwargs.keys() - {"output_attentions", "output_hidden_states"}:
             raise TypeError(f"RocModel takes no {', '.join(sorted(unknown))}")
-        if head_index is None or tail_index is None:
-            raise ValueError("give head_index and tail_index: where head and tail stand in the joint sequence")
         if kwargs.get("output_attentions") and self.config.fusion_encoder_config._attn_implementation != "eager":
             raise ValueError('output_attentions needs attn_implementation="eager"')
         if not self.config.id2label:

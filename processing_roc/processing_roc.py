@@ -127,37 +127,6 @@ def distinct_pictures(pictures: Sequence[Any]) -> tuple[list[Any], list[int]]:
     return [picture for _, picture in found.values()], index
 
 
-def resize_pictures(pictures: Sequence[Image.Image], image_processor: Any) -> np.ndarray:
-    """Resizes and crops RGB pictures as `image_processor` does: (N, 3, height, width), uint8.
-
-    Raises:
-        ValueError: no pictures are given, the image processor is None, or it gives pictures of unlike sizes.
-    """
-    if not pictures:
-        raise ValueError("no pictures given")
-    pixels = _needed(image_processor)(list(pictures), do_rescale=False, do_normalize=False)["pixel_values"]
-    arrays = [np.asarray(array) for array in pixels]
-    if len(shapes := {array.shape for array in arrays}) > 1:
-        raise ValueError(f"the image processor must give pictures of one size, got {sorted(shapes)}")
-    stacked = np.stack(arrays)
-    return stacked if stacked.dtype == np.uint8 else np.rint(stacked).clip(0, 255).astype(np.uint8)
-
-
-def rescale_and_normalize(pixels: np.ndarray, image_processor: Any) -> np.ndarray:
-    """Rescales and normalizes resized pictures as `image_processor` does: (N, 3, height, width), uint8 to float32.
-
-    Both steps together are linear in each channel, so what the image processor makes of black and of white tells
-    them, and a batch costs a fraction of its own call.
-    """
-    probe = [np.full((3, 1, 1), value, dtype=np.uint8) for value in (0, 255)]
-    kwargs = {"do_resize": False, "do_center_crop": False, "input_data_format": "channels_first"}
-    black, white = (np.asarray(array, dtype=np.float32) for array in image_processor(probe, **kwargs)["pixel_values"])
-    values = pixels.astype(np.float32)
-    values *= (white - black) / 255
-    values += black
-    return values
-
-
 # The processor
 
 

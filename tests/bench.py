@@ -29,9 +29,9 @@ from data_scripts.demo.dataset import build_demo_tokenizer
 from modeling_roc import RocConfig, RocModel
 from modeling_roc.relation_memory_roc import RelationMemory, _relation_weights
 from processing_roc import RocProcessor
-from processing_roc.processing_roc import open_picture, resize_pictures
+from processing_roc.processing_roc import open_picture
 from training_roc import RelationFeatures
-from training_roc.collator import PictureTable, RocDataCollator
+from training_roc.collator import PictureTable, RocDataCollator, resize_pictures
 from training_roc.sampler import PictureGroupedSampler
 
 BATCH, ROUNDS = 16, 7

@@ -14,10 +14,9 @@ from torch.utils.data import DataLoader
 from transformers import AutoTokenizer, ViTImageProcessorPil
 
 from processing_roc import PAIR_PLACES, RocProcessor
-from processing_roc.processing_roc import resize_pictures
 from training_roc import collator
 from training_roc.arguments import DataArguments
-from training_roc.collator import PictureTable, RocDataCollator
+from training_roc.collator import PictureTable, RocDataCollator, resize_pictures
 from training_roc.rows import encode_splits
 
 FEATURES = Features({"image": ImageFeature(), "image_id": Value("string")})

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 from transformers import CLIPImageProcessorPil, ViTImageProcessorPil
 
-from processing_roc.processing_roc import distinct_pictures, open_picture, rescale_and_normalize, resize_pictures
+from processing_roc.processing_roc import distinct_pictures, open_picture
+from training_roc.collator import rescale_and_normalize, resize_pictures
 
 RAW = Path(os.environ.get("ROC_MNRE_RAW", Path(__file__).parents[2] / "shared" / "mnre"))
 

@@ -20,7 +20,8 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 from transformers import AutoProcessor, AutoTokenizer, PreTrainedTokenizerFast, ViTImageProcessorPil
 
 from processing_roc import ExampleError, RocProcessor
-from processing_roc.processing_roc import open_picture, rescale_and_normalize, resize_pictures
+from processing_roc.processing_roc import open_picture
+from training_roc.collator import rescale_and_normalize, resize_pictures
 
 RAW = Path(os.environ.get("ROC_MNRE_RAW", Path(__file__).parents[2] / "shared" / "mnre"))
 CORPUS = [
