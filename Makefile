@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 # What accelerate would otherwise fill in by itself, and say so.
-LAUNCH := $(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no
+LAUNCH := $(BIN)/accelerate launch --quiet --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no
 # glibc gives freed pages back between training steps and faults them in again; keeping them saves up to a third.
 export MALLOC_MMAP_THRESHOLD_ = 1073741824
 export MALLOC_TRIM_THRESHOLD_ = 1073741824
