@@ -50,15 +50,8 @@ NAMES = {
 # The relations that a thing in a box can have to a person; two things each show the other two.
 OBJECT_RELATIONS = tuple(relation for relation, (_, tail, _) in RELATIONS.items() if tail != "person")
 
-# The kinds of the three entities of a post. Each has two kinds of pair: see _pairs.
-POST_KINDS = (
-    ("person", "person", "organization"),
-    ("person", "person", "location"),
-    ("person", "person", "miscellaneous"),
-    ("person", "organization", "location"),
-    ("person", "organization", "miscellaneous"),
-    ("person", "location", "miscellaneous"),
-)
+# The kinds of the three entities of a post: a person and any two, which gives two kinds of pair.
+POST_KINDS = [("person", *others) for others in itertools.combinations(NAMES, 2)]
 
 TEMPLATES = (
     "{0} , {1} and {2} tonight",
@@ -89,11 +82,6 @@ def _write_post(kinds: tuple[str, ...], rng: random.Random) -> tuple[list[str], 
     return tokens, entities
 
 
-def _pairs(entities: list[dict]) -> list[tuple[dict, dict]]:
-    """Every person with every later entity: two or three pairs, of two kinds."""
-    return [(head, tail) for head, tail in itertools.combinations(entities, 2) if head["type"] == "person"]
-
-
 def _draw(things: list[str], rng: random.Random) -> tuple[dict, list[dict]]:
     """Returns a picture with its objects, in random order of the things, as the row wants them."""
     rng.shuffle(things)  # nothing but a look into its box may tell which thing an object is
@@ -106,7 +94,8 @@ def _draw(things: list[str], rng: random.Random) -> tuple[dict, list[dict]]:
 
 def _post_rows(tokens: list[str], entities: list[dict], prefix: str, rng: random.Random) -> list[dict]:
     """The rows of one post with all of its nine pictures: each kind of pair related this way, that way or not."""
-    pairs = _pairs(entities)
+    # Every person with every later entity: two or three pairs, of two kinds.
+    pairs = [(head, tail) for head, tail in itertools.combinations(entities, 2) if head["type"] == "person"]
     choices = {}
     for head, tail in pairs:
         kinds = (head["type"], tail["type"])
@@ -189,13 +178,12 @@ def load_demo(seed: int = 0, num_train: int = 5400, num_validation: int = 540, n
         if not 1 <= num_rows <= 100_000:
             raise ValueError(f"The {split} split can have 1 to 100,000 rows, not {num_rows}.")
         rng = random.Random(f"{seed} {split}")
-        rows = []
-        num_object_rows = num_rows // 2
-        posts = _posts(seen, rng)
-        while len(rows) < num_rows - num_object_rows:
+        rows, posts = [], _posts(seen, rng)
+        num_post_rows = num_rows - num_rows // 2
+        while len(rows) < num_post_rows:
             number, tokens, entities = next(posts)
             rows += _post_rows(tokens, entities, f"{split}-{number}", rng)
-        del rows[num_rows - num_object_rows :]
+        del rows[num_post_rows:]
         for shown in itertools.cycle(itertools.combinations(OBJECT_RELATIONS, 2)):
             if len(rows) >= num_rows:
                 break
