@@ -181,13 +181,11 @@ def tag_by_transformer(name: str, texts: list[list[str]]) -> list[list[Entity]]:
         best = model(**batch).logits.argmax(-1)
     result = []
     for row, tokens in enumerate(texts):
-        # A token without word pieces (a control character, say) is outside every entity.
-        tags, tagged = ["O"] * len(tokens), set()
+        tags = {}
         for position, token in enumerate(batch.word_ids(row)):
-            if token is not None and token not in tagged:
-                tags[token] = model.config.id2label[best[row, position].item()]
-                tagged.add(token)
-        result.append(decode_tags(tags))
+            tags.setdefault(token, model.config.id2label[best[row, position].item()])
+        # A token without word pieces (a control character, say) is outside every entity.
+        result.append(decode_tags([tags.get(token, "O") for token in range(len(tokens))]))
     return result
 
 

@@ -125,11 +125,7 @@ class JsonRow:
         self.image = os.path.normpath(image_dir / name) if name and (image_dir / name).is_file() else None
 
     def read(self, default_id: str, relation_names: list[str]) -> dict:
-        """The row.
-
-        Raises:
-            DataError: if a field is missing or broken.
-        """
+        """The row; raises DataError if a field is missing or broken."""
         require(self.place, self.record, ("head", "tail"))
         given = {role: self._fields(role, self.record[role], ENTITY_FIELDS) for role in ("head", "tail")}
         spans = {role: self._span(role, fields) for role, fields in given.items()}
