@@ -116,17 +116,14 @@ def _post_rows(tokens: list[str], entities: list[dict], prefix: str, rng: random
 def _object_rows(
     tokens: list[str], entities: list[dict], shown: tuple[str, str], prefix: str, rng: random.Random
 ) -> list[dict]:
-    """The rows of one post with one picture of a figure, two things that show relations and one that shows none.
-
-    The post's person, and then the figure, with each of the three things. A figure is needed: what is beside the
-    thing that shows none has no relation either, and takes the place of every second figure with it.
-    """
+    """The rows of one post with one picture of a figure, two things that show relations and one that shows none."""
     cues = [RELATIONS[relation][2] for relation in shown]
     neutral = rng.choice(NEUTRAL_THINGS)
     things = [PERSON, *cues, neutral]
     image, objects = _draw(things, rng)
     entity = {thing: object_entity(one["name"], one["box"]) for thing, one in zip(things, objects, strict=True)}
     writer = next(one for one in entities if one["type"] == "person")
+    # Without a figure there is no relation: half of the pictures pair the neutral thing with a cue instead.
     unrelated = rng.choice([(PERSON, neutral), (neutral, rng.choice(cues))])
     pairs = [(writer, entity[thing]) for thing in (*cues, neutral)]
     pairs += [(entity[head], entity[tail]) for head, tail in ((PERSON, cues[0]), (PERSON, cues[1]), unrelated)]
@@ -184,12 +181,11 @@ def load_demo(seed: int = 0, num_train: int = 5400, num_validation: int = 540, n
             number, tokens, entities = next(posts)
             rows += _post_rows(tokens, entities, f"{split}-{number}", rng)
         del rows[num_post_rows:]
-        for shown in itertools.cycle(itertools.combinations(OBJECT_RELATIONS, 2)):
-            if len(rows) >= num_rows:
-                break
+        thing_pairs = itertools.cycle(itertools.combinations(OBJECT_RELATIONS, 2))
+        while len(rows) < num_rows:
             number, tokens, entities = next(posts)
-            rows += _object_rows(tokens, entities, shown, f"{split}-{number}", rng)
-        rows = rows[:num_rows]
+            rows += _object_rows(tokens, entities, next(thing_pairs), f"{split}-{number}", rng)
+        del rows[num_rows:]
         rng.shuffle(rows)
         for row in rows:
             row["relation"] = features["relation"].str2int(row["relation"])
