@@ -212,7 +212,6 @@ class JsonRow:
         return text_entity(" ".join(mention), *span)
 
     def _objects(self) -> list[dict]:
-        """The row's `objects`."""
         objects: list[dict] = []
         given = self.record.get("objects", [])
         if not isinstance(given, list):
@@ -251,8 +250,7 @@ class JsonRow:
         return object_entity(name, entry["box"])
 
     def _box(self, field: str, name: str, fields: dict) -> list[float] | None:
-        """An object's box as the schema keeps it; None if it is in pixels of a picture that is not there: a row never
-        keeps its objects without their picture."""
+        """An object's box as the schema keeps it; None if it is in pixels of a picture that is not there."""
         if self.image_id is None:
             raise self.place.error(field, f"object {name!r} needs a picture, and the line has no 'image'")
         try:
