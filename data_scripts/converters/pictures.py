@@ -54,7 +54,7 @@ def read_upright_size(path: str) -> tuple[int, int]:
         raise DataError(f"{path}: unreadable picture ({type(error).__name__}: {error})") from error
 
 
-def check_pictures(paths: list[str], num_proc: int | None = None) -> None:
+def check_pictures(paths: list[str], num_proc: int | None) -> None:
     """Decodes every picture once.
 
     Raises:
