@@ -187,8 +187,6 @@ def load_demo(seed: int = 0, num_train: int = 5400, num_validation: int = 540, n
             rows += _object_rows(tokens, entities, next(thing_pairs), f"{split}-{number}", rng)
         del rows[num_rows:]
         rng.shuffle(rows)
-        for row in rows:
-            row["relation"] = features["relation"].str2int(row["relation"])
         splits[split] = Dataset.from_list(rows, features=features)
     return DatasetDict({split: splits[split] for split in SPLITS})
 
