@@ -37,10 +37,6 @@ def test_a_mention_takes_the_type_of_the_entity_that_it_matches_best(span, expec
     assert type_span(span, [(0, 2, "person"), (3, 7, "organization")]) == expected
 
 
-def test_an_exact_match_wins_over_a_larger_overlap():
-    assert type_span((2, 3), [(0, 5, "organization"), (2, 3, "person")]) == "person"
-
-
 @pytest.mark.parametrize(
     ("tags", "expected"),
     [

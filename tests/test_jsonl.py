@@ -4,6 +4,10 @@
 import json
 import os
 import re
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 from datasets import load_dataset
@@ -273,6 +277,25 @@ def test_the_command_line(tmp_path, capsys):
     assert "| pictures found | 1 |" in printed and "negative relation: none." in printed
     with pytest.raises(SystemExit, match="error: .*out exists already"):
         run_converter(read_jsonl, arguments=arguments, reader_flags=FLAGS)
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_stopped_command_says_so_in_one_line_and_leaves_nothing(tmp_path, number, status):
+    raw = write(tmp_path / "raw", train=[LINE] * 20_000)
+    output = tmp_path / "written" / "out"
+    command = [sys.executable, "-m", "data_scripts.jsonl", "--raw_dir", str(raw), "--output_dir", str(output)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            while not list(output.parent.glob(".out-*/dataset")):
+                assert process.poll() is None, process.stderr.read()
+                time.sleep(0.005)
+            process.send_signal(number)
+            _, errors = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert process.returncode == status
+    assert errors.splitlines()[-1] == "interrupted; nothing was written" and "Traceback" not in errors
+    assert not list(output.parent.iterdir())
 
 
 letters = st.characters(exclude_categories=["Cs"]) | st.sampled_from(" \n\t\u2028'-é🙂")

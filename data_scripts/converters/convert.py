@@ -184,14 +184,7 @@ def convert(
 
 
 def treat_missing_images(rows: list[dict], missing_images: str) -> list[dict]:
-    """The rows to write, given what is to happen to rows whose picture is not there.
-
-    A row that is kept without its picture is kept without the picture's objects.
-
-    Raises:
-        DataError: if `missing_images` is "error" and a picture is missing, or it is "text_only" and a head or tail is
-            an object of a missing picture.
-    """
+    """The rows to write; one that is kept without its picture loses its objects. Raises what `convert` says."""
     missing = [row for row in rows if row["image_id"] is not None and row["image"] is None]
     unseen = [row for row in missing if "object" in (row["head"]["kind"], row["tail"]["kind"])]
     if missing and missing_images == "error":
@@ -248,13 +241,7 @@ def write_dataset(raw: RawDataset, report: dict, output_dir: Path) -> None:
 
 
 def write_split(rows: list[dict], relation_names: list[str], folder: Path, split: str) -> int:
-    """Writes a split as Parquet files of about SHARD_BYTES, with the pictures' own bytes inside.
-
-    Args:
-        rows: at least one row.
-        relation_names: labels in the order of their ids.
-        folder: where the files go.
-        split: name of the split, and so of its files.
+    """Writes a split of at least one row as Parquet files of about SHARD_BYTES, the pictures' own bytes inside.
 
     Returns:
         The split's size as Arrow data, in bytes.

@@ -84,13 +84,11 @@ def type_rows(rows: list[dict], tag: EntityTagger, split: str, num_proc: int | N
 
 
 def type_span(span: tuple[int, int], entities: list[Entity]) -> str:
-    """The type of the mention at tokens [start, end): that of the entity with the same tokens, else of the entity that
-    shares most tokens with it (the first of equals), else "unknown"."""
+    """The type of the entity that shares most tokens with the mention at [start, end), the first of equals; "unknown"
+    if none shares any. `entities` do not overlap, so that one with the very same tokens has no rival."""
     start, end = span
     best, best_overlap = UNKNOWN, 0
     for entity_start, entity_end, word in entities:
-        if (entity_start, entity_end) == (start, end):
-            return word
         overlap = min(end, entity_end) - max(start, entity_start)
         if overlap > best_overlap:
             best, best_overlap = word, overlap
@@ -181,13 +179,11 @@ def tag_by_transformer(name: str, texts: list[list[str]]) -> list[list[Entity]]:
         best = model(**batch).logits.argmax(-1)
     result = []
     for row, tokens in enumerate(texts):
-        # A token without word pieces (a control character, say) is outside every entity.
-        tags, tagged = ["O"] * len(tokens), set()
+        tags = {}
         for position, token in enumerate(batch.word_ids(row)):
-            if token is not None and token not in tagged:
-                tags[token] = model.config.id2label[best[row, position].item()]
-                tagged.add(token)
-        result.append(decode_tags(tags))
+            tags.setdefault(token, model.config.id2label[best[row, position].item()])
+        # A token without word pieces (a control character, say) is outside every entity.
+        result.append(decode_tags([tags.get(token, "O") for token in range(len(tokens))]))
     return result
 
 

@@ -125,11 +125,7 @@ class JsonRow:
         self.image = os.path.normpath(image_dir / name) if name and (image_dir / name).is_file() else None
 
     def read(self, default_id: str, relation_names: list[str]) -> dict:
-        """The row.
-
-        Raises:
-            DataError: if a field is missing or broken.
-        """
+        """The row; raises DataError if a field is missing or broken."""
         require(self.place, self.record, ("head", "tail"))
         given = {role: self._fields(role, self.record[role], ENTITY_FIELDS) for role in ("head", "tail")}
         spans = {role: self._span(role, fields) for role, fields in given.items()}
@@ -216,7 +212,6 @@ class JsonRow:
         return text_entity(" ".join(mention), *span)
 
     def _objects(self) -> list[dict]:
-        """The row's `objects`."""
         objects: list[dict] = []
         given = self.record.get("objects", [])
         if not isinstance(given, list):
@@ -255,8 +250,7 @@ class JsonRow:
         return object_entity(name, entry["box"])
 
     def _box(self, field: str, name: str, fields: dict) -> list[float] | None:
-        """An object's box as the schema keeps it; None if it is in pixels of a picture that is not there: a row never
-        keeps its objects without their picture."""
+        """An object's box as the schema keeps it; None if it is in pixels of a picture that is not there."""
         if self.image_id is None:
             raise self.place.error(field, f"object {name!r} needs a picture, and the line has no 'image'")
         try:

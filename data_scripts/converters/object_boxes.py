@@ -2,7 +2,7 @@
 """Objects of pictures: the four ways to write a box, and the dictionaries (`.pth`, JSON) of boxes and captions."""
 
 import dataclasses
-import math
+import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -61,12 +61,8 @@ def read_box(values: Sequence[float], form: str, size: tuple[int, int] | None = 
 
 
 def _is_finite(value: object) -> bool:
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        return False
-    try:
-        return math.isfinite(value)
-    except OverflowError:  # an integer beyond all floats
-        return False
+    # The bound is for integers beyond all floats, too.
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def find_form(fields: Mapping) -> str | None:

@@ -11,7 +11,6 @@ from PIL import ExifTags, Image
 
 from data_scripts.reading import DataError
 
-PICTURE_FOLDER = "img_org"
 UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 """What Pillow raises when it cannot read a picture."""
 
@@ -25,7 +24,7 @@ def index_pictures(raw_dir: Path, names: set[str]) -> dict[str, list[Path]]:
     Returns:
         {file name: its paths, sorted}, without the names that are nowhere.
     """
-    folders = [Path(folder) for folder, _, _ in os.walk(raw_dir) if Path(folder).name == PICTURE_FOLDER] or [raw_dir]
+    folders = [Path(folder) for folder, _, _ in os.walk(raw_dir) if Path(folder).name == "img_org"] or [raw_dir]
     found: dict[str, list[Path]] = {}
     for top in folders:
         for folder, _, files in os.walk(top):
@@ -55,14 +54,12 @@ def read_upright_size(path: str) -> tuple[int, int]:
         raise DataError(f"{path}: unreadable picture ({type(error).__name__}: {error})") from error
 
 
-def check_pictures(paths: list[str], num_proc: int | None = None) -> None:
+def check_pictures(paths: list[str], num_proc: int | None) -> None:
     """Decodes every picture once.
 
     Raises:
         DataError: naming all pictures that cannot be decoded (the first ten of them).
     """
-    if not paths:
-        return
     checked = Dataset.from_dict({"path": paths}).map(
         lambda row: {"fault": _find_fault(row["path"])},
         num_proc=num_proc,

@@ -15,8 +15,6 @@ from data_scripts.command import ending_in_one_line
 from data_scripts.hub_errors import HubError, explain_hub_errors, prepare_repository
 from data_scripts.reading import DataError
 
-PARTS = ("README.md", "relation_descriptions.json", "data")
-
 
 def add_push_arguments(parser: argparse.ArgumentParser, required: bool = False) -> None:
     """Adds `--push_to_hub`, `--private` and `--revision`."""
@@ -41,7 +39,7 @@ def push_dataset(folder: Path, repo_id: str, private: bool = False, revision: st
         DataError: if the folder is not one that a converter wrote.
         HubError: if the push fails, saying why and how to finish it.
     """
-    for part in PARTS:
+    for part in ("README.md", "relation_descriptions.json", "data"):
         if not (folder / part).exists():
             raise DataError(f"{folder} is no data set that a converter wrote: it has no {part}")
     try:

@@ -5,11 +5,10 @@ import itertools
 import re
 from collections import Counter
 
-from data_scripts.converters.entity_typing import UNKNOWN
+from data_scripts.converters.entity_typing import UNKNOWN, type_word
 from data_scripts.schema import PAIR_KINDS, TRAIN, pair_kind
 
 TYPED_LABEL = re.compile(r"/(per|org|loc|misc)/(per|org|loc|misc)/")
-LABEL_TYPES = {"per": "person", "org": "organization", "loc": "location", "misc": "miscellaneous"}
 
 
 def text_key(row: dict) -> tuple:
@@ -107,7 +106,7 @@ def describe_types(splits: dict[str, list[dict]], negative_relation: str | None)
         named = TYPED_LABEL.match(row["relation"]) if row["relation"] not in (None, negative_relation) else None
         for role, label_type in zip(("head", "tail"), named.groups() if named else (), strict=False):
             if row[role]["kind"] == "text" and row[role]["type"] != UNKNOWN:
-                agreeing.append(row[role]["type"] == LABEL_TYPES[label_type])
+                agreeing.append(row[role]["type"] == type_word(label_type))
     agreement = {"compared": len(agreeing), "agreeing": sum(agreeing)}
     return {"entity_types": found, "type_agreement_in_train": agreement}
 

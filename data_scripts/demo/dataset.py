@@ -50,15 +50,8 @@ NAMES = {
 # The relations that a thing in a box can have to a person; two things each show the other two.
 OBJECT_RELATIONS = tuple(relation for relation, (_, tail, _) in RELATIONS.items() if tail != "person")
 
-# The kinds of the three entities of a post. Each has two kinds of pair: see _pairs.
-POST_KINDS = (
-    ("person", "person", "organization"),
-    ("person", "person", "location"),
-    ("person", "person", "miscellaneous"),
-    ("person", "organization", "location"),
-    ("person", "organization", "miscellaneous"),
-    ("person", "location", "miscellaneous"),
-)
+# The kinds of the three entities of a post: a person and any two, which gives two kinds of pair.
+POST_KINDS = [("person", *others) for others in itertools.combinations(NAMES, 2)]
 
 TEMPLATES = (
     "{0} , {1} and {2} tonight",
@@ -89,11 +82,6 @@ def _write_post(kinds: tuple[str, ...], rng: random.Random) -> tuple[list[str], 
     return tokens, entities
 
 
-def _pairs(entities: list[dict]) -> list[tuple[dict, dict]]:
-    """Every person with every later entity: two or three pairs, of two kinds."""
-    return [(head, tail) for head, tail in itertools.combinations(entities, 2) if head["type"] == "person"]
-
-
 def _draw(things: list[str], rng: random.Random) -> tuple[dict, list[dict]]:
     """Returns a picture with its objects, in random order of the things, as the row wants them."""
     rng.shuffle(things)  # nothing but a look into its box may tell which thing an object is
@@ -106,7 +94,8 @@ def _draw(things: list[str], rng: random.Random) -> tuple[dict, list[dict]]:
 
 def _post_rows(tokens: list[str], entities: list[dict], prefix: str, rng: random.Random) -> list[dict]:
     """The rows of one post with all of its nine pictures: each kind of pair related this way, that way or not."""
-    pairs = _pairs(entities)
+    # Every person with every later entity: two or three pairs, of two kinds.
+    pairs = [(head, tail) for head, tail in itertools.combinations(entities, 2) if head["type"] == "person"]
     choices = {}
     for head, tail in pairs:
         kinds = (head["type"], tail["type"])
@@ -127,17 +116,14 @@ def _post_rows(tokens: list[str], entities: list[dict], prefix: str, rng: random
 def _object_rows(
     tokens: list[str], entities: list[dict], shown: tuple[str, str], prefix: str, rng: random.Random
 ) -> list[dict]:
-    """The rows of one post with one picture of a figure, two things that show relations and one that shows none.
-
-    The post's person, and then the figure, with each of the three things. A figure is needed: what is beside the
-    thing that shows none has no relation either, and takes the place of every second figure with it.
-    """
+    """The rows of one post with one picture of a figure, two things that show relations and one that shows none."""
     cues = [RELATIONS[relation][2] for relation in shown]
     neutral = rng.choice(NEUTRAL_THINGS)
     things = [PERSON, *cues, neutral]
     image, objects = _draw(things, rng)
     entity = {thing: object_entity(one["name"], one["box"]) for thing, one in zip(things, objects, strict=True)}
     writer = next(one for one in entities if one["type"] == "person")
+    # Without a figure there is no relation: half of the pictures pair the neutral thing with a cue instead.
     unrelated = rng.choice([(PERSON, neutral), (neutral, rng.choice(cues))])
     pairs = [(writer, entity[thing]) for thing in (*cues, neutral)]
     pairs += [(entity[head], entity[tail]) for head, tail in ((PERSON, cues[0]), (PERSON, cues[1]), unrelated)]
@@ -189,22 +175,18 @@ def load_demo(seed: int = 0, num_train: int = 5400, num_validation: int = 540, n
         if not 1 <= num_rows <= 100_000:
             raise ValueError(f"The {split} split can have 1 to 100,000 rows, not {num_rows}.")
         rng = random.Random(f"{seed} {split}")
-        rows = []
-        num_object_rows = num_rows // 2
-        posts = _posts(seen, rng)
-        while len(rows) < num_rows - num_object_rows:
+        rows, posts = [], _posts(seen, rng)
+        num_post_rows = num_rows - num_rows // 2
+        while len(rows) < num_post_rows:
             number, tokens, entities = next(posts)
             rows += _post_rows(tokens, entities, f"{split}-{number}", rng)
-        del rows[num_rows - num_object_rows :]
-        for shown in itertools.cycle(itertools.combinations(OBJECT_RELATIONS, 2)):
-            if len(rows) >= num_rows:
-                break
+        del rows[num_post_rows:]
+        thing_pairs = itertools.cycle(itertools.combinations(OBJECT_RELATIONS, 2))
+        while len(rows) < num_rows:
             number, tokens, entities = next(posts)
-            rows += _object_rows(tokens, entities, shown, f"{split}-{number}", rng)
-        rows = rows[:num_rows]
+            rows += _object_rows(tokens, entities, next(thing_pairs), f"{split}-{number}", rng)
+        del rows[num_rows:]
         rng.shuffle(rows)
-        for row in rows:
-            row["relation"] = features["relation"].str2int(row["relation"])
         splits[split] = Dataset.from_list(rows, features=features)
     return DatasetDict({split: splits[split] for split in SPLITS})
 

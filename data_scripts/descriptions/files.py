@@ -18,7 +18,6 @@ from pathlib import Path
 
 from data_scripts.reading import DataError, Place, is_text, read_relation_ids, refuse_double_keys
 
-BUILTIN_DIR = Path(__file__).parent / "relations"
 FIELDS = {"descriptions", "source", "reviewed"}
 GENERATION_FIELDS = {"model", "prompt_version", "date"}
 
@@ -74,7 +73,7 @@ def _fill_in(texts: dict, source: str) -> dict:
 
 def load_builtin_descriptions(dataset: str) -> dict:
     """The descriptions that come with this project for `dataset`, e.g. "mnre"."""
-    return load_descriptions(BUILTIN_DIR / f"{dataset}.json")
+    return load_descriptions(Path(__file__).parent / "relations" / f"{dataset}.json")
 
 
 def read_labels(path: Path) -> tuple[list[str], str | None]:
@@ -145,7 +144,6 @@ def write_descriptions(content: dict, path: Path) -> None:
         DescriptionError: if the content is not as it should be; nothing is written then.
     """
     check_descriptions(content)
-    path = Path(path)
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
     os.replace(temporary, path)

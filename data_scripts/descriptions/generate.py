@@ -43,7 +43,7 @@ class AnswerError(ValueError):
 
 
 def describe(options: argparse.Namespace, usage: Usage) -> list[str]:
-    """Describes those relations of `options` (see `build_parser`) that the output lacks; returns those that failed.
+    """Describes those relations of `options` (see `main`) that the output lacks; returns those that failed.
 
     Raises:
         DataError: if an input file is not as it should be.
@@ -268,7 +268,7 @@ def parse_answer(answer: str, num_descriptions: int, taken: dict[str, str]) -> l
     return texts
 
 
-def build_parser() -> argparse.ArgumentParser:
+def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
@@ -299,11 +299,6 @@ def build_parser() -> argparse.ArgumentParser:
     add("--max_attempts", type=int, default=6, help="attempts a relation (default: 6)")
     add("--backoff", type=float, default=1.0, help="seconds before the second attempt, then doubled (default: 1)")
     add("--timeout", type=float, default=120.0, help="seconds to wait for an answer (default: 120)")
-    return parser
-
-
-def main() -> None:
-    parser = build_parser()
     options = parser.parse_args()
     if options.local_model is not None and (options.base_url or options.provider):
         parser.error("--base_url and --provider are for --model")

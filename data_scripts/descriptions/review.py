@@ -22,10 +22,8 @@ from rich.text import Text
 
 from data_scripts.descriptions.files import DescriptionError, in_words, load_descriptions, write_unfinished
 
-QUESTION = "[a]ccept, [e]dit, [r]eject, [s]kip for now or [q]uit"
 NOTE = "# "
 """What begins a line that is no description; with a blank, as a description may begin with a hashtag."""
-EDIT_NOTE = NOTE + "{label}: one description a line. Lines that begin with # and a blank are left out.\n"
 EDITED = ", edited by a person"
 MIN_SIMILARITY = 0.4
 """Share of common words from which on two descriptions are shown as two versions of one (0-1)."""
@@ -81,7 +79,8 @@ def ask_about(review: Review, label: str, title: str, console: Console) -> bool:
     old, entry = review.old.get(label), review.new[label]
     while True:
         console.print(side_by_side(title, old, entry))
-        choice = Prompt.ask(QUESTION.replace("[", r"\["), choices=list("aersq"), show_choices=False, console=console)
+        question = r"\[a]ccept, \[e]dit, \[r]eject, \[s]kip for now or \[q]uit"
+        choice = Prompt.ask(question, choices=list("aersq"), show_choices=False, console=console)
         try:
             if choice == "e":
                 entry = edit(label, entry)
@@ -105,7 +104,8 @@ def edit(label: str, entry: dict) -> dict:
         click.ClickException: if the editor fails.
     """
     lines = [" ".join(text.split()) + "\n" for text in entry["descriptions"]]
-    edited = click.edit(EDIT_NOTE.format(label=label) + "".join(lines), extension=".txt")
+    note = f"{NOTE}{label}: one description a line. Lines that begin with # and a blank are left out.\n"
+    edited = click.edit(note + "".join(lines), extension=".txt")
     if edited is None:
         return entry
     texts = [line.strip() for line in edited.split("\n") if line.strip() and not line.startswith(NOTE)]
