@@ -466,7 +466,7 @@ def test_every_configuration_is_one(path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("nowhere.yaml",), "No such file or directory: 'nowhere.yaml'"),
+        (("nowhere.yaml",), "nowhere.yaml: No such file or directory"),
         (("--seeds", "1"), "there is no setting '--seeds'; did you mean --seed?"),
         (("--dataset_name", "./nowhere", "--do_predict"), "there is no folder ./nowhere with a data set"),
         (("--dataset_revision", "v1"), "dataset_revision has no effect on the embedded demo set"),

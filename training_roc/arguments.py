@@ -166,8 +166,14 @@ def user_errors() -> Iterator[None]:
         yield
     except (ValueError, OSError, ImportError, yaml.YAMLError, DatasetsError, StrictDataclassError) as error:
         logger.debug("where the error comes from:", exc_info=True)
-        cause = f": {error.__cause__}" if isinstance(error, DatasetsError) and error.__cause__ else ""
-        raise UserError(f"{error}{cause}") from error
+        message, cause = str(error), error.__cause__
+        if isinstance(error, StrictDataclassError) and cause is not None:
+            message = str(cause)  # the rest names the validator
+        elif isinstance(error, DatasetsError) and cause is not None:
+            message = f"{error}: {cause}"
+        elif isinstance(error, OSError) and error.filename is not None:
+            message = f"{error.filename}: {error.strerror}"
+        raise UserError(message) from error
 
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
