@@ -86,7 +86,7 @@ def format_columns(header: Sequence[str], rows: Sequence[Sequence[str]], num_nam
     return "\n".join([line(header), f"|{'|'.join(rule)}|", *map(line, rows)]) + "\n"
 
 
-def group_by_post(rows: Iterable[Mapping]) -> list[str | None]:
+def group_by_post(rows: Sequence[Mapping]) -> list[str | None]:
     """MORE's break-down of text-object pairs: each row's group, one of POST_SIZES, by the size of its post.
 
     A post is a text with its picture. Its entities are the distinct mentions in the text that stand in any of the rows
@@ -100,7 +100,6 @@ def group_by_post(rows: Iterable[Mapping]) -> list[str | None]:
     """
     from data_scripts.schema import pair_kind
 
-    rows = list(rows)
     posts = [(tuple(row["tokens"]), row["image_id"]) for row in rows]
     mentions: dict[tuple, set] = {}
     objects: dict[tuple, set] = {}
@@ -129,10 +128,8 @@ def score_groups(
 
     Args:
         rows: all rows of the split, of the schema (only GROUP_COLUMNS are used).
-        predictions (sequence of int, length num_rows): predicted class, an index into `label_names`.
-        references (sequence of int, length num_rows): gold class; -100: unlabelled, not scored.
-        label_names (sequence of str): the relations in the order of their ids.
-        negative_label (str, optional): the one that means "no relation".
+        predictions, references, label_names: as for `per_relation_table`; a reference of -100: unlabelled, not scored.
+        negative_label (str, optional): the relation that means "no relation".
 
     Returns:
         `{"pairs": {kind: scores}, "posts": {size: scores}}`, the scores as of `compute_relation_f1`, and `examples`,
@@ -229,7 +226,7 @@ def write_predictions(
     ids: Sequence[str],
     scores: np.ndarray,
     predictions: Sequence[int],
-    references: Sequence[int] | None,
+    references: Sequence[int],
     label_names: Sequence[str],
     top_k: int = 5,
 ) -> None:
@@ -239,10 +236,8 @@ def write_predictions(
         path: the file to write.
         ids (sequence of str, length num_examples): the examples' ids.
         scores (num_examples, num_labels): logits, similarities or probabilities, higher is likelier.
-        predictions (sequence of int, length num_examples): predicted class; `score` is its score.
-        references (sequence of int, length num_examples, or None): gold class; None or -100: unlabelled, `gold` is
-            null.
-        label_names (sequence of str, length num_labels): the relations in the order of their ids.
+        predictions, references, label_names: as for `per_relation_table`; `score` is that of the prediction, and
+            `gold` null where the reference is -100: unlabelled.
         top_k (int): how many relations to list, best first, each as `{"relation": ..., "score": ...}`.
 
     Raises:
@@ -250,7 +245,6 @@ def write_predictions(
             that is not finite.
     """
     scores = np.asarray(scores, dtype=float)
-    references = [-100] * len(ids) if references is None else references
     known = range(len(label_names))
     if scores.shape != (len(ids), len(label_names)):
         raise ValueError(f"scores have the shape {scores.shape}, not {(len(ids), len(label_names))}.")
@@ -316,23 +310,20 @@ def report_split(
     return table
 
 
-def format_example(
-    row: dict, scores: np.ndarray, label_names: Sequence[str], descriptions: dict, top_k: int = 3
-) -> str:
-    """One answered example as a reader would want it.
+def format_example(row: dict, scores: np.ndarray, label_names: Sequence[str], descriptions: dict) -> str:
+    """One answered example as a reader would want it, with its three best relations.
 
     Args:
         row: of a data set in the project's schema.
         scores (num_labels,): higher is likelier.
         label_names (sequence of str, length num_labels): the relations in the order of their ids.
         descriptions: content of a relation descriptions file.
-        top_k: how many relations to show.
     """
     lines = ["One answered example", f"  text: {' '.join(row['tokens'])}"]
     for role in ("head", "tail"):
         lines.append(f"  {role}: {row[role]['name']} ({row[role]['type'] or 'no type'})")
     lines.append(f"  picture: {'none' if row['image'] is None else row['image_id']}")
-    for index in np.argsort(-scores)[:top_k]:
+    for index in np.argsort(-scores)[:3]:
         label = label_names[index]
         lines.append(f"  {scores[index]:8.3f}  {label}  {descriptions['relations'][label]['descriptions'][0]}")
     gold = row["relation"]
