@@ -137,33 +137,29 @@ def score_groups(
         nothing that the whole split's scores do not say.
 
     Raises:
-        ValueError: as `compute_relation_f1` does, or if the lengths differ.
+        ValueError: as `compute_relation_f1` does.
     """
     from data_scripts.schema import PAIR_KINDS, pair_kind
     from evaluation_roc.relation_f1.relation_f1 import compute_relation_f1
 
     rows = list(rows)
     predictions, references = np.asarray(predictions), np.asarray(references)
-    if not len(rows) == len(predictions) == len(references):
-        raise ValueError(f"{len(rows)} rows, {len(predictions)} predictions and {len(references)} references.")
     negative = None if negative_label is None else list(label_names).index(negative_label)
     scores = {}
     for name, groups, order in (
         ("pairs", [pair_kind(row) for row in rows], PAIR_KINDS),
         ("posts", group_by_post(rows), POST_SIZES),
     ):
-        members = {group: (np.array(groups, dtype=object) == group) & (references != -100) for group in order}
-        members = {group: chosen for group, chosen in members.items() if chosen.any()}
-        if len(members) > 1:
-            scores[name] = {
-                group: {
-                    "examples": int(chosen.sum()),
-                    **compute_relation_f1(
-                        predictions[chosen], references[chosen], num_labels=len(label_names), negative_label=negative
-                    ),
-                }
-                for group, chosen in members.items()
-            }
+        found = {}
+        for group in order:
+            chosen = (np.array(groups, dtype=object) == group) & (references != -100)
+            if chosen.any():
+                own = compute_relation_f1(
+                    predictions[chosen], references[chosen], num_labels=len(label_names), negative_label=negative
+                )
+                found[group] = {"examples": int(chosen.sum()), **own}
+        if len(found) > 1:
+            scores[name] = found
     return scores
 
 
@@ -198,16 +194,10 @@ def save_confusion_matrix(
     Args:
         path: the picture to write; its ending (.png, .svg, .pdf) decides the format.
         predictions, references, label_names: as for `per_relation_table`.
-
-    Raises:
-        ValueError: as `check_labels` does.
     """
     from matplotlib.figure import Figure
     from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
 
-    from evaluation_roc.relation_f1.relation_f1 import check_labels
-
-    predictions, references = check_labels(predictions, references, len(label_names))
     counts = confusion_matrix(references, predictions, labels=range(len(label_names)))
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = 4 + 0.45 * len(label_names)
@@ -241,19 +231,13 @@ def write_predictions(
         top_k (int): how many relations to list, best first, each as `{"relation": ..., "score": ...}`.
 
     Raises:
-        ValueError: if lengths differ, or an example (which is named) has a class outside `label_names` or a score
-            that is not finite.
+        ValueError: if lengths differ, or an example (which is named) has a score that is not finite.
     """
     scores = np.asarray(scores, dtype=float)
-    known = range(len(label_names))
-    if scores.shape != (len(ids), len(label_names)):
-        raise ValueError(f"scores have the shape {scores.shape}, not {(len(ids), len(label_names))}.")
     with replacing(Path(path)) as temporary, temporary.open("w", encoding="utf-8") as file:
         for example, row, predicted, gold in zip(ids, scores, predictions, references, strict=True):
             if not np.isfinite(row).all():
                 raise ValueError(f"Example {example!r} has a score that is not finite: {row}.")
-            if predicted not in known or (gold != -100 and gold not in known):
-                raise ValueError(f"Example {example!r} has a class outside {known}: {predicted}, gold {gold}.")
             best = np.argsort(-row, kind="stable")[:top_k]
             line = {
                 "id": example,
@@ -299,13 +283,11 @@ def report_split(
         return None
     predictions, references = predictions[labelled], references[labelled]
     table = per_relation_table(predictions, references, label_names)
-    with replacing(output_dir / f"{name}_per_relation.json") as temporary:
-        temporary.write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
+    write_json(output_dir / f"{name}_per_relation.json", table)
     save_confusion_matrix(output_dir / f"{name}_confusion_matrix.png", predictions, references, label_names)
     print(f"\n{name}, by relation\n{format_table(table, negative_label)}")
     if groups:
-        with replacing(output_dir / f"{name}_by_kind.json") as temporary:
-            temporary.write_text(json.dumps(groups, indent=2) + "\n", encoding="utf-8")
+        write_json(output_dir / f"{name}_by_kind.json", groups)
         print(f"{name}, by kind\n{format_groups(groups)}")
     return table
 
@@ -329,6 +311,12 @@ def format_example(row: dict, scores: np.ndarray, label_names: Sequence[str], de
     gold = row["relation"]
     lines.append(f"  gold: {'unknown' if gold in (None, -1) else label_names[gold]}")
     return "\n".join(lines)
+
+
+def write_json(path: Path, content) -> None:
+    """Writes `content`, whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 @contextmanager

@@ -12,7 +12,6 @@ positions follow the words around them.
 """
 
 import argparse
-import json
 import random
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -24,7 +23,7 @@ import numpy as np
 from PIL import Image
 
 from data_scripts.converters.entity_typing import UNKNOWN
-from evaluation_roc.report import format_columns, replacing
+from evaluation_roc.report import format_columns, replacing, write_json
 
 # torch, transformers, datasets and matplotlib are imported where they are used: --help answers at once.
 
@@ -328,10 +327,9 @@ def measure(models: dict, rows, disturbances, rates, seed: int, batch_size: int)
         model.to("cuda" if torch.cuda.is_available() else "cpu")
         clean = micro_f1(model, processor, rows, label_names, batch_size)
         for name in chosen:
-            read = is_read(name, model, processor)
             for rate in (0.0, *rates):
                 score = clean
-                if rate > 0 and read:
+                if rate > 0 and is_read(name, model, processor):
                     changed = disturbed(rows, name, rate, seed, pool)
                     score = micro_f1(model, processor, changed, label_names, batch_size)
                 point = {"model": path, "objective": model.config.objective, "disturbance": name}
@@ -385,8 +383,7 @@ def main() -> None:
         sys.exit(f"error: {error}")
     names = ("dataset_name", "dataset_config_name", "dataset_revision", "split", "seed")
     report = {**{name: getattr(options, name) for name in names}, "num_examples": len(rows), "points": points}
-    with replacing(options.output_dir / "robustness.json") as temporary:
-        temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    write_json(options.output_dir / "robustness.json", report)
     if points:
         save_curves(options.output_dir / "robustness.png", points)
         print(format_points(points), end="")

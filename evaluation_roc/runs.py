@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from evaluation_roc.report import format_columns, replacing
+from evaluation_roc.report import format_columns, write_json
 
 PREFIXES = {"test": "test", "validation": "eval"}
 """Of each split, what the names of its metrics and files begin with."""
@@ -194,9 +194,7 @@ def main() -> None:
         lines = average_runs(runs)
         if options.output_dir is not None:
             options.output_dir.mkdir(parents=True, exist_ok=True)
-            with replacing(options.output_dir / "runs.json") as temporary:
-                content = {"split": options.split, "lines": lines, "runs": runs}
-                temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+            write_json(options.output_dir / "runs.json", {"split": options.split, "lines": lines, "runs": runs})
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
     print(format_runs(lines), end="")
