@@ -71,9 +71,7 @@ def format_table(table: list[dict], negative_label: str | None = None) -> str:
 def format_columns(header: Sequence[str], rows: Sequence[Sequence[str]], num_names: int = 1) -> str:
     """A Markdown table that can be read as it stands: `num_names` columns to the left, those of numbers to the right.
 
-    Args:
-        header: the columns' names.
-        rows: as many cells each.
+    `rows` have as many cells each as `header`.
     """
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
 

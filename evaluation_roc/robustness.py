@@ -216,9 +216,8 @@ def micro_f1(model, processor, rows: Iterable[dict], label_names: Sequence[str],
     Args:
         model ([`RocModel`]): in evaluation mode, with just the relations `label_names`, in any order.
         processor ([`RocProcessor`]): the model's.
-        rows: labelled rows.
+        rows: all of them labelled.
         label_names: the relations in the order of the rows' ids.
-        batch_size: rows in one pass.
     """
     import torch
 
@@ -312,9 +311,7 @@ def load_models(paths: Sequence[str], rows) -> dict[str, tuple]:
 def measure(models: dict, rows, disturbances, rates, seed: int, batch_size: int) -> list[dict]:
     """The points of all curves, as for `save_curves`; a rate of 0, which needs no disturbance, is among them.
 
-    Args:
-        models: from `load_models`.
-        rows, disturbances, rates, seed, batch_size: as the command's options say.
+    Args: `models` from `load_models`, the others as the command's options say.
     """
     import torch
 

@@ -97,10 +97,7 @@ def _read_json(path: Path):
 
 
 def check_comparable(runs: Sequence[dict]) -> None:
-    """Refuses runs that no table may hold together.
-
-    Args:
-        runs: from `read_run`, all of the same split.
+    """Refuses runs, from `read_run` and all of the same split, that no table may hold together.
 
     Raises:
         ValueError: naming two folders, if one run is given twice, or again with the same seed, or if their relations
@@ -125,10 +122,7 @@ def check_comparable(runs: Sequence[dict]) -> None:
 
 
 def average_runs(runs: Sequence[dict]) -> list[dict]:
-    """One line for all runs that differ in nothing but the seed.
-
-    Args:
-        runs: from `read_run`.
+    """One line for all runs, from `read_run`, that differ in nothing but the seed.
 
     Returns:
         list of dict: `name` (the settings in which the lines differ), `train_samples`, `runs` (the folders), and of

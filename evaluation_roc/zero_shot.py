@@ -118,8 +118,7 @@ def negative_offset(logits: np.ndarray, references: Sequence[int], negative_labe
     What to add to the negative relation's logit for the best micro F1, of 101 quantiles of the margins.
 
     Args:
-        logits (num_examples, num_relations), references: rows to choose on.
-        negative_label: the relation.
+        logits (num_examples, num_relations), references (num_examples): rows to choose on.
     """
     logits, references = np.asarray(logits, dtype=float), np.asarray(references)
     margins = np.delete(logits, negative_label, axis=1).max(axis=1) - logits[:, negative_label]
@@ -274,11 +273,8 @@ class ZeroShotEvaluation:
         return self._calibrate(scored)
 
     def open_relations(self, splits: list[str]):
-        """Gives the trained model all relations, the unseen ones by their texts, and calibrates it.
-
-        Args:
-            splits: those that will be scored.
-        """
+        """Gives the trained model all relations, the unseen ones by their texts, and calibrates it; `splits` can then
+        be scored."""
         trainer, model, processor = self.trainer, self.model, self.trainer.processing_class
         described = self._relations(self.relation_text)
         model.set_relations(described, processor, self.negative)
@@ -322,9 +318,7 @@ class ZeroShotEvaluation:
         """Scores a split by all systems.
 
         Args:
-            split: its name.
             logits (num_rows, num_relations): of the trained and calibrated model.
-            prefix: of the metrics' names.
 
         Returns:
             `<prefix>_seen_micro_f1`, `<prefix>_unseen_micro_f1`, `<prefix>_harmonic_mean` and
