@@ -174,19 +174,17 @@ def report_calibration(name: str, output, config, output_dir: Path | None) -> di
     negative = None if config.negative_relation is None else config.label2id[config.negative_relation]
     metrics = {}
     if name == "eval":
-        config.calibration_temperature = fit_temperature(logits, references)
-        calibrated = softmax(logits / config.calibration_temperature, axis=1)
-        config.abstention_threshold, _ = choose_threshold(calibrated, references, negative)
-        for field in ("calibration_temperature", "abstention_threshold"):
-            if (value := getattr(config, field)) is not None:
-                metrics[f"{name}_{field}"] = value
+        config.calibration_temperature = metrics["eval_calibration_temperature"] = fit_temperature(logits, references)
     before, after = softmax(logits, axis=1), softmax(logits / config.calibration_temperature, axis=1)
     metrics[f"{name}_ece"] = expected_calibration_error(after, references)
     metrics[f"{name}_ece_uncalibrated"] = expected_calibration_error(before, references)
-    if config.abstention_threshold is not None:
-        metrics[f"{name}_micro_f1_with_threshold"] = threshold_f1(
-            after, references, config.abstention_threshold, negative
-        )
+    if name == "eval":
+        config.abstention_threshold, _ = choose_threshold(after, references, negative)
+    threshold = config.abstention_threshold
+    if threshold is not None:
+        metrics[f"{name}_micro_f1_with_threshold"] = threshold_f1(after, references, threshold, negative)
+        if name == "eval":
+            metrics["eval_abstention_threshold"] = threshold
     if output_dir is not None:
         curves = {"uncalibrated": before, "calibrated": after}
         save_reliability_diagram(output_dir / f"{name}_reliability.png", curves, references)
