@@ -57,15 +57,11 @@ def format_table(table: list[dict], negative_label: str | None = None) -> str:
 
     The relation named `negative_label` comes last and is marked: it has no part in the F1 that papers compare.
     """
-    rows = sorted(table, key=lambda row: (row["relation"] == negative_label, -row["support"], row["relation"]))
-    names = [row["relation"] + " (negative)" * (row["relation"] == negative_label) for row in rows]
-    return format_columns(
-        ["relation", "precision", "recall", "f1", "support"],
-        [
-            [name, *(f"{row[score]:.3f}" for score in ("precision", "recall", "f1")), str(row["support"])]
-            for name, row in zip(names, rows, strict=True)
-        ],
-    )
+    scores, rows = ("precision", "recall", "f1"), []
+    for row in sorted(table, key=lambda row: (row["relation"] == negative_label, -row["support"], row["relation"])):
+        name = row["relation"] + " (negative)" * (row["relation"] == negative_label)
+        rows.append([name, *(f"{row[score]:.3f}" for score in scores), str(row["support"])])
+    return format_columns(["relation", *scores, "support"], rows)
 
 
 def format_columns(header: Sequence[str], rows: Sequence[Sequence[str]], num_names: int = 1) -> str:

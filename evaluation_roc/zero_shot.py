@@ -113,6 +113,13 @@ def unseen_offsets(logits: np.ndarray, unseen: Sequence[int], rate: float) -> np
     return np.quantile(best_seen[:, None] - logits[:, list(unseen)], rate, axis=0)
 
 
+def _moved(logits: np.ndarray, places: int | list[int], offsets: float | np.ndarray) -> np.ndarray:
+    """A copy of the logits, with `offsets` added to those of the relations at `places`."""
+    moved = logits.copy()
+    moved[:, places] += offsets
+    return moved
+
+
 def negative_offset(logits: np.ndarray, references: Sequence[int], negative_label: int) -> float:
     """
     What to add to the negative relation's logit for the best micro F1, of 101 quantiles of the margins.
@@ -124,9 +131,7 @@ def negative_offset(logits: np.ndarray, references: Sequence[int], negative_labe
     margins = np.delete(logits, negative_label, axis=1).max(axis=1) - logits[:, negative_label]
 
     def micro_f1(offset: float) -> float:
-        moved = logits.copy()
-        moved[:, negative_label] += offset
-        answers = moved.argmax(axis=1)
+        answers = _moved(logits, negative_label, offset).argmax(axis=1)
         scores = compute_relation_f1(answers, references, num_labels=logits.shape[1], negative_label=negative_label)
         return scores["micro_f1"]
 
@@ -253,11 +258,8 @@ class ZeroShotEvaluation:
 
     def _calibrate(self, logits: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Split → logits with the offsets of the unseen relations."""
-        moved, offsets = {}, self._offsets(logits)
-        for split, values in logits.items():
-            moved[split] = values.copy()
-            moved[split][:, self.places] += offsets
-        return moved
+        offsets = self._offsets(logits)
+        return {split: _moved(values, self.places, offsets) for split, values in logits.items()}
 
     @torch.no_grad()
     def _score_anew(self, outputs: dict[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, np.ndarray]:
@@ -309,10 +311,7 @@ class ZeroShotEvaluation:
         known = self._known("validation")
         choice = np.delete(logits["validation"][known], self.places, axis=1)
         offset = negative_offset(choice, self.labels["validation"][known], self.negative_place)
-        moved = {split: values.copy() for split, values in logits.items()}
-        for values in moved.values():
-            values[:, self.negative_place] += offset
-        return moved
+        return {split: _moved(values, self.negative_place, offset) for split, values in logits.items()}
 
     def score(self, split: str, logits: np.ndarray, prefix: str) -> dict[str, float]:
         """Scores a split by all systems.
