@@ -20,8 +20,6 @@ from evaluation_roc.relation_f1.relation_f1 import check_labels
 from evaluation_roc.report import replacing
 
 NUM_BINS = 15
-TEMPERATURES = (0.01, 100.0)
-"""Between which a temperature is looked for: labels that a model gets all right have no best one."""
 
 
 def fit_temperature(logits: np.ndarray, references: Sequence[int]) -> float:
@@ -32,7 +30,7 @@ def fit_temperature(logits: np.ndarray, references: Sequence[int]) -> float:
         references (sequence of int, length num_examples): gold class of each.
 
     Returns:
-        float, within `TEMPERATURES`; above 1 for a model that is too sure of itself.
+        float, 0.01 to 100; above 1 for a model that is too sure of itself.
 
     Raises:
         ValueError: as `check_labels` does, or if the shapes do not fit.
@@ -43,8 +41,8 @@ def fit_temperature(logits: np.ndarray, references: Sequence[int]) -> float:
         log_probabilities = log_softmax(logits / math.exp(log_temperature), axis=1)
         return -log_probabilities[np.arange(len(references)), references].mean()
 
-    # The loss has one minimum: it is convex in 1 / T.
-    found = minimize_scalar(loss, bounds=np.log(TEMPERATURES), method="bounded", options={"xatol": 1e-6})
+    # The loss has one minimum, as it is convex in 1 / T, but none within bounds where all labels are right.
+    found = minimize_scalar(loss, bounds=np.log((0.01, 100)), method="bounded", options={"xatol": 1e-6})
     return float(math.exp(found.x))
 
 
@@ -83,8 +81,7 @@ def choose_threshold(
     (Lipton, Elkan and Narayanaswamy, Optimal Thresholding of Classifiers to Maximize F1 Measure, ECML 2014).
 
     Args:
-        probabilities (num_examples, num_labels): calibrated, 0 to 1.
-        references (sequence of int, length num_examples): gold class of each.
+        probabilities, references: as for `expected_calibration_error`; calibrated.
         negative_label (int, optional): the class that means "no relation". Without one, what is not answered is
             missed, and costs recall only.
 
@@ -131,7 +128,7 @@ def _best_relations(probabilities, references, negative_label) -> tuple[np.ndarr
 
 
 def save_reliability_diagram(
-    path: str | Path, probabilities: dict[str, np.ndarray], references: Sequence[int], num_bins: int = NUM_BINS
+    path: str | Path, probabilities: dict[str, np.ndarray], references: Sequence[int]
 ) -> None:
     """Draws accuracy over confidence, in bins: on the diagonal, scores are what they say.
 
@@ -139,7 +136,6 @@ def save_reliability_diagram(
         path: the picture to write; its ending (.png, .svg, .pdf) decides the format.
         probabilities (dict of str to (num_examples, num_labels)): a curve's name to its probabilities.
         references (sequence of int, length num_examples): gold class of each.
-        num_bins (int): how many bins, 1 or more.
 
     Raises:
         ValueError: as `check_labels` does, or if the shapes do not fit.
@@ -148,9 +144,9 @@ def save_reliability_diagram(
     axis = figure.subplots()
     for name, values in probabilities.items():
         values, gold = _checked(values, references)
-        label = f"{name}, ECE {expected_calibration_error(values, gold, num_bins):.3f}"
+        label = f"{name}, ECE {expected_calibration_error(values, gold):.3f}"
         correct, confidence = values.argmax(axis=1) == gold, np.clip(values.max(axis=1), 0, 1)
-        CalibrationDisplay.from_predictions(correct, confidence, n_bins=num_bins, pos_label=True, name=label, ax=axis)
+        CalibrationDisplay.from_predictions(correct, confidence, n_bins=NUM_BINS, pos_label=True, name=label, ax=axis)
     axis.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
     with replacing(Path(path)) as temporary:
         figure.savefig(temporary, dpi=120)
@@ -178,19 +174,17 @@ def report_calibration(name: str, output, config, output_dir: Path | None) -> di
     negative = None if config.negative_relation is None else config.label2id[config.negative_relation]
     metrics = {}
     if name == "eval":
-        config.calibration_temperature = fit_temperature(logits, references)
-        calibrated = softmax(logits / config.calibration_temperature, axis=1)
-        config.abstention_threshold, _ = choose_threshold(calibrated, references, negative)
-        for field in ("calibration_temperature", "abstention_threshold"):
-            if (value := getattr(config, field)) is not None:
-                metrics[f"{name}_{field}"] = value
+        config.calibration_temperature = metrics["eval_calibration_temperature"] = fit_temperature(logits, references)
     before, after = softmax(logits, axis=1), softmax(logits / config.calibration_temperature, axis=1)
     metrics[f"{name}_ece"] = expected_calibration_error(after, references)
     metrics[f"{name}_ece_uncalibrated"] = expected_calibration_error(before, references)
-    if config.abstention_threshold is not None:
-        metrics[f"{name}_micro_f1_with_threshold"] = threshold_f1(
-            after, references, config.abstention_threshold, negative
-        )
+    if name == "eval":
+        config.abstention_threshold, _ = choose_threshold(after, references, negative)
+    threshold = config.abstention_threshold
+    if threshold is not None:
+        metrics[f"{name}_micro_f1_with_threshold"] = threshold_f1(after, references, threshold, negative)
+        if name == "eval":
+            metrics["eval_abstention_threshold"] = threshold
     if output_dir is not None:
         curves = {"uncalibrated": before, "calibrated": after}
         save_reliability_diagram(output_dir / f"{name}_reliability.png", curves, references)

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from datasets import Dataset
+from datasets import Dataset, Image
 from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Normalize
@@ -30,33 +30,29 @@ def choose_examples(rows: Dataset, count: int) -> list[int]:
     """The first `count` rows with a picture of their own, of every kind of pair in turn."""
     of_kind: dict[str, list[int]] = {kind: [] for kind in PAIR_KINDS}
     seen = set()
-    columns = rows.select_columns(["head", "tail", "image_id"])
-    has_picture = rows.data.column("image").is_valid().to_pylist()
-    if rows._indices is not None:
-        has_picture = [has_picture[i] for i in rows._indices.column(0).to_pylist()]
+    columns = rows.select_columns(["head", "tail", "image_id", "image"]).cast_column("image", Image(decode=False))
     for index, row in enumerate(columns):
-        if has_picture[index] and row["image_id"] not in seen:
+        if row["image"] is not None and row["image_id"] not in seen:
             seen.add(row["image_id"])
             of_kind[pair_kind(row)].append(index)
     turns = itertools.zip_longest(*of_kind.values())
     return [index for turn in turns for index in turn if index is not None][:count]
 
 
-def save_example_page(path: str | Path, rows: Dataset, predictions: Sequence[int], label_names: Sequence[str]) -> bool:
+def save_example_page(path: str | Path, rows: Dataset, predictions: Sequence[int], label_names: Sequence[str]) -> None:
     """Draws up to twelve examples with pictures; head and tail stand out in colour, in the picture or by name.
+
+    Where no row has a picture, nothing is written.
 
     Args:
         path: the picture to write; its ending decides the format.
         rows: of the project's schema.
         predictions (sequence of int, length num_rows): predicted class, an index into `label_names`.
         label_names: the relations in the order of their ids.
-
-    Returns:
-        Whether there was anything to draw: False, and nothing is written, where no row has a picture.
     """
     chosen = choose_examples(rows, ROWS * COLUMNS)
     if not chosen:
-        return False
+        return
     figure = Figure(figsize=(4 * COLUMNS, 4.6 * ROWS), layout="constrained")
     axes = figure.subplots(ROWS, COLUMNS).flat
     for axis, index in itertools.zip_longest(axes, chosen):
@@ -66,7 +62,6 @@ def save_example_page(path: str | Path, rows: Dataset, predictions: Sequence[int
     figure.suptitle("head: blue, tail: orange, other objects: grey")
     with replacing(Path(path)) as temporary:
         figure.savefig(temporary, dpi=80)
-    return True
 
 
 def _draw(axis, row: dict, predicted: str, label_names: Sequence[str]):
@@ -108,12 +103,12 @@ def save_explanation_picture(path: str | Path, given: Mapping, answer: Sequence[
     explanation = answer[0].get("explanation") if answer else None
     if explanation is None or explanation["words"] is None:
         raise ValueError("The answer's first relation has no explanation: ask the pipeline with explain=True.")
+    has_picture = explanation["patches"] is not None
     scores = [word["score"] for word in explanation["words"]]
-    if explanation["patches"] is not None:
+    if has_picture:
         scores += [score for row in explanation["patches"]["scores"] for score in row]
     largest = max(map(abs, scores), default=0) or 1.0
     scale = Normalize(-1.3 * largest, 1.3 * largest)  # the ends of the colour map are too dark to read on
-    has_picture = explanation["patches"] is not None
     figure = Figure(figsize=(12 if has_picture else 7.5, 5))
     FigureCanvasAgg(figure)
     if has_picture:
@@ -162,10 +157,8 @@ def _runs(given: Mapping, words: Sequence[Mapping]) -> Iterator[tuple[str, float
         start, end = given[role].get("start"), given[role].get("end")
         if start is not None:
             mentions[role] = (start, end) if bounds is None else (bounds[start][0], bounds[end - 1][1])
-    for word in [
-        *sorted(words, key=lambda word: word["start"]),
-        {"start": len(text), "end": len(text), "score": None},
-    ]:
+    rest = {"start": len(text), "end": len(text), "score": None}
+    for word in [*sorted(words, key=lambda word: word["start"]), rest]:
         for start, end, score in ((done, word["start"], None), (word["start"], word["end"], word["score"])):
             inside = [role for role, (first, last) in mentions.items() if first <= start and end <= last]
             if end > start:
@@ -177,7 +170,6 @@ def _write_words(page, given: Mapping, words: Sequence[Mapping], scale: Normaliz
     """Writes the text with its words shaded and its mentions underlined; returns the height below it."""
     renderer = page.figure.canvas.get_renderer()
     to_axes = page.transAxes.inverted()
-    blank = 0.012
     x, y = MARGIN, 0.93
     for run, score, role in _runs(given, words):
         for piece in run.split() if score is None else [run]:
@@ -196,7 +188,7 @@ def _write_words(page, given: Mapping, words: Sequence[Mapping], scale: Normaliz
                 page.plot((box.x0, box.x1), (box.y0 - 0.008,) * 2, color=COLOURS[role], linewidth=2.5)
             x = box.x1 + 0.004
         if run[-1].isspace():
-            x += blank
+            x += 0.012
     page.set(xlim=(0, 1), ylim=(0, 1))
     return y - LINE
 

@@ -57,23 +57,17 @@ def format_table(table: list[dict], negative_label: str | None = None) -> str:
 
     The relation named `negative_label` comes last and is marked: it has no part in the F1 that papers compare.
     """
-    rows = sorted(table, key=lambda row: (row["relation"] == negative_label, -row["support"], row["relation"]))
-    names = [row["relation"] + " (negative)" * (row["relation"] == negative_label) for row in rows]
-    return format_columns(
-        ["relation", "precision", "recall", "f1", "support"],
-        [
-            [name, *(f"{row[score]:.3f}" for score in ("precision", "recall", "f1")), str(row["support"])]
-            for name, row in zip(names, rows, strict=True)
-        ],
-    )
+    scores, rows = ("precision", "recall", "f1"), []
+    for row in sorted(table, key=lambda row: (row["relation"] == negative_label, -row["support"], row["relation"])):
+        name = row["relation"] + " (negative)" * (row["relation"] == negative_label)
+        rows.append([name, *(f"{row[score]:.3f}" for score in scores), str(row["support"])])
+    return format_columns(["relation", *scores, "support"], rows)
 
 
 def format_columns(header: Sequence[str], rows: Sequence[Sequence[str]], num_names: int = 1) -> str:
     """A Markdown table that can be read as it stands: `num_names` columns to the left, those of numbers to the right.
 
-    Args:
-        header: the columns' names.
-        rows: as many cells each.
+    `rows` have as many cells each as `header`.
     """
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
 
@@ -86,7 +80,7 @@ def format_columns(header: Sequence[str], rows: Sequence[Sequence[str]], num_nam
     return "\n".join([line(header), f"|{'|'.join(rule)}|", *map(line, rows)]) + "\n"
 
 
-def group_by_post(rows: Iterable[Mapping]) -> list[str | None]:
+def group_by_post(rows: Sequence[Mapping]) -> list[str | None]:
     """MORE's break-down of text-object pairs: each row's group, one of POST_SIZES, by the size of its post.
 
     A post is a text with its picture. Its entities are the distinct mentions in the text that stand in any of the rows
@@ -100,7 +94,6 @@ def group_by_post(rows: Iterable[Mapping]) -> list[str | None]:
     """
     from data_scripts.schema import pair_kind
 
-    rows = list(rows)
     posts = [(tuple(row["tokens"]), row["image_id"]) for row in rows]
     mentions: dict[tuple, set] = {}
     objects: dict[tuple, set] = {}
@@ -129,10 +122,8 @@ def score_groups(
 
     Args:
         rows: all rows of the split, of the schema (only GROUP_COLUMNS are used).
-        predictions (sequence of int, length num_rows): predicted class, an index into `label_names`.
-        references (sequence of int, length num_rows): gold class; -100: unlabelled, not scored.
-        label_names (sequence of str): the relations in the order of their ids.
-        negative_label (str, optional): the one that means "no relation".
+        predictions, references, label_names: as for `per_relation_table`; a reference of -100: unlabelled, not scored.
+        negative_label (str, optional): the relation that means "no relation".
 
     Returns:
         `{"pairs": {kind: scores}, "posts": {size: scores}}`, the scores as of `compute_relation_f1`, and `examples`,
@@ -140,33 +131,29 @@ def score_groups(
         nothing that the whole split's scores do not say.
 
     Raises:
-        ValueError: as `compute_relation_f1` does, or if the lengths differ.
+        ValueError: as `compute_relation_f1` does.
     """
     from data_scripts.schema import PAIR_KINDS, pair_kind
     from evaluation_roc.relation_f1.relation_f1 import compute_relation_f1
 
     rows = list(rows)
     predictions, references = np.asarray(predictions), np.asarray(references)
-    if not len(rows) == len(predictions) == len(references):
-        raise ValueError(f"{len(rows)} rows, {len(predictions)} predictions and {len(references)} references.")
     negative = None if negative_label is None else list(label_names).index(negative_label)
     scores = {}
     for name, groups, order in (
         ("pairs", [pair_kind(row) for row in rows], PAIR_KINDS),
         ("posts", group_by_post(rows), POST_SIZES),
     ):
-        members = {group: (np.array(groups, dtype=object) == group) & (references != -100) for group in order}
-        members = {group: chosen for group, chosen in members.items() if chosen.any()}
-        if len(members) > 1:
-            scores[name] = {
-                group: {
-                    "examples": int(chosen.sum()),
-                    **compute_relation_f1(
-                        predictions[chosen], references[chosen], num_labels=len(label_names), negative_label=negative
-                    ),
-                }
-                for group, chosen in members.items()
-            }
+        found = {}
+        for group in order:
+            chosen = (np.array(groups, dtype=object) == group) & (references != -100)
+            if chosen.any():
+                own = compute_relation_f1(
+                    predictions[chosen], references[chosen], num_labels=len(label_names), negative_label=negative
+                )
+                found[group] = {"examples": int(chosen.sum()), **own}
+        if len(found) > 1:
+            scores[name] = found
     return scores
 
 
@@ -201,16 +188,10 @@ def save_confusion_matrix(
     Args:
         path: the picture to write; its ending (.png, .svg, .pdf) decides the format.
         predictions, references, label_names: as for `per_relation_table`.
-
-    Raises:
-        ValueError: as `check_labels` does.
     """
     from matplotlib.figure import Figure
     from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
 
-    from evaluation_roc.relation_f1.relation_f1 import check_labels
-
-    predictions, references = check_labels(predictions, references, len(label_names))
     counts = confusion_matrix(references, predictions, labels=range(len(label_names)))
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = 4 + 0.45 * len(label_names)
@@ -229,7 +210,7 @@ def write_predictions(
     ids: Sequence[str],
     scores: np.ndarray,
     predictions: Sequence[int],
-    references: Sequence[int] | None,
+    references: Sequence[int],
     label_names: Sequence[str],
     top_k: int = 5,
 ) -> None:
@@ -239,27 +220,18 @@ def write_predictions(
         path: the file to write.
         ids (sequence of str, length num_examples): the examples' ids.
         scores (num_examples, num_labels): logits, similarities or probabilities, higher is likelier.
-        predictions (sequence of int, length num_examples): predicted class; `score` is its score.
-        references (sequence of int, length num_examples, or None): gold class; None or -100: unlabelled, `gold` is
-            null.
-        label_names (sequence of str, length num_labels): the relations in the order of their ids.
+        predictions, references, label_names: as for `per_relation_table`; `score` is that of the prediction, and
+            `gold` null where the reference is -100: unlabelled.
         top_k (int): how many relations to list, best first, each as `{"relation": ..., "score": ...}`.
 
     Raises:
-        ValueError: if lengths differ, or an example (which is named) has a class outside `label_names` or a score
-            that is not finite.
+        ValueError: if lengths differ, or an example (which is named) has a score that is not finite.
     """
     scores = np.asarray(scores, dtype=float)
-    references = [-100] * len(ids) if references is None else references
-    known = range(len(label_names))
-    if scores.shape != (len(ids), len(label_names)):
-        raise ValueError(f"scores have the shape {scores.shape}, not {(len(ids), len(label_names))}.")
     with replacing(Path(path)) as temporary, temporary.open("w", encoding="utf-8") as file:
         for example, row, predicted, gold in zip(ids, scores, predictions, references, strict=True):
             if not np.isfinite(row).all():
                 raise ValueError(f"Example {example!r} has a score that is not finite: {row}.")
-            if predicted not in known or (gold != -100 and gold not in known):
-                raise ValueError(f"Example {example!r} has a class outside {known}: {predicted}, gold {gold}.")
             best = np.argsort(-row, kind="stable")[:top_k]
             line = {
                 "id": example,
@@ -305,39 +277,40 @@ def report_split(
         return None
     predictions, references = predictions[labelled], references[labelled]
     table = per_relation_table(predictions, references, label_names)
-    with replacing(output_dir / f"{name}_per_relation.json") as temporary:
-        temporary.write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
+    write_json(output_dir / f"{name}_per_relation.json", table)
     save_confusion_matrix(output_dir / f"{name}_confusion_matrix.png", predictions, references, label_names)
     print(f"\n{name}, by relation\n{format_table(table, negative_label)}")
     if groups:
-        with replacing(output_dir / f"{name}_by_kind.json") as temporary:
-            temporary.write_text(json.dumps(groups, indent=2) + "\n", encoding="utf-8")
+        write_json(output_dir / f"{name}_by_kind.json", groups)
         print(f"{name}, by kind\n{format_groups(groups)}")
     return table
 
 
-def format_example(
-    row: dict, scores: np.ndarray, label_names: Sequence[str], descriptions: dict, top_k: int = 3
-) -> str:
-    """One answered example as a reader would want it.
+def format_example(row: dict, scores: np.ndarray, label_names: Sequence[str], descriptions: dict) -> str:
+    """One answered example as a reader would want it, with its three best relations.
 
     Args:
         row: of a data set in the project's schema.
         scores (num_labels,): higher is likelier.
         label_names (sequence of str, length num_labels): the relations in the order of their ids.
         descriptions: content of a relation descriptions file.
-        top_k: how many relations to show.
     """
     lines = ["One answered example", f"  text: {' '.join(row['tokens'])}"]
     for role in ("head", "tail"):
         lines.append(f"  {role}: {row[role]['name']} ({row[role]['type'] or 'no type'})")
     lines.append(f"  picture: {'none' if row['image'] is None else row['image_id']}")
-    for index in np.argsort(-scores)[:top_k]:
+    for index in np.argsort(-scores)[:3]:
         label = label_names[index]
         lines.append(f"  {scores[index]:8.3f}  {label}  {descriptions['relations'][label]['descriptions'][0]}")
     gold = row["relation"]
     lines.append(f"  gold: {'unknown' if gold in (None, -1) else label_names[gold]}")
     return "\n".join(lines)
+
+
+def write_json(path: Path, content) -> None:
+    """Writes `content`, whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 @contextmanager

@@ -12,7 +12,6 @@ positions follow the words around them.
 """
 
 import argparse
-import json
 import random
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -24,7 +23,7 @@ import numpy as np
 from PIL import Image
 
 from data_scripts.converters.entity_typing import UNKNOWN
-from evaluation_roc.report import format_columns, replacing
+from evaluation_roc.report import format_columns, replacing, write_json
 
 # torch, transformers, datasets and matplotlib are imported where they are used: --help answers at once.
 
@@ -176,17 +175,14 @@ DISTURBANCES = {
 
 def make_pool(rows) -> Pool:
     """What disturbances may draw from the split `rows`; pictures are decoded when they are asked for."""
-    first: dict[str, int] = {}
-    for i, (image_id, has_picture) in enumerate(
-        zip(rows["image_id"], rows.data.column("image").is_valid().to_pylist(), strict=True)
-    ):
-        if has_picture:
-            first.setdefault(image_id, i)
-    entities = [entity for role in ("head", "tail") for entity in rows[role]]
-    types = {entity["type"] for entity in entities}
+    from datasets import Image
+
+    undecoded = rows.select_columns(["image_id", "image"]).cast_column("image", Image(decode=False))
+    place = {row["image_id"]: i for i, row in enumerate(undecoded) if row["image"] is not None}
+    types = {entity["type"] for role in ROLES for entity in rows[role]}
     unknown = UNKNOWN if UNKNOWN in types else None
     return Pool(
-        lambda image_id: rows[first[image_id]]["image"], sorted(first), sorted(types - {None, UNKNOWN}), unknown
+        lambda image_id: rows[place[image_id]]["image"], sorted(place), sorted(types - {None, UNKNOWN}), unknown
     )
 
 
@@ -220,9 +216,8 @@ def micro_f1(model, processor, rows: Iterable[dict], label_names: Sequence[str],
     Args:
         model ([`RocModel`]): in evaluation mode, with just the relations `label_names`, in any order.
         processor ([`RocProcessor`]): the model's.
-        rows: labelled rows.
+        rows: all of them labelled.
         label_names: the relations in the order of the rows' ids.
-        batch_size: rows in one pass.
     """
     import torch
 
@@ -273,7 +268,7 @@ def save_curves(path: str | Path, points: Sequence[dict]) -> None:
             panel.plot(*zip(*chosen, strict=True), marker="o", markersize=4, label=f"{objective}: {model}")
         panel.set(title=name.replace("_", " "), xlabel="rate", ylabel="micro F1", xlim=(0, 1), ylim=(0, 1))
         panel.grid(alpha=0.3)
-    for panel in list(figure.axes)[len(names) :]:
+    for panel in figure.axes[len(names) :]:
         panel.axis("off")
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center")
     with replacing(Path(path)) as temporary:
@@ -302,8 +297,8 @@ def load_models(paths: Sequence[str], rows) -> dict[str, tuple]:
     from processing_roc import RocProcessor
 
     label_names, loaded = rows.features["relation"].names, {}
-    with_objects = any(entity["kind"] == "object" for role in ("head", "tail") for entity in rows[role])
-    for path in map(str, paths):
+    with_objects = any(entity["kind"] == "object" for role in ROLES for entity in rows[role])
+    for path in paths:
         model = RocModel.from_pretrained(path).eval()
         if set(model.config.label2id) != set(label_names):
             raise ValueError(f"{path} knows other relations than the data set: {sorted(model.config.label2id)}")
@@ -316,9 +311,7 @@ def load_models(paths: Sequence[str], rows) -> dict[str, tuple]:
 def measure(models: dict, rows, disturbances, rates, seed: int, batch_size: int) -> list[dict]:
     """The points of all curves, as for `save_curves`; a rate of 0, which needs no disturbance, is among them.
 
-    Args:
-        models: from `load_models`.
-        rows, disturbances, rates, seed, batch_size: as the command's options say.
+    Args: `models` from `load_models`, the others as the command's options say.
     """
     import torch
 
@@ -329,14 +322,13 @@ def measure(models: dict, rows, disturbances, rates, seed: int, batch_size: int)
     points = []
     for path, (model, processor) in models.items():
         model.to("cuda" if torch.cuda.is_available() else "cpu")
-        arguments = (label_names, batch_size)
-        clean = micro_f1(model, processor, rows, *arguments)
+        clean = micro_f1(model, processor, rows, label_names, batch_size)
         for name in chosen:
-            read = is_read(name, model, processor)
             for rate in (0.0, *rates):
                 score = clean
-                if rate > 0 and read:
-                    score = micro_f1(model, processor, disturbed(rows, name, rate, seed, pool), *arguments)
+                if rate > 0 and is_read(name, model, processor):
+                    changed = disturbed(rows, name, rate, seed, pool)
+                    score = micro_f1(model, processor, changed, label_names, batch_size)
                 point = {"model": path, "objective": model.config.objective, "disturbance": name}
                 points.append({**point, "rate": rate, "micro_f1": score})
                 print(f"{path} {name} {rate:g}: micro F1 {score:.3f}", flush=True)
@@ -380,8 +372,6 @@ def main() -> None:
             rows = rows.shuffle(seed=options.seed).select(range(options.max_examples))
         if not len(rows):
             raise ValueError(f"nothing is labelled in the {options.split} split")
-        if len(rows) < len(splits[options.split]):
-            rows = rows.flatten_indices()  # `make_pool` looks into the table itself
         models = load_models(options.model_name_or_path, rows)
         options.output_dir.mkdir(parents=True, exist_ok=True)  # before hours of measuring
         rates = sorted(set(options.rates))
@@ -390,8 +380,7 @@ def main() -> None:
         sys.exit(f"error: {error}")
     names = ("dataset_name", "dataset_config_name", "dataset_revision", "split", "seed")
     report = {**{name: getattr(options, name) for name in names}, "num_examples": len(rows), "points": points}
-    with replacing(options.output_dir / "robustness.json") as temporary:
-        temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    write_json(options.output_dir / "robustness.json", report)
     if points:
         save_curves(options.output_dir / "robustness.png", points)
         print(format_points(points), end="")

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from evaluation_roc.report import format_columns, replacing
+from evaluation_roc.report import format_columns, write_json
 
 PREFIXES = {"test": "test", "validation": "eval"}
 """Of each split, what the names of its metrics and files begin with."""
@@ -97,10 +97,7 @@ def _read_json(path: Path):
 
 
 def check_comparable(runs: Sequence[dict]) -> None:
-    """Refuses runs that no table may hold together.
-
-    Args:
-        runs: from `read_run`, all of the same split.
+    """Refuses runs, from `read_run` and all of the same split, that no table may hold together.
 
     Raises:
         ValueError: naming two folders, if one run is given twice, or again with the same seed, or if their relations
@@ -125,10 +122,7 @@ def check_comparable(runs: Sequence[dict]) -> None:
 
 
 def average_runs(runs: Sequence[dict]) -> list[dict]:
-    """One line for all runs that differ in nothing but the seed.
-
-    Args:
-        runs: from `read_run`.
+    """One line for all runs, from `read_run`, that differ in nothing but the seed.
 
     Returns:
         list of dict: `name` (the settings in which the lines differ), `train_samples`, `runs` (the folders), and of
@@ -194,9 +188,7 @@ def main() -> None:
         lines = average_runs(runs)
         if options.output_dir is not None:
             options.output_dir.mkdir(parents=True, exist_ok=True)
-            with replacing(options.output_dir / "runs.json") as temporary:
-                content = {"split": options.split, "lines": lines, "runs": runs}
-                temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+            write_json(options.output_dir / "runs.json", {"split": options.split, "lines": lines, "runs": runs})
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
     print(format_runs(lines), end="")

@@ -1,9 +1,9 @@
 # Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
 """Relations that were never trained on, beside those that were: generalised zero-shot evaluation."""
 
-import json
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import harmonic_mean
 
@@ -14,10 +14,11 @@ from sklearn.metrics import precision_recall_fscore_support
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader
+from transformers import Trainer
 
 from data_scripts.loading import relation_texts
 from evaluation_roc.relation_f1.relation_f1 import check_labels, compute_relation_f1
-from evaluation_roc.report import format_columns, replacing
+from evaluation_roc.report import format_columns, write_json
 
 logger = logging.getLogger(__name__)
 SYSTEM = "retrieval"
@@ -100,23 +101,23 @@ def unseen_offsets(logits: np.ndarray, unseen: Sequence[int], rate: float) -> np
     gets its own constant: with it, it would win `rate` of rows none of which are its own.
 
     Args:
-        logits (num_examples, num_relations): of rows that belong to no unseen relation.
+        logits (num_examples, num_relations): of rows that belong to no unseen relation, one or more.
         unseen (sequence of int): relations.
         rate: share of those rows that each unseen relation may take, above 0 and below 1.
 
     Returns:
         (num_unseen,) of float, in the order of `unseen`.
-
-    Raises:
-        ValueError: for a rate out of its range, or if there is no row.
     """
-    if not 0 < rate < 1:
-        raise ValueError(f"rate must be above 0 and below 1, got {rate}")
     logits = np.asarray(logits, dtype=float)
-    if not len(logits):
-        raise ValueError("there are no rows to calibrate unseen relations on")
     best_seen = np.delete(logits, list(unseen), axis=1).max(axis=1)
     return np.quantile(best_seen[:, None] - logits[:, list(unseen)], rate, axis=0)
+
+
+def _moved(logits: np.ndarray, places: int | list[int], offsets: float | np.ndarray) -> np.ndarray:
+    """A copy of the logits, with `offsets` added to those of the relations at `places`."""
+    moved = logits.copy()
+    moved[:, places] += offsets
+    return moved
 
 
 def negative_offset(logits: np.ndarray, references: Sequence[int], negative_label: int) -> float:
@@ -124,21 +125,17 @@ def negative_offset(logits: np.ndarray, references: Sequence[int], negative_labe
     What to add to the negative relation's logit for the best micro F1, of 101 quantiles of the margins.
 
     Args:
-        logits (num_examples, num_relations), references: rows to choose on.
-        negative_label: the relation.
+        logits (num_examples, num_relations), references (num_examples): rows to choose on.
     """
     logits, references = np.asarray(logits, dtype=float), np.asarray(references)
     margins = np.delete(logits, negative_label, axis=1).max(axis=1) - logits[:, negative_label]
-    best, chosen = -1.0, 0.0
-    for offset in np.quantile(margins, np.linspace(0, 1, 101)):
-        moved = logits.copy()
-        moved[:, negative_label] += offset
-        scores = compute_relation_f1(
-            moved.argmax(axis=1), references, num_labels=logits.shape[1], negative_label=negative_label
-        )
-        if scores["micro_f1"] > best:
-            best, chosen = scores["micro_f1"], float(offset)
-    return chosen
+
+    def micro_f1(offset: float) -> float:
+        answers = _moved(logits, negative_label, offset).argmax(axis=1)
+        scores = compute_relation_f1(answers, references, num_labels=logits.shape[1], negative_label=negative_label)
+        return scores["micro_f1"]
+
+    return float(max(np.quantile(margins, np.linspace(0, 1, 101)), key=micro_f1))
 
 
 def format_zero_shot(systems: dict[str, dict]) -> str:
@@ -153,6 +150,7 @@ def format_zero_shot(systems: dict[str, dict]) -> str:
     return format_columns([*header, "among the unseen only"], rows)
 
 
+@dataclass
 class ZeroShotEvaluation:
     """
     Relations that were kept out of training compete in the evaluation. To be made before training; after it,
@@ -175,30 +173,26 @@ class ZeroShotEvaluation:
         descriptions: of all relations, in the order of the data set's ids.
         relation_text: kind of text, as for `relation_texts`.
         rate: for `unseen_offsets`.
-        trainer: a `transformers.Trainer` with a retrieval model that has the seen relations, and its processor.
+        trainer: with a retrieval model that has the seen relations, and its processor.
         prepared: the encoded splits; `train` and `validation` are needed.
         examples: encoded training rows of the unseen relations, needed for `few_shot_examples`.
         few_shot_examples: numbers of examples, 1 to 16.
     """
 
-    def __init__(
-        self,
-        unseen: list[str],
-        descriptions: dict,
-        relation_text: str,
-        rate: float,
-        trainer,
-        prepared: dict[str, Dataset],
-        examples: Dataset | None = None,
-        few_shot_examples: Sequence[int] = (),
-    ):
-        self.unseen, self.descriptions, self.relation_text, self.rate = unseen, descriptions, relation_text, rate
-        self.trainer, self.prepared = trainer, prepared
-        self.examples, self.few_shot_examples = examples, few_shot_examples
-        relations, self.negative = list(descriptions["relations"]), descriptions["negative_relation"]
-        self.places = [relations.index(label) for label in unseen]
+    unseen: list[str]
+    descriptions: dict
+    relation_text: str
+    rate: float
+    trainer: Trainer
+    prepared: dict[str, Dataset]
+    examples: Dataset | None
+    few_shot_examples: Sequence[int]
+
+    def __post_init__(self):
+        relations, self.negative = list(self.descriptions["relations"]), self.descriptions["negative_relation"]
+        self.places = [relations.index(label) for label in self.unseen]
         self.negative_place = None if self.negative is None else relations.index(self.negative)
-        self.labels = {name: np.array(rows["labels"]) for name, rows in prepared.items() if name != "train"}
+        self.labels = {name: np.array(rows["labels"]) for name, rows in self.prepared.items() if name != "train"}
         self.untrained = self._score_untrained()
         # Name of what is compared with the model → split → logits (num_rows, num_relations).
         self.compared: dict[str, dict[str, np.ndarray]] = {}
@@ -264,20 +258,16 @@ class ZeroShotEvaluation:
 
     def _calibrate(self, logits: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Split → logits with the offsets of the unseen relations."""
-        moved, offsets = {}, self._offsets(logits)
-        for split, values in logits.items():
-            moved[split] = values.copy()
-            moved[split][:, self.places] += offsets
-        return moved
+        offsets = self._offsets(logits)
+        return {split: _moved(values, self.places, offsets) for split, values in logits.items()}
 
     @torch.no_grad()
     def _score_anew(self, outputs: dict[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, np.ndarray]:
-        """Calibrated logits by the relations that the model has now. Args: split → logits, of which the learned
-        thresholds are kept, and pair vectors: what the relations are changes nothing of these."""
+        """Calibrated logits by the relations that the model has now, on which the pair vectors do not depend."""
         model, scored = self.model, {}
         model.refresh_memory()
         for split, (logits, pair_embeds) in outputs.items():
-            threshold = None
+            threshold = None  # nor does the learned one
             if model.config.learn_negative_threshold and self.negative_place is not None:
                 threshold = torch.from_numpy(logits[:, [self.negative_place]]).to(model.device)
             pairs = torch.from_numpy(pair_embeds).to(model.device)
@@ -285,11 +275,8 @@ class ZeroShotEvaluation:
         return self._calibrate(scored)
 
     def open_relations(self, splits: list[str]):
-        """Gives the trained model all relations, the unseen ones by their texts, and calibrates it.
-
-        Args:
-            splits: those that will be scored.
-        """
+        """Gives the trained model all relations, the unseen ones by their texts, and calibrates it; `splits` can then
+        be scored."""
         trainer, model, processor = self.trainer, self.model, self.trainer.processing_class
         described = self._relations(self.relation_text)
         model.set_relations(described, processor, self.negative)
@@ -324,18 +311,13 @@ class ZeroShotEvaluation:
         known = self._known("validation")
         choice = np.delete(logits["validation"][known], self.places, axis=1)
         offset = negative_offset(choice, self.labels["validation"][known], self.negative_place)
-        moved = {split: values.copy() for split, values in logits.items()}
-        for values in moved.values():
-            values[:, self.negative_place] += offset
-        return moved
+        return {split: _moved(values, self.negative_place, offset) for split, values in logits.items()}
 
     def score(self, split: str, logits: np.ndarray, prefix: str) -> dict[str, float]:
         """Scores a split by all systems.
 
         Args:
-            split: its name.
             logits (num_rows, num_relations): of the trained and calibrated model.
-            prefix: of the metrics' names.
 
         Returns:
             `<prefix>_seen_micro_f1`, `<prefix>_unseen_micro_f1`, `<prefix>_harmonic_mean` and
@@ -375,7 +357,6 @@ class ZeroShotEvaluation:
             content["few_shot_rows"] = {
                 label: labels.count(place) for label, place in zip(self.unseen, self.places, strict=True)
             }
-        with replacing(Path(output_dir) / "zero_shot.json") as temporary:
-            temporary.write_text(json.dumps(content | self.results, indent=2) + "\n", encoding="utf-8")
+        write_json(Path(output_dir) / "zero_shot.json", content | self.results)
         for split, systems in self.results.items():
             print(f"\n{split}, relations never trained on: {', '.join(self.unseen)}\n{format_zero_shot(systems)}")
