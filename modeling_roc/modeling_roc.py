@@ -231,7 +231,8 @@ class PairEncoder(nn.Module):
         # Pairs of one picture share its objects: each distinct crop is encoded once.
         shown = (object_mask > 0) & (image_index >= 0)[:, None]
         pictures = image_index[:, None].expand_as(shown)[shown]
-        keys = torch.cat([pictures[:, None].to(object_boxes.dtype), object_boxes[shown]], dim=1)
+        # Not in the boxes' own type: bfloat16 counts to 256 only.
+        keys = torch.cat([pictures[:, None].float(), object_boxes[shown].float()], dim=1)
         distinct, place = keys.unique(dim=0, return_inverse=True)
         regions = patches.new_zeros(*object_mask.shape, patches.shape[-1])
         if len(distinct) == 0:

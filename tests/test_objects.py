@@ -251,3 +251,20 @@ def test_bfloat16(object_model, objects_batch):
     logits = answers(object_model, **objects_batch)
     rough = answers(object_model.to(torch.bfloat16), **objects_batch)
     assert rough.dtype == torch.float32 and torch.allclose(rough, logits, atol=0.6)
+
+
+def test_many_pictures_keep_their_crops_in_bfloat16(make_model):
+    """Whose picture a crop is of counts beyond 256, which bfloat16 does not."""
+    encoder = make_model(object_features="crop").pair_encoder
+    pixel_values = torch.rand(300, 1, 1, 1).expand(300, 3, 64, 64)
+    boxes = torch.tensor([[LEFT]] * 300)
+    features = []
+    for dtype in (torch.float32, torch.bfloat16):
+        with torch.no_grad():
+            patches = encoder.encode_pictures(pixel_values)
+            features.append(
+                encoder._region_features(
+                    patches, pixel_values, torch.arange(300), boxes.to(dtype), torch.ones(300, 1, dtype=torch.long)
+                )
+            )
+    assert torch.allclose(*features, atol=1e-4)

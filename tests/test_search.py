@@ -2,6 +2,7 @@
 """Searching a large memory: the same answers as scoring everything, by types, by an index; and at size."""
 
 import builtins
+import json
 import re
 
 import pytest
@@ -189,3 +190,23 @@ def assert_top(hits, expected):
     """Scores of near ties are the same in another order of relations."""
     assert torch.allclose(hits.scores, expected[0][:, :10], atol=1e-4)
     assert torch.allclose(hits.probabilities, expected[2][:, :10], atol=1e-5)
+
+
+def test_the_order_of_relations_is_that_of_their_numbers(make_model, batch, processor, tmp_path):
+    """Not of the names, nor of the numbers as text, by which tools sort a config file's keys."""
+    model = make_model()
+    labels = ["zebra", *(f"/per/org/r{i}" for i in range(10)), "apple"]
+    model.set_relations({label: f"This is about {label}." for label in labels}, processor)
+    model.set_relation_types({"zebra": ["person", "person"], "apple": ["location", "location"]})
+    expected = model.type_mask([("person", "person"), ("location", "location")])
+    assert expected[:, 0].tolist() == [True, False] and expected[:, -1].tolist() == [False, True]
+    model.save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    config = json.loads(path.read_text())
+    config["id2label"] = {number: config["id2label"][number] for number in sorted(config["id2label"])}
+    path.write_text(json.dumps(config))
+    assert list(config["id2label"])[:3] == ["0", "1", "10"]
+    loaded = RocModel.from_pretrained(tmp_path)
+    assert list(loaded.config.id2label.values()) == list(loaded.config.label2id) == labels
+    assert torch.equal(loaded.type_mask([("person", "person"), ("location", "location")]), expected)
+    assert_found(loaded.search(k=12, **batch), brute_force(model, batch), 12)
