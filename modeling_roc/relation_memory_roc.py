@@ -535,9 +535,18 @@ def make_memory(
     }
     config = _config_of(model.config, check_relations(relations, numbers), negative_relation, numbers)
     ids = torch.zeros(0, 1, dtype=torch.long)
-    if texts := [text for texts in described_relations(config).values() for text in texts]:
-        encoded = processor(relations=texts, return_tensors="pt")
+    described = [(label, text) for label, texts in described_relations(config).items() for text in texts]
+    if described:
+        encoded = processor(relations=[text for _, text in described], return_tensors="pt")
         ids = encoded["relation_input_ids"].masked_fill(encoded["relation_attention_mask"] == 0, -1)
+    seen = {}
+    for row, (label, text) in zip(_token_rows(ids), described, strict=True):
+        other, same = seen.setdefault(row, (label, text))
+        if same is not text:
+            raise ValueError(
+                f"relations {other!r} and {label!r} have descriptions that are one to the tokenizer: {same!r} "
+                f"and {text!r}"
+            )
     with torch.inference_mode(False), torch.no_grad():
         memory = RelationMemory(config, ids).to(model.device)
         memory.log_temperature = own.log_temperature

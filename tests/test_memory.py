@@ -247,6 +247,7 @@ def test_nonsense_is_refused_and_changes_nothing(make_model, batch, processor):
         ({1: "x"}, "label"),
         ({" ": "x"}, "label"),
         ({"a": "x", "b": ["y", "x"]}, "'a' and 'b'"),
+        ({"a": "The head likes it.", "b": "the HEAD  likes it."}, "'a' and 'b' have descriptions that are one"),
     ]:
         with pytest.raises(ValueError, match=message):
             model.set_relations(relations, processor)
