@@ -791,8 +791,8 @@ class RocModel(RocPreTrainedModel):
 
         Raises:
             ValueError: for an empty set, an empty label or description, one text for two relations, or two that the
-                tokenizer reads as one (nothing could tell them apart), a `negative_relation` that is not in the set, or
-                a model with `objective="classification"`.
+                tokenizer reads as one (nothing could tell them apart), a `negative_relation` that is not in the set,
+                or a model with `objective="classification"`.
         """
         self._replace_relations(relations, processor, negative_relation)
 
