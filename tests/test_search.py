@@ -2,7 +2,9 @@
 """Searching a large memory: the same answers as scoring everything, by types, by an index; and at size."""
 
 import builtins
+import copy
 import json
+import pickle
 import re
 
 import pytest
@@ -210,3 +212,11 @@ def test_the_order_of_relations_is_that_of_their_numbers(make_model, batch, proc
     assert list(loaded.config.id2label.values()) == list(loaded.config.label2id) == labels
     assert torch.equal(loaded.type_mask([("person", "person"), ("location", "location")]), expected)
     assert_found(loaded.search(k=12, **batch), brute_force(model, batch), 12)
+
+
+def test_a_model_can_be_copied_and_pickled_after_a_search_by_index(make_model, batch):
+    pytest.importorskip("faiss")
+    model = make_model()
+    expected = model.search(k=2, index="faiss", **batch)
+    for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert torch.equal(other.search(k=2, index="faiss", **batch).indices, expected.indices)
