@@ -163,7 +163,8 @@ class PairEncoder(nn.Module):
                 vision encoder; if objects come to a model that takes none.
         """
         text = {"input_ids": input_ids} if inputs_embeds is None else {"inputs_embeds": inputs_embeds}
-        sequence = self.text_encoder(**text, attention_mask=attention_mask).last_hidden_state
+        # Parts may lie on several devices: what each gives comes back to where the pair's mask is.
+        sequence = self.text_encoder(**text, attention_mask=attention_mask).last_hidden_state.to(attention_mask.device)
         parts, masks = [sequence], [attention_mask]
         patches = has_image = None
         if pixel_values is None and image_index is not None:
@@ -173,7 +174,7 @@ class PairEncoder(nn.Module):
                 raise ValueError("pixel_values were given to a text-only model (config.vision_config is None)")
             if image_index is None:
                 raise ValueError("pixel_values need image_index (batch,): which picture is whose, -1 for none")
-            patches = self.encode_pictures(pixel_values).to(sequence.dtype).index_select(0, image_index.clamp(min=0))
+            patches = self.encode_pictures(pixel_values).to(sequence).index_select(0, image_index.clamp(min=0))
             has_image = (image_index >= 0).to(attention_mask.dtype)
         if object_boxes is not None:
             if self.config.object_features is None:
@@ -185,7 +186,7 @@ class PairEncoder(nn.Module):
                 regions = self._region_features(patches, pixel_values, image_index, object_boxes, object_mask)
                 regions = regions * has_image[:, None, None]
             roles = object_roles(head_index, tail_index, sequence.shape[1], object_boxes.shape[1])
-            parts.append(self.object_embedding(object_boxes, roles, regions).to(sequence.dtype))
+            parts.append(self.object_embedding(object_boxes, roles, regions).to(sequence))
             masks.append(object_mask.to(attention_mask.dtype))
         if patches is not None:
             parts.append(patches)
@@ -195,7 +196,7 @@ class PairEncoder(nn.Module):
     def fuse(self, sequence: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         """X after the fusion layers. Args: what `joint_inputs` returns."""
         mask = create_bidirectional_mask(self.config.fusion_encoder_config, sequence, attention_mask)
-        return self.fusion(sequence, attention_mask=mask).last_hidden_state
+        return self.fusion(sequence, attention_mask=mask).last_hidden_state.to(sequence.device)
 
     def pair_vectors(self, sequence, head_index, tail_index, head_span=None, tail_span=None) -> torch.Tensor:
         """Head and tail taken from X (batch, length, hidden_size) by their places, and fused: (batch, hidden_size)."""
@@ -205,7 +206,7 @@ class PairEncoder(nn.Module):
             if head_span is None or tail_span is None:
                 raise ValueError("the model pools mentions (config.pool_mentions): give head_span and tail_span")
             entities += [_mean_over(sequence, span) for span in (head_span, tail_span)]
-        return self.pair_fusion(torch.cat(entities, dim=-1))
+        return self.pair_fusion(torch.cat(entities, dim=-1)).to(sequence.device)
 
     def encode_pictures(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """(num_images, 3, height, width) → (num_images, num_patches, hidden_size), the encoder's own tokens first."""
@@ -239,7 +240,7 @@ class PairEncoder(nn.Module):
             return regions
         crops = crop_regions(pixel_values, distinct[:, 0].long(), distinct[:, 1:])
         crops = self.encode_pictures(crops)[:, -rows * columns :].mean(dim=1)
-        return regions.masked_scatter(shown[..., None], crops.to(regions.dtype)[place])
+        return regions.masked_scatter(shown[..., None], crops.to(regions)[place])
 
 
 class RelationEncoder(nn.Module):
@@ -287,16 +288,16 @@ class RelationEncoder(nn.Module):
         inputs = {"input_ids": input_ids} if inputs_embeds is None else {"inputs_embeds": inputs_embeds}
         encoder = text_encoder if self.text_encoder is None else self.text_encoder
         mask = attention_mask.to(torch.long)
-        states = encoder(**inputs, attention_mask=mask).last_hidden_state
+        states = encoder(**inputs, attention_mask=mask).last_hidden_state.to(mask.device)
         return (states * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True)
 
     def project(self, features: torch.Tensor) -> torch.Tensor:
         """Mean token vectors (num, hidden_size) to unit vectors (num, embedding_dim) of float32."""
         with full_precision(features):
-            texts = F.normalize(features - self.center, dim=-1)
+            texts = F.normalize(features - self.center.to(features.device), dim=-1)
             # The scale of a layer norm, so that the projection meets what a linear layer expects.
             centered = as_input_of(self.projection, texts * features.shape[-1] ** 0.5)
-            return self.join(F.normalize(self.projection(centered).float(), dim=-1), texts)
+            return self.join(F.normalize(self.projection(centered).to(features.device).float(), dim=-1), texts)
 
     def join(self, projected: torch.Tensor, texts: torch.Tensor) -> torch.Tensor:
         """Two unit vectors to one, whose inner products are the weighted means of theirs: `config.text_similarity`."""
@@ -366,10 +367,6 @@ class RocPreTrainedModel(PreTrainedModel):
     supports_gradient_checkpointing = True
     _supports_sdpa = True
     _supports_flash_attn = True
-    _keep_in_fp32_modules_strict = ["memory.embeds", "memory.log_temperature"]
-    # The config has them.
-    _keys_to_ignore_on_save = ["memory.relations"]
-    _keys_to_ignore_on_load_missing = ["memory.relations"]
     _can_record_outputs = {
         "hidden_states": OutputRecorder(BertLayer, layer_name="fusion"),
         "attentions": OutputRecorder(BertSelfAttention, index=1, layer_name="fusion"),
@@ -415,12 +412,17 @@ class RocModel(RocPreTrainedModel):
         self.pair_encoder = PairEncoder(config, text_encoder, vision_encoder)
         if config.objective == "classification":
             self.classifier = nn.Linear(hidden_size, config.num_labels)
+            self._keep_in_fp32_modules = ["classifier"]  # nor is it quantized
         else:
             self.pair_projection = nn.Linear(hidden_size, config.projection_dim)
             if config.learn_negative_threshold:
                 self.negative_threshold = nn.Linear(hidden_size, 1)
+                self._keep_in_fp32_modules = ["negative_threshold"]
             self.relation_encoder = RelationEncoder(config, relation_text_encoder)
             self.memory = RelationMemory(config)
+            self._keep_in_fp32_modules_strict = ["memory.embeds", "memory.log_temperature"]
+            # The config has them.
+            self._keys_to_ignore_on_save = self._keys_to_ignore_on_load_missing = ["memory.relations"]
             self.register_load_state_dict_post_hook(_weights_were_loaded)
         # An object for as long as nothing is known to have moved the weights: see `refresh_memory`.
         self.weights_stamp = None
@@ -473,6 +475,12 @@ class RocModel(RocPreTrainedModel):
             encoder.config._attn_implementation = implementation
         return model
 
+    @property
+    def device(self) -> torch.device:
+        """Where inputs go. Offloaded parameters lie nowhere until they are used, so there it is where they are used."""
+        device, hook = super().device, getattr(self, "_hf_hook", None)
+        return device if device.type != "meta" or hook is None else torch.device(hook.execution_device)
+
     def get_input_embeddings(self):
         return self.pair_encoder.text_encoder.get_input_embeddings()
 
@@ -523,15 +531,12 @@ class RocModel(RocPreTrainedModel):
 
         Raises:
             ValueError: for a model that has no relations yet, inputs that are missing, pictures or objects that do not
-                fit the model, attentions asked for where the attention implementation gives none, or training with
-                relations that are known by examples.
+                fit the model, or training with relations that are known by examples.
             RuntimeError: if relations' examples were encoded with other weights; see `refresh_memory`.
             TypeError: for an unknown argument.
         """
         if unknown := kwargs.keys() - {"output_attentions", "output_hidden_states"}:
             raise TypeError(f"RocModel takes no {', '.join(sorted(unknown))}")
-        if kwargs.get("output_attentions") and self.config.fusion_encoder_config._attn_implementation != "eager":
-            raise ValueError('output_attentions needs attn_implementation="eager"')
         if not self.config.id2label:
             raise ValueError(
                 "the model has no relations yet: call model.set_relations({label: description}, processor)"
@@ -567,7 +572,7 @@ class RocModel(RocPreTrainedModel):
     def classify(self, vectors: torch.Tensor) -> torch.Tensor:
         """Pair vectors (batch, hidden_size) to logits (batch, num_relations), for `objective="classification"`."""
         with full_precision(vectors):
-            return self.classifier(as_input_of(self.classifier, vectors)).float()
+            return self.classifier(as_input_of(self.classifier, vectors)).to(vectors.device).float()
 
     def compare(
         self,
@@ -606,7 +611,7 @@ class RocModel(RocPreTrainedModel):
             embeds = self.relation_encoder.project(features)
         with full_precision(vectors):
             threshold = self.learned_threshold(vectors, memory)
-            logits = memory(pair_embeds, embeds, threshold, self.config.relation_offsets)
+            logits = memory(pair_embeds, embeds, threshold, self.config.relation_offsets).to(vectors.device)
         return logits, pair_embeds
 
     def learned_threshold(self, vectors: torch.Tensor, relation_memory: RelationMemory) -> torch.Tensor | None:
@@ -614,20 +619,21 @@ class RocModel(RocPreTrainedModel):
         if not self.config.learn_negative_threshold or relation_memory.config.negative_relation is None:
             return None
         with full_precision(vectors):
-            return self.negative_threshold(as_input_of(self.negative_threshold, vectors)).float()
+            threshold = self.negative_threshold(as_input_of(self.negative_threshold, vectors))
+            return threshold.to(vectors.device).float()
 
     def embed_pairs(self, vectors: torch.Tensor, texts: torch.Tensor | None = None) -> torch.Tensor:
         """Pair vectors (batch, hidden_size), and texts from `read_texts`, to unit vectors (batch, embedding_dim)."""
         with full_precision(vectors):
-            projected = self.pair_projection(as_input_of(self.pair_projection, vectors)).float()
-            projected = F.normalize(projected, dim=-1)
+            projected = self.pair_projection(as_input_of(self.pair_projection, vectors))
+            projected = F.normalize(projected.to(vectors.device).float(), dim=-1)
             if not self.config.text_similarity:
                 return projected
             if self.training:
                 # A projection that may lean on the texts in training knows less by itself, of unseen relations most.
                 return self.relation_encoder.join(projected, texts)
             return self.relation_encoder.join(
-                projected, F.normalize(texts.float() - self.relation_encoder.text_center, dim=-1)
+                projected, F.normalize(texts.float() - self.relation_encoder.text_center.to(texts.device), dim=-1)
             )
 
     def read_texts(self, input_ids, attention_mask, inputs_embeds=None) -> torch.Tensor | None:
@@ -661,7 +667,7 @@ class RocModel(RocPreTrainedModel):
             torch.inference_mode(False),
             torch.no_grad(),
             evaluating(self),
-            full_precision(self.pair_projection.weight),
+            full_precision(inputs["input_ids"]),
         ):
             texts = self.read_texts(inputs["input_ids"], inputs["attention_mask"])
             return self.embed_pairs(self.pair_encoder(**inputs), texts)
@@ -695,7 +701,7 @@ class RocModel(RocPreTrainedModel):
         memory = copy_in_force(self.memory) if relation_memory is None else relation_memory
         self.refresh_memory(memory)
         with full_precision(pair_embeds):
-            return pair_embeds @ memory.embeds.T
+            return pair_embeds @ memory.embeds.T.to(pair_embeds.device)
 
     # ---- keeping the memory true
 
@@ -1095,9 +1101,9 @@ def make_encoder(config, loaded: nn.Module | None = None) -> nn.Module:
 
 
 def as_input_of(layer: nn.Module, tensor: torch.Tensor) -> torch.Tensor:
-    """`tensor` in the type that `layer` computes in; a quantized layer, whose weights are integers, finds its own."""
-    dtype = layer.weight.dtype
-    return tensor.to(dtype) if dtype.is_floating_point else tensor
+    """`tensor` in the type that `layer` computes in; a quantized layer, whose weights are no floats, finds its own."""
+    dtype = getattr(layer.weight, "dtype", None)
+    return tensor.to(dtype) if dtype is not None and dtype.is_floating_point else tensor
 
 
 def _weights_were_loaded(model: RocModel, _):

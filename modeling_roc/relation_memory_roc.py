@@ -139,7 +139,7 @@ def content_proof(tensors: Sequence[torch.Tensor | str]) -> torch.Tensor | None:
         if isinstance(tensor, str):
             described.append(tensor)
             continue
-        if tensor.is_meta or type(tensor) not in (torch.Tensor, nn.Parameter):
+        if type(tensor) not in (torch.Tensor, nn.Parameter) or tensor.is_meta:
             return None
         described.append(f"{tensor.dtype}{tuple(tensor.shape)}")
         sums.append(_checksum(tensor.detach()))
@@ -304,8 +304,8 @@ class RelationMemory(nn.Module):
         Returns:
             (batch, num_relations) of float32: cosine / temperature, aggregated, with the offsets.
         """
-        embeds = self.embeds if embeds is None else embeds
-        scores = pair_embeds @ embeds.T / self.log_temperature.exp()
+        embeds = self.embeds if embeds is None else embeds.to(self.embeds.device)
+        scores = pair_embeds.to(embeds.device) @ embeds.T / self.log_temperature.exp()
         logits = relation_logits(scores, self.owner, self.counts, self.config.relation_aggregation, self.one_each)
         added = {self.config.label2id[label]: value for label, value in (offsets or {}).items() if self.has(label)}
         if added:
@@ -314,6 +314,7 @@ class RelationMemory(nn.Module):
             logits = logits + shift.to(logits.device)
         if threshold is not None:
             place = self.config.label2id[self.config.negative_relation]
+            threshold = threshold.to(logits.device)
             logits = torch.cat([logits[:, :place], threshold, logits[:, place + 1 :]], dim=1)
         return logits
 
@@ -432,8 +433,13 @@ def refresh_memory(model, memory: RelationMemory | None = None):
     if torch.compiler.is_exporting():
         return
     follow_adapter(model)
-    memory = copy_in_force(model.memory) if memory is None else memory
-    if memory.embeds.device != model.device and model.device.type != "meta":
+    own = copy_in_force(model.memory)
+    memory = own if memory is None else memory
+    if model.device.type != "meta" and (memory.embeds.is_meta or model.relation_encoder.center.is_meta):
+        raise RuntimeError(
+            "The relation memory is offloaded, and cannot be kept true: open the model without offload_buffers=True"
+        )
+    if memory is not own and memory.embeds.device != model.device:
         memory.to(model.device)
     _refresh_descriptions(model, memory)
     if not memory.config.relation_examples:
@@ -570,7 +576,7 @@ def _fill_descriptions(model, own: RelationMemory, memory: RelationMemory, decid
             encoder.center = features.mean(dim=0).to(encoder.center)
         memory.embeds[new] = encoder.project(features)
     if kept := [index for index, row in enumerate(rows) if row in known]:
-        memory.embeds[kept] = own.embeds[[known[rows[index]] for index in kept]]
+        memory.embeds[kept] = own.embeds[[known[rows[index]] for index in kept]].to(memory.embeds.device)
     memory.trust(_relation_weights(model))
 
 
