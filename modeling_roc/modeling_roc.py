@@ -2,23 +2,23 @@
 """The ROC model: an entity pair of a text and a picture retrieves the relation whose description fits best."""
 
 import copy
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
+from torch import distributed as dist
 from torch import nn
 from torch.nn import functional as F
-from transformers import MODEL_MAPPING, AutoConfig, AutoModel, PreTrainedModel
+from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers import initialization as init
 from transformers.masking_utils import create_bidirectional_mask
 from transformers.models.bert.modeling_bert import BertEncoder, BertLayer, BertSelfAttention
 from transformers.utils import ModelOutput
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
-from .configuration_roc import RELATION_FIELDS, RocConfig
+from .configuration_roc import RELATION_FIELDS, RocConfig, check_known, read_types
 from .explanation_roc import Saliency, integrated_gradients
-from .peft_roc import copy_in_force, follow_adapter, load_adapter, replace_copy_in_force
+from .peft_roc import DOWNLOAD_SETTINGS, copy_in_force, follow_adapter, load_adapter, replace_copy_in_force
 from .relation_memory_roc import (
     RelationMemory,
     described_relations,
@@ -29,11 +29,13 @@ from .relation_memory_roc import (
     read_examples,
     refresh_memory,
 )
-from .search_roc import RelationHits, check_relation_types, search, type_mask
+from .search_roc import RelationHits, search, type_mask
 
 ROLES = ("context", "head", "tail")
 """What an object of the picture is to a pair."""
 
+# Where an encoder comes from, as `from_pretrained` takes it.
+SOURCE_ARGUMENTS = {*DOWNLOAD_SETTINGS, "code_revision", "trust_remote_code", "use_safetensors", "variant"}
 # How far the mean of the texts moves towards that of each training batch.
 TEXT_CENTER_MOMENTUM = 0.02
 
@@ -89,14 +91,16 @@ class PairEncoder(nn.Module):
         self.config = config
         hidden_size = config.text_config.hidden_size
         self.text_encoder = make_encoder(config.text_config, text_encoder)
+        self.num_positions = num_positions(self.text_encoder)
         self.vision_encoder = None
         if config.vision_config is not None:
-            self.vision_encoder = make_encoder(config.vision_config, vision_encoder)
+            self.vision_encoder = make_encoder(config.vision_config, vision_encoder, reads_pictures=True)
             self.vision_projection = nn.Sequential(
                 nn.Linear(config.vision_config.hidden_size, hidden_size), nn.LayerNorm(hidden_size)
             )
         if config.object_features is not None:
             self.object_embedding = ObjectEmbedding(hidden_size)
+        self.joint_sequence = nn.Identity()  # where X can be recorded before all fusion layers
         self.fusion = BertEncoder(config.fusion_encoder_config)
         self.pair_fusion = nn.Sequential(
             nn.Dropout(config.pair_dropout),
@@ -125,7 +129,9 @@ class PairEncoder(nn.Module):
             (batch, hidden_size).
 
         Raises:
-            ValueError: as for `joint_inputs`, or if `config.pool_mentions` is set and the spans are missing.
+            ValueError: as for `joint_inputs`; if `config.pool_mentions` is set and the spans are missing; naming the
+                row, for an index or a span outside the row's tokens and objects, or a span that is empty. In training
+                on an accelerator, which would have to be waited for, places are not looked at.
         """
         sequence, mask = self.joint_inputs(
             input_ids,
@@ -137,7 +143,7 @@ class PairEncoder(nn.Module):
             object_boxes=object_boxes,
             object_mask=object_mask,
         )
-        return self.pair_vectors(self.fuse(sequence, mask), head_index, tail_index, head_span, tail_span)
+        return self.pair_vectors(self.fuse(sequence, mask), mask, head_index, tail_index, head_span, tail_span)
 
     def joint_inputs(
         self,
@@ -160,8 +166,14 @@ class PairEncoder(nn.Module):
 
         Raises:
             ValueError: if pixel_values come without image_index or image_index without them, or to a model without a
-                vision encoder; if objects come to a model that takes none.
+                vision encoder; if objects come to a model that takes none; for a text that is longer than the text
+                encoder's positions.
         """
+        if self.num_positions is not None and attention_mask.shape[1] > self.num_positions:
+            raise ValueError(
+                f"a text has {attention_mask.shape[1]} tokens, but the text encoder has positions for "
+                f"{self.num_positions}: give the processor max_length={self.num_positions}"
+            )
         text = {"input_ids": input_ids} if inputs_embeds is None else {"inputs_embeds": inputs_embeds}
         # Parts may lie on several devices: what each gives comes back to where the pair's mask is.
         sequence = self.text_encoder(**text, attention_mask=attention_mask).last_hidden_state.to(attention_mask.device)
@@ -195,16 +207,22 @@ class PairEncoder(nn.Module):
 
     def fuse(self, sequence: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         """X after the fusion layers. Args: what `joint_inputs` returns."""
+        sequence = self.joint_sequence(sequence)
         mask = create_bidirectional_mask(self.config.fusion_encoder_config, sequence, attention_mask)
         return self.fusion(sequence, attention_mask=mask).last_hidden_state.to(sequence.device)
 
-    def pair_vectors(self, sequence, head_index, tail_index, head_span=None, tail_span=None) -> torch.Tensor:
+    def pair_vectors(self, sequence, mask, head_index, tail_index, head_span=None, tail_span=None) -> torch.Tensor:
         """Head and tail taken from X (batch, length, hidden_size) by their places, and fused: (batch, hidden_size)."""
+        if self.config.pool_mentions and (head_span is None or tail_span is None):
+            raise ValueError("the model pools mentions (config.pool_mentions): give head_span and tail_span")
+        places = {"head_index": head_index, "tail_index": tail_index}
+        if self.config.pool_mentions:
+            places |= {"head_span": head_span, "tail_span": tail_span}
+        if mask.device.type == "cpu" or not (self.training or mask.is_meta):
+            check_places(mask, places)
         rows = torch.arange(sequence.shape[0], device=sequence.device)
         entities = [sequence[rows, head_index], sequence[rows, tail_index]]
         if self.config.pool_mentions:
-            if head_span is None or tail_span is None:
-                raise ValueError("the model pools mentions (config.pool_mentions): give head_span and tail_span")
             entities += [_mean_over(sequence, span) for span in (head_span, tail_span)]
         return self.pair_fusion(torch.cat(entities, dim=-1)).to(sequence.device)
 
@@ -260,9 +278,10 @@ class RelationEncoder(nn.Module):
     def __init__(self, config: RocConfig, text_encoder: nn.Module | None = None):
         super().__init__()
         self.config = config
-        self.text_encoder = None
+        self.text_encoder = self.num_positions = None
         if config.relation_config is not None:
             self.text_encoder = make_encoder(config.relation_config, text_encoder)
+            self.num_positions = num_positions(self.text_encoder)
         hidden_size = (config.relation_config or config.text_config).hidden_size
         self.projection = nn.Linear(hidden_size, config.projection_dim)
         self.register_buffer("center", torch.zeros(hidden_size))
@@ -332,9 +351,22 @@ class RelationEncoder(nn.Module):
         """Moves the mean of all texts towards that of a batch."""
         # A quarter of the texts tells their mean well enough, at a quarter of the cost.
         texts = self.read_texts(input_ids[::4], attention_mask[::4], text_encoder)
-        mean = texts.float().mean(dim=0).to(self.text_center.dtype)
+        mean = texts.float().mean(dim=0)
+        if dist.is_available() and dist.is_initialized():
+            # Over the processes' batches, so that all have one center.
+            dist.all_reduce(mean)
+            mean /= dist.get_world_size()
         # The first batch decides, as there is nothing yet to be moved.
         self.text_center.lerp_(mean, TEXT_CENTER_MOMENTUM if self.text_center.any() else 1.0)
+
+    def _apply(self, fn, recurse=True):
+        # Means go where the model goes, and are not rounded with it: in bfloat16 a running mean would not move.
+        means = dict(self._buffers)
+        super()._apply(fn, recurse)
+        for name, mean in means.items():
+            if not mean.is_meta:
+                self._buffers[name] = mean.to(self._buffers[name].device)
+        return self
 
 
 @dataclass
@@ -343,10 +375,12 @@ class RocOutput(ModelOutput):
     Args:
         loss (scalar): InfoNCE (or cross-entropy for `objective="classification"`), where labels are given.
         logits (batch, num_relations): cosine / temperature over the relation memory, float32.
-        pair_embeds (batch, embedding_dim): unit vectors of the pairs, float32; `None` in classification.
+        pair_embeds (batch, embedding_dim): unit vectors of the pairs, float32; `None` in classification. In training
+            with `config.text_similarity` λ, the part that is learned alone: of length sqrt(1 - λ).
         hidden_states: on request, the joint sequence before and after each fusion layer,
             (batch, text_length + num_objects + num_patches, hidden_size) each.
-        attentions: on request (eager attention), (batch, num_heads, length, length) for each fusion layer.
+        attentions: on request, (batch, num_heads, length, length) for each fusion layer; empty, with a warning, where
+            the attention implementation gives none (all but eager).
     """
 
     loss: torch.Tensor | None = None
@@ -368,7 +402,10 @@ class RocPreTrainedModel(PreTrainedModel):
     _supports_sdpa = True
     _supports_flash_attn = True
     _can_record_outputs = {
-        "hidden_states": OutputRecorder(BertLayer, layer_name="fusion"),
+        "hidden_states": [
+            OutputRecorder(None, class_name="joint_sequence", capture_initial_hidden_state=False),
+            OutputRecorder(BertLayer, layer_name="fusion", capture_initial_hidden_state=False),
+        ],
         "attentions": OutputRecorder(BertSelfAttention, index=1, layer_name="fusion"),
     }
 
@@ -420,7 +457,9 @@ class RocModel(RocPreTrainedModel):
                 self._keep_in_fp32_modules = ["negative_threshold"]
             self.relation_encoder = RelationEncoder(config, relation_text_encoder)
             self.memory = RelationMemory(config)
-            self._keep_in_fp32_modules_strict = ["memory.embeds", "memory.log_temperature"]
+            self._keep_in_fp32_modules_strict = ["memory.embeds", "memory.log_temperature", "relation_encoder.center"]
+            if config.text_similarity:
+                self._keep_in_fp32_modules_strict += ["relation_encoder.text_center"]
             # The config has them.
             self._keys_to_ignore_on_save = self._keys_to_ignore_on_load_missing = ["memory.relations"]
             self.register_load_state_dict_post_hook(_weights_were_loaded)
@@ -434,8 +473,8 @@ class RocModel(RocPreTrainedModel):
         text_model_name_or_path: str,
         vision_model_name_or_path: str | None = None,
         share_relation_encoder: bool = True,
-        dtype: torch.dtype = torch.float32,
-        **config_kwargs,
+        dtype: str | torch.dtype = torch.float32,
+        **kwargs,
     ) -> "RocModel":
         """
         A ROC model on pretrained encoders; fusion, pair and projection layers are new.
@@ -446,30 +485,61 @@ class RocModel(RocPreTrainedModel):
                 of which the vision tower is taken. `None`: text-only.
             share_relation_encoder: whether descriptions go through the pair's text encoder; otherwise they get an
                 encoder of their own, which starts from the same checkpoint.
-            dtype: of the weights, the encoders' and the new ones.
-            config_kwargs: further fields of [`RocConfig`].
+            dtype: of the weights, the encoders' and the new ones; `"auto"`: that of the text encoder's checkpoint.
+                `torch_dtype` means the same.
+            kwargs: fields of [`RocConfig`] and `attn_implementation`; where the encoders come from, as for
+                `from_pretrained` (`revision`, `token`, `cache_dir`, `local_files_only`, `trust_remote_code` ...); and
+                with the prefix `text_` or `vision_` either of these for one encoder alone (`text_revision`), or a
+                field of that encoder's configuration (`text_hidden_dropout_prob`).
+
+        Raises:
+            TypeError: naming an argument that is none of these.
+            ValueError: naming the encoder, if it cannot serve, or its checkpoint lacks some of its weights; for an
+                unknown `dtype`.
         """
-        attention = config_kwargs.get("attn_implementation")
-        text = AutoModel.from_pretrained(text_model_name_or_path, dtype=dtype, attn_implementation=attention)
+        dtype = kwargs.pop("torch_dtype", dtype)
+        if isinstance(dtype, str) and dtype != "auto":
+            if not isinstance(getattr(torch, dtype, None), torch.dtype):
+                raise ValueError(f"dtype {dtype!r} is none of torch's, nor 'auto'")
+            dtype = getattr(torch, dtype)
+        names = {field.name for field in fields(RocConfig)} - RocConfig.sub_configs_defaults.keys()
+        names |= {"fusion_encoder_config", "attn_implementation"}
+        settings = {name: kwargs.pop(name) for name in names & kwargs.keys()}
+        source = {name: kwargs.pop(name) for name in SOURCE_ARGUMENTS & kwargs.keys()}
+        parts = {}
+        for prefix in ("text_", "vision_"):
+            given = [name for name in kwargs if name.startswith(prefix) and name != prefix + "config"]
+            parts[prefix] = {**source, **{name.removeprefix(prefix): kwargs.pop(name) for name in given}}
+        if kwargs:
+            raise TypeError(f"from_encoders_pretrained takes no {', '.join(sorted(kwargs))}")
+        if vision_model_name_or_path is None and parts["vision_"] != source:
+            raise TypeError("arguments with the prefix vision_ need vision_model_name_or_path")
+        attention = settings.get("attn_implementation")
+        text, lacking = load_encoder(text_model_name_or_path, dtype, attention, **parts["text_"])
+        dtype = text.dtype if dtype == "auto" else dtype
+        encoders, lacks = [text], {text_model_name_or_path: (text, lacking)}
         vision = None
         if vision_model_name_or_path is not None:
-            vision_config = AutoConfig.from_pretrained(vision_model_name_or_path)
-            vision_config = getattr(vision_config, "vision_config", vision_config)
-            vision = MODEL_MAPPING[type(vision_config)].from_pretrained(
-                vision_model_name_or_path, config=vision_config, dtype=dtype, attn_implementation=attention
-            )
+            vision, lacking = load_encoder(vision_model_name_or_path, dtype, attention, **parts["vision_"])
+            encoders.append(vision)
+            lacks[vision_model_name_or_path] = (vision, lacking)
         own = None
-        if config_kwargs.get("objective", "retrieval") == "retrieval" and not share_relation_encoder:
+        if settings.get("objective", "retrieval") == "retrieval" and not share_relation_encoder:
             own = copy.deepcopy(text)
-        encoders = [encoder for encoder in (text, vision) if encoder is not None]
         attentions = [encoder.config._attn_implementation for encoder in encoders]
         config = RocConfig(
             text_config=text.config,
             vision_config=None if vision is None else vision.config,
             relation_config=None if share_relation_encoder else text.config.to_dict(),
-            **config_kwargs,
+            **settings,
         )
         model = cls(config, text, vision, own).to(dtype)
+        for name, (encoder, lacking) in lacks.items():
+            # Those of a head that is not used may be missing.
+            if lacking := sorted(lacking & encoder.state_dict().keys()):
+                raise ValueError(
+                    f"{name} has no weights for {len(lacking)} parts of {type(encoder).__name__}, such as {lacking[0]}"
+                )
         for encoder, implementation in zip(encoders, attentions, strict=True):
             # A config forgets that of its parts, which a new encoder would choose when it is built.
             encoder.config._attn_implementation = implementation
@@ -523,15 +593,17 @@ class RocModel(RocPreTrainedModel):
             num_items_in_batch: labelled pairs of the whole optimizer step; see [`info_nce`].
             relation_features: in training, what gives the mean token vectors (num_descriptions, hidden_size) of the
                 memory's descriptions for pair_embeds (batch, embedding_dim) and labels. Default: all descriptions are
-                encoded, with gradient.
+                encoded, with gradient. Training is a call in training mode with gradients enabled;
+                `config.relation_offsets` take no part in it.
             relation_memory: other relations to compare with in this call, from [`RocModel.make_relation_memory`].
 
         Returns:
             [`RocOutput`].
 
         Raises:
-            ValueError: for a model that has no relations yet, inputs that are missing, pictures or objects that do not
-                fit the model, or training with relations that are known by examples.
+            ValueError: for a model that has no relations yet, inputs that are missing or as [`PairEncoder`] refuses
+                them, pictures or objects that do not fit the model, training with relations that are known by
+                examples, or of a learned threshold where no relation is the negative one.
             RuntimeError: if relations' examples were encoded with other weights; see `refresh_memory`.
             TypeError: for an unknown argument.
         """
@@ -596,13 +668,16 @@ class RocModel(RocPreTrainedModel):
             under autocast too.
         """
         memory = copy_in_force(self.memory) if relation_memory is None else relation_memory
-        trains = relation_memory is None and self.training and torch.is_grad_enabled()
-        if not trains:
+        learns = self._learns()
+        encodes = learns and relation_memory is None
+        if not encodes:
             self.refresh_memory(memory)  # before all else: torch.compile leaves it out, and breaks its graph once
         pair_embeds = self.embed_pairs(vectors, texts)
         embeds = memory.embeds
-        if trains:
+        if learns:
             self.weights_stamp = None  # an optimizer's step is about to follow
+            copy_in_force(self.memory).features = None  # the projection learns with the center as it is
+        if encodes:
             memory.check_texts()
             if relation_features is None:
                 features = self.description_features(memory.input_ids)
@@ -611,8 +686,13 @@ class RocModel(RocPreTrainedModel):
             embeds = self.relation_encoder.project(features)
         with full_precision(vectors):
             threshold = self.learned_threshold(vectors, memory)
-            logits = memory(pair_embeds, embeds, threshold, self.config.relation_offsets).to(vectors.device)
+            offsets = None if learns else self.config.relation_offsets
+            logits = memory(pair_embeds, embeds, threshold, offsets).to(vectors.device)
         return logits, pair_embeds
+
+    def _learns(self) -> bool:
+        """Whether a call is a training step's; one in training mode without gradient is an answer with dropout."""
+        return self.training and torch.is_grad_enabled()
 
     def learned_threshold(self, vectors: torch.Tensor, relation_memory: RelationMemory) -> torch.Tensor | None:
         """The negative relation's logits (batch, 1) of float32, where `config.learn_negative_threshold` is set."""
@@ -629,7 +709,7 @@ class RocModel(RocPreTrainedModel):
             projected = F.normalize(projected.to(vectors.device).float(), dim=-1)
             if not self.config.text_similarity:
                 return projected
-            if self.training:
+            if self._learns():
                 # A projection that may lean on the texts in training knows less by itself, of unseen relations most.
                 return self.relation_encoder.join(projected, texts)
             return self.relation_encoder.join(
@@ -638,11 +718,11 @@ class RocModel(RocPreTrainedModel):
 
     def read_texts(self, input_ids, attention_mask, inputs_embeds=None) -> torch.Tensor | None:
         """The texts as the relation encoder reads them (batch, hidden_size), for `config.text_similarity`; else None.
-        In training mode zeros, and the texts' mean moves."""
+        In training zeros, and the texts' mean moves."""
         if not self.config.text_similarity:
             return None
         shared = self.pair_encoder.text_encoder
-        if not self.training:
+        if not self._learns():
             return self.relation_encoder.read_texts(input_ids, attention_mask, shared, inputs_embeds)
         self.relation_encoder.move_text_center(input_ids, attention_mask, shared)
         return self.relation_encoder.center.new_zeros(len(input_ids), len(self.relation_encoder.center))
@@ -683,6 +763,7 @@ class RocModel(RocPreTrainedModel):
         Returns:
             (num, embedding_dim) of float32.
         """
+        copy_in_force(self.memory).features = None  # they are compared with others of this center
         return self.relation_encoder(input_ids, attention_mask, self.pair_encoder.text_encoder)
 
     def description_cosines(
@@ -743,17 +824,22 @@ class RocModel(RocPreTrainedModel):
         return super()._apply(fn, recurse)
 
     def _check_trainable(self):
-        """Refuses training with relations that are known by examples: after a step they would be stale."""
-        if not self.training or self.config.objective != "retrieval":
+        """Refuses training with relations that are known by examples, which would be stale after a step, and a
+        threshold that would learn nothing."""
+        if not self._learns() or self.config.objective != "retrieval":
             return
-        # The mean of the texts moves without gradient too.
-        if torch.is_grad_enabled() or self.config.text_similarity:
-            if labels := example_labels(copy_in_force(self.memory).config):
-                raise ValueError(
-                    f"training changes the weights that the examples of {', '.join(map(repr, labels))} were encoded "
-                    "with: take these relations out first by model.remove_relation(label, processor), and add them "
-                    "after it"
-                )
+        config = copy_in_force(self.memory).config
+        if labels := example_labels(config):
+            raise ValueError(
+                f"training changes the weights that the examples of {', '.join(map(repr, labels))} were encoded "
+                "with: take these relations out first by model.remove_relation(label, processor), and add them "
+                "after it"
+            )
+        if config.learn_negative_threshold and config.negative_relation is None:
+            raise ValueError(
+                "learn_negative_threshold is set, but no relation is the negative one, whose score the threshold is: "
+                "name it by negative_relation"
+            )
 
     def save_pretrained(self, save_directory, *args, state_dict=None, **kwargs):
         """
@@ -784,9 +870,10 @@ class RocModel(RocPreTrainedModel):
     def set_relations(self, relations: dict[str, str | list[str]], processor, negative_relation: str | None = None):
         """
         Replaces the relation set: `id2label`, `label2id`, config and memory follow, nothing is trained. Descriptions
-        that are in the memory already are not encoded again; examples go with the set that they belong to. The first
-        two or more descriptions that a model has also decide the mean that is taken off every description's vector
-        from then on (`config.center_descriptions`). `config.abstention_threshold` was chosen for the relations that
+        that are in the memory already are not encoded again; examples go with the set that they belong to. The mean
+        that is taken off every description's vector (`config.center_descriptions`) is that of all descriptions that
+        a model has, in whatever order they came, when it is first asked, trained or saved, and stays from then on.
+        `config.abstention_threshold` was chosen for the relations that
         were there, and is forgotten with them; so are offsets and types of those that are there no longer.
 
         Args:
@@ -797,8 +884,9 @@ class RocModel(RocPreTrainedModel):
 
         Raises:
             ValueError: for an empty set, an empty label or description, one text for two relations, or two that the
-                tokenizer reads as one (nothing could tell them apart), a `negative_relation` that is not in the set,
-                or a model with `objective="classification"`.
+                tokenizer reads as one (nothing could tell them apart), a `negative_relation` that is not in the set, a
+                model with `objective="classification"`, or a processor whose `max_length` is beyond an encoder's
+                positions.
         """
         self._replace_relations(relations, processor, negative_relation)
 
@@ -879,7 +967,26 @@ class RocModel(RocPreTrainedModel):
         self._refuse_fixed_set()
         if not self.config.id2label:
             raise ValueError("the model has no relations of its own yet: call model.set_relations first")
+        self.check_processor(processor)
         return make_memory(self, relations, processor, negative_relation)
+
+    def check_processor(self, processor):
+        """
+        Args:
+            processor: the [`RocProcessor`] that is to prepare texts for this model.
+
+        Raises:
+            ValueError: if it lets through texts that are longer than an encoder's positions.
+        """
+        encoders = {"text": self.pair_encoder.num_positions}
+        if self.config.objective == "retrieval":
+            encoders["relation"] = self.relation_encoder.num_positions
+        for name, number in encoders.items():
+            if number is not None and (getattr(processor, "max_length", None) or 0) > number:
+                raise ValueError(
+                    f"the processor cuts texts at max_length={processor.max_length} tokens, but the {name} encoder "
+                    f"has positions for {number}: give it max_length={number}"
+                )
 
     def _refuse_fixed_set(self):
         if self.config.objective != "retrieval":
@@ -889,6 +996,7 @@ class RocModel(RocPreTrainedModel):
     def _replace_relations(self, relations, processor, negative_relation=None, examples=None):
         """`set_relations`, with examples as `make_memory` takes them."""
         self._refuse_fixed_set()
+        self.check_processor(processor)
         memory = make_memory(self, relations, processor, negative_relation, examples, decide_center=True)
         # Nothing has been replaced so far: what was refused above leaves the model as it was.
         for name in RELATION_FIELDS:
@@ -909,26 +1017,28 @@ class RocModel(RocPreTrainedModel):
                 threshold, or has a value that is not a finite number; or for a classification model.
         """
         self._refuse_fixed_set()
-        for label, value in (offsets or {}).items():
-            if label not in described_relations(self.config):
+        described = described_relations(self.config)
+        for label in offsets or {}:
+            if label not in described:
                 raise ValueError(f"no relation {label!r} that is retrieved by its descriptions")
-            if not isinstance(value, (int, float)) or not math.isfinite(value):
-                raise ValueError(f"relation {label!r}: an offset must be a finite number, got {value!r}")
-        self.config.relation_offsets = dict(offsets) if offsets else None
+        self.config.relation_offsets = offsets or None
 
     def set_relation_types(self, types: Mapping[str, Sequence] | None):
         """
         Says which types of head and tail the relations ask for; kept in the config.
 
         Args:
-            types: label → [head type, tail type], each a word, a list of words, or `None` for any type;
-                [`types_from_labels`] reads them off labels such as MNRE's. A relation that is left out takes every
-                pair. `None` takes all types away.
+            types: label → [head type, tail type], each a word, a list of words, or `None` for any type; or a list of
+                such pairs, any of which may fit, with lists in them: `[[["person"], ["team"]], [["team"],
+                ["person"]]]`. [`types_from_labels`] reads them off labels such as MNRE's. A relation that is left out
+                takes every pair. `None` takes all types away.
 
         Raises:
-            ValueError: naming the label, if there is no such relation or its types are not a pair of types.
+            ValueError: naming the label, if there is no such relation or its types are not as above.
         """
-        self.config.relation_types = None if types is None else check_relation_types(types, self.config.label2id)
+        types = None if types is None else read_types(types)
+        check_known("relation_types", types or {}, self.config.label2id)
+        self.config.relation_types = types
 
     def type_mask(
         self, types: Sequence[tuple[str | None, str | None]], relation_memory: RelationMemory | None = None
@@ -1091,13 +1201,162 @@ def _mean_over(sequence: torch.Tensor, span: torch.Tensor) -> torch.Tensor:
     return torch.einsum("bl,blh->bh", inside, sequence) / inside.sum(dim=1, keepdim=True)
 
 
-def make_encoder(config, loaded: nn.Module | None = None) -> nn.Module:
-    """An encoder as `config` describes it, or the loaded one, without a pooler."""
+def check_places(mask: torch.Tensor, places: dict[str, torch.Tensor]):
+    """
+    Args:
+        mask (batch, length): of the joint sequence.
+        places: name → places in it (batch,), or spans [start, end) of it (batch, 2).
+
+    Raises:
+        ValueError: naming the first row whose place lies outside its own tokens and objects, or whose span is empty.
+    """
+    if torch.compiler.is_compiling():
+        return
+    before = F.pad((mask > 0).long().cumsum(dim=1), (1, 0))
+    fits = []
+    for place in places.values():
+        start, end = place.unbind(dim=1) if place.dim() == 2 else (place, place + 1)
+        kept = [before.gather(1, edge.clamp(0, mask.shape[1])[:, None])[:, 0] for edge in (start, end)]
+        # What lies outside, or on padding, has fewer tokens than places.
+        fits.append((start < end) & (kept[1] - kept[0] == end - start))
+    if not (fits := torch.stack(fits)).all():
+        number, row = (~fits).nonzero()[0].tolist()
+        name = list(places)[number]
+        raise ValueError(
+            f"{name}[{row}] is {places[name][row].tolist()}, which is not within the row's {int(mask[row].sum())} "
+            "tokens, objects and patches"
+        )
+
+
+def num_positions(encoder: nn.Module) -> int | None:
+    """How many tokens a text may have for an encoder whose positions are a table; else None."""
+    for name, module in encoder.named_modules():
+        if isinstance(module, nn.Embedding) and "position_embedding" in name.rpartition(".")[2]:
+            # Tables of RoBERTa's kind begin behind the padding token's number.
+            return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
+    return None
+
+
+def make_encoder(config, loaded: nn.Module | None = None, reads_pictures: bool = False) -> nn.Module:
+    """
+    An encoder as `config` describes it, or the loaded one, without heads that its token vectors do not come from: they
+    would be saved and run, and have no gradient. `config.idle_modules` keeps their names.
+
+    Raises:
+        ValueError: naming the encoder, if it is tried and cannot serve: see `try_encoder`.
+    """
     encoder = AutoModel.from_config(config) if loaded is None else loaded
-    # Only token vectors are used; an idle pooler would be saved, and would have no gradient.
-    if isinstance(getattr(encoder, "pooler", None), nn.Module):
-        encoder.pooler = None
+    idle = getattr(config, "idle_modules", ["pooler"])
+    # Weights that are still to come (from a checkpoint, another process) were tried when it was made.
+    weights = list(encoder.parameters())
+    if all(type(one) is nn.Parameter and one.numel() and not (one.is_meta or one.is_inference()) for one in weights):
+        idle = try_encoder(encoder, reads_pictures)
+    for name in idle:
+        if isinstance(getattr(encoder, name, None), nn.Module):
+            setattr(encoder, name, nn.Identity())
+    config.idle_modules = idle
     return encoder
+
+
+def load_encoder(name: str, dtype, attention: str | None, **settings) -> tuple[nn.Module, set[str]]:
+    """
+    A pretrained encoder, or of a model with a `vision_config` its vision tower.
+
+    Args:
+        settings: `SOURCE_ARGUMENTS`, and fields of its configuration.
+
+    Returns:
+        The encoder; the names of its weights that the checkpoint lacks.
+    """
+    source = {name: settings.pop(name) for name in SOURCE_ARGUMENTS & settings.keys()}
+    config = AutoConfig.from_pretrained(name, **source)
+    config = getattr(config, "vision_config", None) or config
+    for field, value in settings.items():
+        if field == "dtype" or not hasattr(config, field):
+            raise TypeError(f"the encoder {name} ({config.model_type}) takes no {field}")
+        setattr(config, field, value)
+    encoder, info = AutoModel.from_pretrained(
+        name, config=config, dtype=dtype, attn_implementation=attention, output_loading_info=True, **source
+    )
+    return encoder, set(info["missing_keys"])
+
+
+def try_encoder(encoder: nn.Module, reads_pictures: bool) -> list[str]:
+    """
+    Tries an encoder on a tiny input.
+
+    Returns:
+        The names of its parts from which nothing goes into its token vectors.
+
+    Raises:
+        ValueError: naming the encoder, if it does not give (batch, length, hidden_size) for a text of that length or
+            for a picture, gives other vectors when asked again, or reads a text from one end only.
+    """
+    config = encoder.config
+
+    def refuse(reason):
+        kind = "vision" if reads_pictures else "text"
+        return ValueError(f"{type(encoder).__name__} ({config.model_type}) cannot be the {kind} encoder: {reason}")
+
+    if reads_pictures:
+        size = getattr(config, "image_size", None) or 224
+        rows, columns = (size, size) if isinstance(size, int) else size
+        inputs = {
+            "pixel_values": torch.linspace(-1, 1, 3 * rows * columns).view(1, 3, rows, columns).to(encoder.dtype)
+        }
+    else:
+        # Two texts that have their first token in common, and nothing else.
+        length = min(8, num_positions(encoder) or 8)
+        ids = torch.arange(2 * length) % config.vocab_size
+        ids[length] = ids[0]
+        inputs = {"input_ids": ids.view(2, length), "attention_mask": torch.ones(2, length, dtype=torch.long)}
+    inputs = {name: value.to(encoder.device) for name, value in inputs.items()}
+    frozen = [one for one in encoder.parameters() if one.is_floating_point() and not one.requires_grad]
+    attention = config._attn_implementation
+    try:
+        if attention not in ("eager", "sdpa"):
+            config._attn_implementation = "eager"  # others may ask for a device where the weights are not yet
+        with torch.inference_mode(False), evaluating(encoder):
+            with torch.enable_grad():
+                for parameter in frozen:
+                    parameter.requires_grad_(True)
+                states = encoder(**inputs).last_hidden_state
+            with torch.no_grad():
+                again = encoder(**inputs).last_hidden_state
+    except Exception as error:
+        raise refuse(f"{type(error).__name__}: {error}") from error
+    finally:
+        config._attn_implementation = attention
+        for parameter in frozen:
+            parameter.requires_grad_(False)
+    shape = tuple(states.shape)
+    fits = len(shape) == 3 and shape[2] == config.hidden_size
+    if not fits or not reads_pictures and shape[1] != length:
+        wanted = (
+            f"(1, num_patches, {config.hidden_size})" if reads_pictures else f"(2, {length}, {config.hidden_size})"
+        )
+        raise refuse(f"its last_hidden_state is {shape}, where {wanted} is needed")
+    if not torch.allclose(states, again, atol=1e-2 * states.abs().max().item()):
+        raise refuse("it gives other vectors for the same input when it is asked again")
+    if not reads_pictures and length > 1 and torch.equal(states[0, 0], states[1, 0]):
+        raise refuse(
+            "a token's vector knows nothing of the tokens after it; an encoder that reads both ways is needed"
+        )
+    used = _parameters_behind(states)
+    parts = ((name, list(part.parameters())) for name, part in encoder.named_children())
+    return [name for name, own in parts if own and used.isdisjoint(map(id, own))]
+
+
+def _parameters_behind(tensor: torch.Tensor) -> set[int]:
+    """The ids of the parameters that a tensor was computed from."""
+    nodes, seen, found = [tensor.grad_fn], set(), set()
+    while nodes:
+        node = nodes.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            found.add(id(getattr(node, "variable", None)))
+            nodes += [other for other, _ in node.next_functions]
+    return found
 
 
 def as_input_of(layer: nn.Module, tensor: torch.Tensor) -> torch.Tensor:

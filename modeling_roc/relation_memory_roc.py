@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from transformers import initialization as init
 from transformers.utils import logging
 
-from .configuration_roc import MAX_EXAMPLES, MEASURED
+from .configuration_roc import MAX_EXAMPLES, MEASURED, read_descriptions
 from .peft_roc import copy_in_force, follow_adapter, weights_in_force
 
 EXAMPLE_FIELDS = ("text", "head", "tail", "image", "objects")
@@ -36,7 +36,9 @@ SPREAD = -7046029254386353131
 def described_relations(config) -> dict[str, list[str]]:
     """The relations that the memory has rows of: all but a negative one with a learned threshold."""
     learned = config.negative_relation if config.learn_negative_threshold else None
-    return {label: texts for label, texts in config.relation_descriptions.items() if label != learned}
+    labels = (config.id2label[index] for index in sorted(config.id2label))
+    texts = config.relation_descriptions
+    return {label: texts[label] for label in labels if label in texts and label != learned}
 
 
 def example_labels(config) -> list[str]:
@@ -71,18 +73,14 @@ def check_relations(relations, with_examples: Collection[str] = ()) -> dict[str,
     for label, texts in relations.items():
         if not isinstance(label, str) or not label.strip():
             raise ValueError(f"a relation's label must be a string that is not empty, got {label!r}")
-        texts = [texts] if isinstance(texts, str) else texts
-        if (
-            not isinstance(texts, (list, tuple))
-            or not (texts or label in with_examples)
-            or not all(isinstance(text, str) and text.strip() for text in texts)
-        ):
-            raise ValueError(f"relation {label!r} needs at least one description that is not empty, got {texts!r}")
+        texts = read_descriptions({label: texts})[label]
+        if not (texts or label in with_examples):
+            raise ValueError(f"relation {label!r} needs at least one description, got {texts!r}")
         for text in texts:
             if text in seen:
                 raise ValueError(f"relations {seen[text]!r} and {label!r} have the same description: {text!r}")
             seen[text] = label
-        checked[label] = list(texts)
+        checked[label] = texts
     return checked
 
 
@@ -251,6 +249,8 @@ class RelationMemory(nn.Module):
         if input_ids is not None:
             config.relation_length = input_ids.shape[1]
             self.texts_proof.copy_(self._prove_texts())
+        # The descriptions' mean token vectors (R, hidden_size), for as long as the center is still that of all.
+        self.features = None
         self._forget()
 
     def _sizes(self) -> tuple[int, int]:
@@ -397,6 +397,7 @@ class RelationMemory(nn.Module):
         else:
             state_dict[prefix + "relations"] = self.relations
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+        self.features = None
         self._forget()
 
     def _make_room(self, relations: torch.Tensor, input_ids: torch.Tensor):
@@ -442,6 +443,7 @@ def refresh_memory(model, memory: RelationMemory | None = None):
     if memory is not own and memory.embeds.device != model.device:
         memory.to(model.device)
     _refresh_descriptions(model, memory)
+    copy_in_force(model.memory).features = None  # an answer has been given with the center as it is
     if not memory.config.relation_examples:
         return
     weights = _pair_weights(model)
@@ -466,6 +468,7 @@ def _refresh_descriptions(model, memory: RelationMemory):
         return
     memory.check_texts()
     if not memory.matches(weights):
+        memory.features = None
         features = encode_descriptions(model, memory.input_ids)
         with torch.inference_mode(False), torch.no_grad():
             memory.embeds[: len(features)] = model.relation_encoder.project(features)
@@ -484,10 +487,12 @@ def _relation_weights(model) -> list[torch.Tensor | str]:
 def _pair_weights(model) -> list[torch.Tensor | str]:
     """Everything that a pair's vector depends on, besides the pair."""
     modules = [model.pair_encoder, model.pair_projection]
+    weights = [f"pool_mentions {model.config.pool_mentions}, text_similarity {model.config.text_similarity}"]
     if model.config.text_similarity:
-        modules.append(model.relation_encoder)
-    settings = f"pool_mentions {model.config.pool_mentions}, text_similarity {model.config.text_similarity}"
-    return [*(weight for module in modules for weight in weights_in_force(module)), settings]
+        encoder = copy_in_force(model.relation_encoder)
+        weights.append(encoder.text_center)
+        modules += [] if encoder.text_encoder is None else [encoder.text_encoder]
+    return [*(weight for module in modules for weight in weights_in_force(module)), *weights]
 
 
 def encode_descriptions(model, input_ids: torch.Tensor, batch_size: int = 64) -> torch.Tensor:
@@ -566,18 +571,34 @@ def _fill_descriptions(model, own: RelationMemory, memory: RelationMemory, decid
     if len(own.input_ids) and own.has_texts():
         _refresh_descriptions(model, own)
         known = {row: index for index, row in enumerate(_token_rows(own.input_ids))}
-    encoder = model.relation_encoder
-    decide_center &= model.config.center_descriptions and len(rows) > 1 and not encoder.center.any()
-    if decide_center:
-        known = {}  # of all descriptions, those too that were added one at a time
-    if new := [index for index, row in enumerate(rows) if row not in known]:
-        features = encode_descriptions(model, memory.input_ids[new])
-        if decide_center:
-            encoder.center = features.mean(dim=0).to(encoder.center)
+    encoder = copy_in_force(model.relation_encoder)
+    follows = decide_center and model.config.center_descriptions
+    follows &= own.features is not None or not encoder.center.any()
+    if not decide_center:
+        own.features = None  # the other memory's answers depend on the center as it is
+    if follows and own.features is None:
+        known = {}
+    new = [index for index, row in enumerate(rows) if row not in known]
+    kept = [index for index, row in enumerate(rows) if row in known]
+    places = [known[rows[index]] for index in kept]
+    features = encode_descriptions(model, memory.input_ids[new])
+    if follows:
+        memory.features = features.new_zeros(len(rows), features.shape[1])
+        memory.features[new] = features
+        if kept:
+            memory.features[kept] = own.features[places].to(features)
+        _center(encoder, memory.features)
+        memory.embeds[: len(rows)] = encoder.project(memory.features)
+    else:
         memory.embeds[new] = encoder.project(features)
-    if kept := [index for index, row in enumerate(rows) if row in known]:
-        memory.embeds[kept] = own.embeds[[known[rows[index]] for index in kept]].to(memory.embeds.device)
+        memory.embeds[kept] = own.embeds[places].to(memory.embeds.device)
     memory.trust(_relation_weights(model))
+
+
+def _center(encoder, features: torch.Tensor):
+    """Takes the mean of all descriptions for the center; that of a single one would leave nothing of it."""
+    mean = features.float().mean(dim=0)
+    encoder.center = mean if len(features) > 1 else torch.zeros_like(mean)
 
 
 def _token_rows(input_ids: torch.Tensor) -> list[tuple[int, ...]]:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from transformers.utils import ModelOutput
 
+from .configuration_roc import type_pairs
 from .peft_roc import copy_in_force
 from .relation_memory_roc import RelationMemory
 
@@ -21,18 +22,23 @@ TYPE_WORDS = {"per": "person", "org": "organization", "loc": "location", "misc":
 # ---- the entity types that relations ask for
 
 
-def types_from_labels(labels: Iterable[str], words: Mapping[str, str] = TYPE_WORDS) -> dict[str, list[str]]:
+def types_from_labels(
+    labels: Iterable[str], words: Mapping[str, str] = TYPE_WORDS, either_order: bool = False
+) -> dict[str, list]:
     """
     The types that labels such as `/per/org/member_of` ask of head and tail, for [`RocModel.set_relation_types`].
 
     These are the relation's own; what a pair is typed as must come from a tagger or a person.
 
     Args:
-        labels: relation labels. Those of another form than `/head/tail/name` are left out: they ask for no type.
+        labels: relation labels. Those of another form than `/type/type/name` are left out: they ask for no type.
         words: the labels' abbreviations → the words that pairs are typed with.
+        either_order: whether a label names its two types in no order, as in UMRE, where `/per/org/...` is also given
+            to pairs whose head is the organization. `False`: the head's stands first, as in MNRE; a pair of the other
+            order could then never get the relation.
 
     Returns:
-        Label → [head type, tail type].
+        Label → [head type, tail type], or with `either_order` a list of both orders.
 
     Raises:
         ValueError: naming the label, if it has an abbreviation that `words` does not know.
@@ -43,33 +49,9 @@ def types_from_labels(labels: Iterable[str], words: Mapping[str, str] = TYPE_WOR
         if len(parts) == 4 and parts[0] == "":
             if unknown := [part for part in parts[1:3] if part not in words]:
                 raise ValueError(f"relation {label!r}: no word is given for the type {unknown[0]!r}")
-            types[label] = [words[part] for part in parts[1:3]]
+            pair = [words[part] for part in parts[1:3]]
+            types[label] = [[[one] for one in order] for order in (pair, pair[::-1])] if either_order else pair
     return types
-
-
-def check_relation_types(types, labels: Iterable[str]) -> dict[str, list]:
-    """
-    Label → [head types, tail types], each a list of words in lower case, or `None` for any type.
-
-    Raises:
-        ValueError: naming the label, if there is no such relation or its types are not a pair of types.
-    """
-    if not isinstance(types, Mapping):
-        raise ValueError(f"types must be {{label: [head type, tail type]}}, got {types!r:.200}")
-    labels, checked = set(labels), {}
-    for label, pair in types.items():
-        if label not in labels:
-            raise ValueError(f"types are given for {label!r}, which is not among the relations")
-        if not isinstance(pair, (list, tuple)) or len(pair) != 2:
-            raise ValueError(f"relation {label!r} needs [head type, tail type], got {pair!r}")
-        sides = [[side] if isinstance(side, str) else side for side in pair]
-        for side in sides:
-            if side is not None and not (
-                isinstance(side, (list, tuple)) and side and all(isinstance(word, str) and word for word in side)
-            ):
-                raise ValueError(f"relation {label!r}: a type is a word, a list of words or None, got {side!r}")
-        checked[label] = [None if side is None else [word.lower() for word in side] for side in sides]
-    return checked
 
 
 class RelationTypes:
@@ -77,7 +59,8 @@ class RelationTypes:
     Which relations can hold between entities of given types.
 
     Args:
-        types: `config.relation_types`: label → [head types, tail types]; a relation that is left out takes every pair.
+        types: `config.relation_types`: label → [head types, tail types], or a list of such pairs; a relation that is
+            left out takes every pair.
         labels: the relations, in their order.
     """
 
@@ -85,17 +68,20 @@ class RelationTypes:
         self.made_of = types
         # Many relations ask for the same few types: these are looked at, and not each relation.
         kinds: dict[tuple, int] = {}
-        sides = [(types or {}).get(label, (None, None)) for label in labels]
-        sides = [tuple(None if side is None else tuple(side) for side in pair) for pair in sides]
-        self.place = torch.tensor([kinds.setdefault(kind, len(kinds)) for kind in sides], dtype=torch.long)
+        asked = [type_pairs((types or {}).get(label, [None, None])) for label in labels]
+        asked = [tuple(tuple(side and tuple(side) for side in pair) for pair in pairs) for pairs in asked]
+        self.place = torch.tensor([kinds.setdefault(kind, len(kinds)) for kind in asked], dtype=torch.long)
         self.kinds = list(kinds)
 
     def fitting(self, pair: tuple[str | None, str | None]) -> torch.Tensor:
         """(num_relations,) of bool, for the types of one pair; `None` and `"unknown"` fit every relation."""
         known = [None if word is None or word.lower() == "unknown" else word.lower() for word in pair]
         fits = [
-            all(word is None or side is None or word in side for word, side in zip(known, kind, strict=True))
-            for kind in self.kinds
+            any(
+                all(word is None or side is None or word in side for word, side in zip(known, pair, strict=True))
+                for pair in pairs
+            )
+            for pairs in self.kinds
         ]
         return torch.tensor(fits, dtype=torch.bool)[self.place]
 

@@ -197,20 +197,34 @@ def test_nothing_of_a_removed_relation_is_left_for_another_of_its_name(make_mode
     assert model.config.relation_offsets == {"/per/org/member_of": 1.0} and model.config.relation_types is None
 
 
-def test_relations_added_one_by_one_are_those_of_a_set(make_model, processor):
-    """The first two descriptions decide the center, also where they come one at a time."""
+def test_relations_added_one_by_one_are_those_of_a_set(make_model, processor, batch, tmp_path):
+    """The center is that of all descriptions, whatever their order, until the model is first asked; then it stays."""
+    batch = {name: batch[name] for name in batch if name not in ("pixel_values", "image_index", "labels")}
     config = RocConfig(text_config=make_model().config.text_config, projection_dim=16)
-    at_once, one_by_one = RocModel(config).eval(), RocModel(copy.deepcopy(config)).eval()
-    one_by_one.load_state_dict(at_once.state_dict())
-    at_once.set_relations({"a": "Head likes tail.", "b": "Nothing ties them."}, processor)
-    one_by_one.add_relation("a", "Head likes tail.", processor)
-    one_by_one.add_relation("b", "Nothing ties them.", processor)
-    assert at_once.relation_encoder.center.any() and torch.equal(
-        one_by_one.relation_encoder.center, at_once.relation_encoder.center
-    )
-    assert torch.equal(one_by_one.memory.embeds, at_once.memory.embeds)
-    at_once.add_relation("c", "The head won the tail.", processor)
-    assert torch.equal(one_by_one.relation_encoder.center, at_once.relation_encoder.center)
+    texts = {"a": "Head likes tail.", "b": "Nothing ties them.", "c": ["The head won the tail.", "Head has tail."]}
+    at_once = RocModel(copy.deepcopy(config)).eval()
+    weights = copy.deepcopy(at_once.state_dict())
+    at_once.set_relations(texts, processor)
+    features = at_once.description_features(at_once.memory.input_ids)
+    assert torch.allclose(at_once.relation_encoder.center, features.mean(dim=0), atol=1e-6)
+    logits = answers(at_once, batch)
+    for order in ("abc", "cab", "bca"):
+        model = RocModel(copy.deepcopy(config)).eval()
+        model.load_state_dict(weights)
+        model.add_relation("gone", "Taken out again.", processor)
+        counts = count_encodings(model)
+        for label in order:
+            model.add_relation(label, texts[label], processor)
+        model.remove_relation("gone", processor)
+        assert sum(counts) == 4
+        assert torch.allclose(model.relation_encoder.center, at_once.relation_encoder.center, atol=1e-6)
+        found = answers(model, batch)[:, [model.config.label2id[label] for label in "abc"]]
+        assert torch.allclose(found, logits, atol=1e-4)
+    model.save_pretrained(tmp_path)
+    for asked in (at_once, model, RocModel.from_pretrained(tmp_path)):
+        center = asked.relation_encoder.center.clone()
+        asked.add_relation("d", "The tail is a town.", processor)
+        assert torch.equal(asked.relation_encoder.center, center)
 
 
 def test_a_new_relation_is_retrieved_untrained_by_its_own_vector(make_model, processor):

@@ -178,8 +178,6 @@ def test_errors_say_what_to_do(make_model, batch):
         make_model()(**{**batch, "pixel_values": None})
     with pytest.raises(TypeError, match="pixel_value"):
         make_model()(**batch, pixel_value=None)
-    with pytest.raises(ValueError, match="eager"):
-        make_model()(**batch, output_attentions=True)
     with pytest.raises(ValueError, match="head_span"):
         make_model()(**{**batch, "head_span": None})
     empty = make_model()

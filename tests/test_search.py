@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from modeling_roc import RocConfig, RocModel, search_roc
-from modeling_roc.search_roc import check_relation_types, types_from_labels
+from modeling_roc.search_roc import types_from_labels
 
 PICTURES = ("pixel_values", "image_index")
 TYPES = [("person", "organization"), ("Person", "person"), (None, "location"), ("unknown", "unknown")]
@@ -110,7 +110,7 @@ def test_types_are_kept_and_wrong_ones_refused(make_model, tmp_path):
         (["none"], "types must be"),
     ]:
         with pytest.raises(ValueError, match=message):
-            check_relation_types(types, model.config.label2id)
+            model.set_relation_types(types)
     assert types_from_labels(["None", "/a/b/c"], {"a": "ape", "b": "bee"}) == {"/a/b/c": ["ape", "bee"]}
     with pytest.raises(ValueError, match="'/per/event/x': no word is given for the type 'event'"):
         types_from_labels(["/per/event/x"])

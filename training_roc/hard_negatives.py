@@ -123,7 +123,7 @@ class RelationFeatures:
                 pair_embeds = pair_embeds[labels >= 0]
         with full_precision(pair_embeds):
             embeds = self.model.relation_encoder.project(self.features)
-            logits = memory(pair_embeds, embeds, offsets=self.model.config.relation_offsets)
+            logits = memory(pair_embeds, embeds)
         scores = logits.amax(dim=0).masked_fill(gold | (memory.counts == 0), float("-inf"))
         hardest = torch.zeros_like(gold)
         hardest[scores.topk(min(self.hard_negatives, len(scores))).indices] = True
