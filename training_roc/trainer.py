@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from modeling_roc.peft_roc import copy_in_force
 from training_roc.hard_negatives import RelationFeatures
 from training_roc.sampler import PictureGroupedSampler
 
@@ -209,7 +208,6 @@ class RocTrainer(Trainer):
     def _save(self, output_dir: str | None = None, state_dict=None):
         if self._trains_adapter and self.model.config.objective == "retrieval":
             self.model.refresh_memory()  # as `RocModel.save_pretrained` does
-            copy_in_force(self.model.memory).pack()
         super()._save(output_dir, state_dict)
 
     def create_model_card(self, *args, **kwargs):
