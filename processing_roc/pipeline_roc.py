@@ -26,6 +26,8 @@ from .spans_and_boxes_roc import WHOLE, Box, plain, read_entities, same_entity, 
 
 TASK = "relation-extraction"
 FIELDS = ("text", "tokens", "head", "tail", "entities", "objects", "image")
+NUM_CHECKED_DESCRIPTIONS = 64
+"""How many of a model's descriptions show whether a tokenizer is the model's own."""
 ROW_FIELDS = ("id", "image_id", "relation")
 """What else a row of a data set has: nothing of it is read."""
 NUM_PAIRS = 32
@@ -91,6 +93,7 @@ class RelationExtractionPipeline(Pipeline):
     def __init__(self, *args, **kwargs):
         self._relation_memories = {}
         super().__init__(*args, **kwargs)
+        check_tokenizer(self.model, self.processor)
         # A model that comes from training would answer with dropout.
         self.model.eval()
 
@@ -379,6 +382,28 @@ def _rows(value: Any, rows: slice) -> Any:
     return None if value is None else value[rows]
 
 
+def check_tokenizer(model, processor):
+    """Refuses a processor that does not read the model's descriptions as the tokens that the model has of them.
+
+    Raises:
+        ValueError: as above, or if the tokenizer has tokens that the model has no embeddings for.
+    """
+    tokenizer, number = processor.tokenizer, model.get_input_embeddings().num_embeddings
+    problem = f"the processor's tokenizer, {type(tokenizer).__name__}, is not the model's: "
+    if len(tokenizer) > number:
+        raise ValueError(f"{problem}it has {len(tokenizer)} tokens, the model {number}")
+    if model.config.objective != "retrieval" or model.memory.input_ids.is_meta or not model.memory.has_texts():
+        return
+    rows = model.memory.input_ids[:NUM_CHECKED_DESCRIPTIONS].tolist()
+    learned = model.config.negative_relation if model.config.learn_negative_threshold else None
+    relations = model.config.relation_descriptions.items()
+    texts = [text for label, texts in relations if label != learned for text in texts]
+    for text, row in zip(texts, rows, strict=False):
+        (ids,) = processor(relations=[text], max_length=tokenizer.model_max_length)["relation_input_ids"]
+        if ids != (own := [token for token in row if token >= 0]):
+            raise ValueError(f"{problem}the description {text!r:.200} is {ids[:20]} to it and {own[:20]} to the model")
+
+
 # Inputs
 
 
@@ -408,8 +433,8 @@ def read_input(
     """
     if not isinstance(inputs, Mapping):
         raise ValueError(
-            f"{where}an input must be a dict with {', '.join(FIELDS)}, got {type(inputs).__name__}; rows of a "
-            "data set go in as a generator of such dicts or as a KeyDataset"
+            f"{where}an input must be a dict with {', '.join(FIELDS)}, got {type(inputs).__name__}; several go in as "
+            "a list, a generator or a data set of such dicts"
         )
     if unknown := inputs.keys() - set(FIELDS) - set(ROW_FIELDS):
         raise ValueError(f"{where}unknown fields {sorted(map(str, unknown))}; known are {', '.join(FIELDS)}")

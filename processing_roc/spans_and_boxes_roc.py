@@ -589,15 +589,12 @@ def keep_nearest(length: int, blocks: Sequence[tuple[int, int]], budget: int) ->
     Raises:
         ValueError: the blocks alone do not fit.
     """
-
-    def distance(position: int) -> int:
-        return min(max(first - position, position - last, 0) for first, last in blocks)
-
-    distances = [distance(position) for position in range(length)]
-    needed = distances.count(0)
+    places = np.arange(length)
+    distances = np.min([np.maximum(np.maximum(first - places, places - last), 0) for first, last in blocks], axis=0)
+    needed = np.count_nonzero(distances == 0)
     if needed > budget:
         raise ValueError(f"head and tail with their markers and types take {needed} tokens, but only {budget} fit")
-    return sorted(sorted(range(length), key=distances.__getitem__)[:budget])
+    return sorted(distances.argsort(kind="stable")[:budget].tolist())
 
 
 def place_tokens(pieces: Sequence[Piece], segments: Iterator[tuple]) -> list[list[Token]]:

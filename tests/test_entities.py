@@ -56,7 +56,7 @@ def test_white_space_at_a_spans_edges_is_not_part_of_the_mention():
         ({"start": 0, "end": 9, "kind": "object"}, "head needs start and end of a mention, or an object's box"),
         ({}, "head needs start and end of a mention, or an object's box"),
         ({"kind": "text", "box": [0, 0, 1, 1]}, "head is a mention in the text and has no box"),
-        ([0, 9], "head must be a dict"),
+        ([0, 9, 3], "head must be a dict"),
         (TAIL, "^head and tail are the same span, 'Los Angeles'"),
         ({"start": 18, "end": 30}, "same span"),
     ],

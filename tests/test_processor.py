@@ -19,6 +19,7 @@ from PIL import Image
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoProcessor, AutoTokenizer, PreTrainedTokenizerFast, ViTImageProcessorPil
 
+from data_scripts.converters.jsonl import split_text
 from processing_roc import ExampleError, RocProcessor
 from processing_roc.processing_roc import open_picture
 from training_roc.collator import rescale_and_normalize, resize_pictures
@@ -265,9 +266,7 @@ def test_mentions_that_do_not_fit_are_refused(processor):
 
 @pytest.mark.parametrize("text", ["Tom \u200b\u200d Maya", "Tom \x00\x01 Maya"])
 def test_a_mention_that_vanishes_in_the_tokenizer_is_refused(processor, text):
-    with pytest.raises(
-        ValueError, match=r"example 0: tail: the tokenizer leaves nothing of the mention .*tail \[4, 6\)"
-    ):
+    with pytest.raises(ValueError, match="example 0: tail: the tokenizer leaves nothing of the mention .*tail '"):
         processor(text=text, head={"start": 0, "end": 3}, tail={"start": 4, "end": 6})
 
 
@@ -299,10 +298,11 @@ def test_what_stands_between_the_markers_is_the_mention(text, name, data):
     spans.append((middle, data.draw(st.integers(middle + 1, len(text)))))
     order = data.draw(st.permutations(spans))
     mentions = dict(zip(("head", "tail"), ({"start": start, "end": end} for start, end in order), strict=True))
-    segments = {}
-    for role, mention in mentions.items():
-        start = len(text[: mention["start"]].rstrip())
-        segments[role] = text[start : mention["end"]].rstrip()
+    # A blank stands before every mention but one that begins the text.
+    segments = {
+        role: " " * bool(text[: mention["start"]].strip()) + " ".join(text[slice(*mention.values())].split())
+        for role, mention in mentions.items()
+    }
     if not all(plain(processor, segment) for segment in segments.values()):
         with pytest.raises(ValueError, match="leaves nothing"):
             processor(text=text, **mentions)
@@ -312,7 +312,7 @@ def test_what_stands_between_the_markers_is_the_mention(text, name, data):
         assert between(processor, outputs, role) == plain(processor, segment)
     if name == "roberta":
         ids = [i for i in outputs["input_ids"][0] if i not in processor.tokenizer.all_special_ids]
-        assert processor.decode(ids) == text
+        assert processor.decode(ids) == " ".join(split_text(text, spans)[0])
     needed = sum(map(len, map(plain, [processor] * 2, segments.values()))) + 6
     short = processor(text=text, **mentions, max_length=needed)
     assert len(short["input_ids"][0]) == needed
@@ -439,8 +439,8 @@ def test_a_text_only_processor_refuses_pictures(processor):
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({}, ValueError, "needs a fast tokenizer, got NoneType"),
-        ({"tokenizer": ViTImageProcessorPil()}, ValueError, "needs a fast tokenizer, got ViTImageProcessorPil"),
+        ({}, ValueError, "needs a tokenizer, got NoneType"),
+        ({"tokenizer": ViTImageProcessorPil()}, ValueError, "needs a tokenizer, got ViTImageProcessorPil"),
         ({"image_processor": 3, "tokenizer": bert_tokenizer()}, TypeError, "image_processor"),
         ({"tokenizer": bert_tokenizer(), "max_length": 12.5}, ValueError, "max_length must be a positive integer"),
         (
