@@ -345,7 +345,6 @@ class RocProcessor(ProcessorMixin):
         examples = []
         for i, given in enumerate(zip(texts, heads, tails, objects, sizes, strict=True)):
             with _of_example(i):
-                _check_size(sizes[i])
                 examples.append(read_example(*given))
         budget, known = length - len(self._prefix) - len(self._suffix), {}
         layouts = [lay_out(example.text, self._prompts(example)) for example in examples]
@@ -582,8 +581,8 @@ def _as_batch(text, head, tail, images, objects, image_sizes) -> dict[str, Seque
         return {name: [value] for name, value in columns.items()}
     for name, value in columns.items():
         optional = name in ("images", "objects", "image_sizes")
-        value = [None] * len(head) if optional and value is None else plain(value)
-        if not isinstance(value, Sequence) or isinstance(value, (str, bytes)):
+        value = [None] * len(head) if optional and value is None else value
+        if isinstance(value, (str, bytes)) or not (isinstance(value, Sequence) or getattr(value, "ndim", 0)):
             raise ValueError(f"{name} must be a list, as head is one (a batch), got {type(value).__name__}")
         if len(value) != len(head):
             raise ValueError(f"a batch of {len(head)} heads, but {len(value)} in {name}")
@@ -600,19 +599,6 @@ def _is_one_entity(head: Any) -> bool:
     if isinstance(head, (str, bytes)) or not isinstance(head, Sequence):
         return True
     return len(head) == 2 and all(isinstance(plain(place), Integral) for place in head)
-
-
-def _check_size(size: Any):
-    if size is None:
-        return
-    size = plain(size)
-    sides = [plain(side) for side in size] if isinstance(size, (list, tuple)) else []
-    if len(sides) != 2 or not all(
-        isinstance(side, Integral) and not isinstance(side, bool) and side > 0 for side in sides
-    ):
-        raise ValueError(
-            f"image_sizes must hold the width and height of a picture in pixels, or None, got {size!r:.200}"
-        )
 
 
 RocProcessor.register_for_auto_class()

@@ -219,8 +219,8 @@ def _of_detector(entity: Mapping) -> Mapping:
 def find_words(text: str, words: str, where: str) -> tuple[int, int]:
     """The one place `[start, end)` of `words` in a text.
 
-    A place that begins or ends amid a number, or amid a word of a script that has capitals ("Tom" in "Tomorrow"), is
-    none: scripts without capitals may write words without blanks.
+    A place that begins or ends amid a word of digits and letters that have capitals ("Tom" in "Tomorrow") is none;
+    scripts without capitals may write words without blanks.
 
     Raises:
         ValueError: there is no place, or more than one; the message has all of them.
@@ -234,15 +234,15 @@ def find_words(text: str, words: str, where: str) -> tuple[int, int]:
         if not any(_in_one_word(text[edge - 1 : edge + 1]) for edge in (start, start + len(words)) if edge)
     ]
     if len(places) != 1:
-        found = "not in the text" if not places else f"in the text at {', '.join(f'[{a}, {b})' for a, b in places)}"
+        listed = [f"[{start}, {end})" for start, end in places[:10]] + ["…"] * (len(places) > 10)
+        found = "not in the text" if not places else f"in the text at {', '.join(listed)}"
         raise ValueError(f"{where} {words!r:.200} is {found}; give its start and end. Text: {excerpt(text)}")
     return places[0]
 
 
 def _in_one_word(letters: str) -> bool:
     """Whether two characters that stand side by side belong to one word for certain."""
-    cased = all(letter.lower() != letter.upper() for letter in letters)
-    return len(letters) == 2 and (cased or letters.isdecimal())
+    return len(letters) == 2 and all(one.isdecimal() or one.lower() != one.upper() for one in letters)
 
 
 def same_entity(one: Mention | Region, other: Mention | Region) -> bool:
@@ -342,9 +342,7 @@ def read_box(entity: Mapping, form: str, size: tuple[int, int] | None, where: st
     of_detector = isinstance(value, Mapping)
     if of_detector:
         if form != "box" or value.keys() != set(CORNERS):
-            raise ValueError(
-                f"{where}: {form} must be four numbers, or box {', '.join(CORNERS)} in pixels, got {value!r}"
-            )
+            raise ValueError(f"{where}: {form} must be four numbers, or {', '.join(CORNERS)} in pixels, got {value!r}")
         form, value = "box_pixels", [value[corner] for corner in CORNERS]
     if not isinstance(value, Sequence) or isinstance(value, (str, bytes)) or len(value) != 4:
         raise ValueError(f"{where}: {form} must be four numbers, got {value!r}")
@@ -358,14 +356,17 @@ def read_box(entity: Mapping, form: str, size: tuple[int, int] | None, where: st
         if size is None:
             raise ValueError(f"{where}: {form} counts pixels, but there is no picture to count them in")
         x0, y0, x1, y1 = x0 / size[0], y0 / size[1], x1 / size[0], y1 / size[1]
-    if of_detector:  # detectors round past the edges
-        x0, y0, x1, y1 = max(x0, 0.0), max(y0, 0.0), min(x1, 1.0), min(y1, 1.0)
     if min(x1 - x0, y1 - y0) < MIN_SIDE:
         raise ValueError(f"{where}: {form} {list(numbers)} is {'inverted' if x0 > x1 or y0 > y1 else 'empty'}")
-    if min(x0, y0) < -TOLERANCE or max(x1, y1) > 1 + TOLERANCE:
+    inside = max(x0, 0.0), max(y0, 0.0), min(x1, 1.0), min(y1, 1.0)
+    if of_detector:  # which rounds past the edges
+        is_out = min(inside[2] - inside[0], inside[3] - inside[1]) < MIN_SIDE
+    else:
+        is_out = min(x0, y0) < -TOLERANCE or max(x1, y1) > 1 + TOLERANCE
+    if is_out:
         picture = "" if size is None else f" of {size[0]} × {size[1]} pixels"
         raise ValueError(f"{where}: {form} {list(numbers)} reaches out of the picture{picture}")
-    return max(x0, 0.0), max(y0, 0.0), min(x1, 1.0), min(y1, 1.0)
+    return inside
 
 
 def _is_object(entity: Any, where: str) -> bool:
@@ -626,8 +627,9 @@ def place_tokens(pieces: Sequence[Piece], segments: Iterator[tuple]) -> list[lis
                 continue
             while end < len(content) and unicodedata.category(content[end]).startswith("M"):
                 end += 1  # a tokenizer that takes accents off leaves them to no token
-            if last is None or number != last[0] or any(map(str.isspace, content[last[1] : start])):
-                word += 1
+            # An accent that a token has for itself lies in the word before it.
+            is_new = last is None or number != last[0] or any(map(str.isspace, content[last[1] : start]))
+            word += is_new and (last is None or start >= last[1])
             last = number, end
             tokens.append(Token(i, place + start, place + end, word))
         placed.append(tokens)
