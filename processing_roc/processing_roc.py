@@ -7,20 +7,23 @@ whose result can be kept, and normalize.
 
 import io
 import os
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from numbers import Integral
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, UnidentifiedImageError
 from transformers import BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
 from transformers.utils import logging
 
 # Not used here: what this file imports is saved with the processor, and a checkpoint is to bring its pipeline along.
-from .pipeline_roc import RelationExtractionPipeline  # noqa: F401
+from .pipeline_roc import RelationExtractionPipeline, decode_base64  # noqa: F401
 from .spans_and_boxes_roc import (
     MARKERS,
+    MIN_SHOWN,
     WHOLE,
     Box,
     Example,
@@ -40,15 +43,20 @@ from .spans_and_boxes_roc import (
     place_tokens,
     plain,
     read_example,
+    share_shown,
     shown_part,
 )
 
 logger = logging.get_logger(__name__)
-
 READ = ("text", "type")
 """The pieces of a laid-out text that go through the tokenizer."""
 PAIR_PLACES = ("head_index", "tail_index", "head_span", "tail_span")
+BYTES = (bytes, bytearray, memoryview)
+BASE64 = re.compile(r"[A-Za-z0-9+/\s]{40,}={0,2}\s*")
+"""What is taken for base64 where no file is called so; what is shorter is no picture, but may be a file's name."""
 SIXTEEN_BIT = 65535
+GREYS = {"I": SIXTEEN_BIT, "F": 1}
+"""Modes whose values a file may hold beyond what they mean at most."""
 
 SPARE_TOKENS = 100
 """Of a text that is too long so many tokens more are read than can be kept: the last ones suffer from the cut."""
@@ -60,72 +68,207 @@ _told_to_be_cut: set[int] = set()
 # Pictures
 
 
-def open_picture(picture: Image.Image | str | os.PathLike | bytes, where: str = "") -> Image.Image:
-    """Opens a picture as RGB, upright, its first frame.
+def open_picture(picture: Any, where: str = "") -> Image.Image:
+    """Opens a picture from wherever it is on this machine: RGB, upright, its first frame.
 
-    Transparency is laid over white. 16-bit grey (modes I;16 and I) is scaled from 0–65535, floating-point grey (F)
-    from 0–1: a file does not say its range, so values outside are an error and not a guess.
+    A picture is what Pillow decodes, up to its limit of size (an error from twice `PIL.Image.MAX_IMAGE_PIXELS` on).
+    What stands beside the pixels makes none unreadable: broken EXIF says nothing, and texts or a colour profile longer
+    than Pillow reads are left out. Transparency is laid over white. 16-bit grey (modes I;16 and I) is scaled from
+    0–65535, floating-point grey (F) from 0–1: a file does not say its range, so values outside are an error and not a
+    guess.
 
     Args:
-        picture: a PIL picture (left as it is), a path, or the bytes of a picture file.
+        picture: a PIL picture (left as it is); an array or tensor of bool, uint8, uint16 (0–65535) or floating point
+            (0–1), (height, width) or with 1, 3 or 4 channels as its first or last axis; a path; the bytes of a picture
+            file, also as base64, bare or in a data URL; or `{"bytes": ..., "path": ...}`, what a data set holds of a
+            picture that is not decoded. Nothing is fetched from the web: [`RelationExtractionPipeline`] does that.
         where: how an error's message begins, such as "image_id 'a.jpg': ".
 
     Returns:
         A new RGB picture.
 
     Raises:
-        ValueError: `picture` is something else, or the file is missing, broken, or larger than
-            `PIL.Image.MAX_IMAGE_PIXELS`.
+        ValueError: `picture` is something else, has no pixels, or values out of range; the file is missing, broken or
+            too large.
     """
-    if isinstance(picture, Image.Image):
-        name, source = getattr(picture, "filename", "") or repr(picture), None
-    elif isinstance(picture, (str, os.PathLike)):
-        name, source = os.fspath(picture), picture
-    elif isinstance(picture, bytes):
-        name, source = f"{len(picture)} bytes", io.BytesIO(picture)
-    else:
-        raise ValueError(f"{where}a picture must be a PIL picture, a path or bytes, got {type(picture).__name__}")
+    if not (isinstance(picture, (Image.Image, str, os.PathLike, *BYTES, Mapping)) or hasattr(picture, "__array__")):
+        raise ValueError(
+            f"{where}a picture must be a PIL picture, an array, a path, bytes, base64 or a dict of bytes and path, "
+            f"got {type(picture).__name__}"
+        )
     try:
-        if source is None:
-            return _to_rgb(picture)
-        with Image.open(source) as opened:
-            return _to_rgb(opened)
+        return _to_rgb(_load(picture))
     except Exception as error:  # decoders raise nearly every type there is; what they lack is the picture's name
-        raise ValueError(f"{where}cannot read picture {name}: {error}") from error
+        raise ValueError(f"{where}cannot read picture {_name_picture(picture)}: {error}") from error
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    limit = Image.MAX_IMAGE_PIXELS
-    if limit is not None and image.width * image.height > limit:
-        raise ValueError(f"{image.width} × {image.height} pixels are more than PIL's limit of {limit}")
+def _load(picture: Any) -> Image.Image:
+    """What `open_picture` takes, decoded and upright."""
+    if isinstance(picture, Image.Image):
+        return _first_frame(picture)
+    if hasattr(picture, "__array__"):
+        return _from_array(picture)
+    if isinstance(picture, Mapping):
+        if not {"bytes", "path"} >= picture.keys() or not any(value is not None for value in picture.values()):
+            raise ValueError("a dict must have 'bytes' or 'path'")
+        return _load(picture["path"] if picture.get("bytes") is None else picture["bytes"])
+    if isinstance(picture, str):
+        if picture[:8].lower().startswith(("http://", "https://")):
+            raise ValueError("nothing is fetched from the web here; the pipeline does that")
+        is_file = not picture.startswith("data:") and os.path.isfile(picture)
+        if not is_file and (picture.startswith("data:") or len(picture) > 255 or BASE64.fullmatch(picture)):
+            return read_picture(decode_base64(picture))
+    if isinstance(picture, (str, os.PathLike)):
+        if not os.path.isfile(picture):
+            raise ValueError("there is no such file")
+        return read_picture(Path(picture).read_bytes())
+    return read_picture(bytes(picture))
+
+
+def _name_picture(picture: Any) -> str:
+    if isinstance(picture, Mapping):
+        picture = picture.get("path") or picture.get("bytes")
+    if isinstance(picture, BYTES):
+        return f"{len(picture)} bytes"
+    if hasattr(picture, "__array__") and not isinstance(picture, Image.Image):
+        return f"of shape {tuple(np.shape(picture))}"
+    name = getattr(picture, "filename", "") or picture
+    name = str(os.fspath(name) if isinstance(name, os.PathLike) else name)
+    return name if len(name) <= 100 else name[:100] + "…"
+
+
+def _first_frame(image: Image.Image) -> Image.Image:
     frame = image.tell() if getattr(image, "is_animated", False) else 0
     if frame:
         image.seek(0)
-    upright = ImageOps.exif_transpose(image)  # always a copy
+    image.load()
+    found = upright(image.copy() if frame else image)
     if frame:
         image.seek(frame)
-    if upright.mode.startswith("I"):
-        return _grey(upright, SIXTEEN_BIT)
-    if upright.mode == "F":
-        return _grey(upright, 1)
-    if upright.has_transparency_data:
-        straight = upright.convert("LA") if upright.mode == "La" else upright
+    return found
+
+
+# What follows, up to `upright`, stands in data_scripts/converters/pictures.py too, word for word: a converter opens
+# pictures as the processor does, and neither may import the other. tests/test_pictures.py compares them.
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What an EXIF orientation asks for."""
+
+
+def read_picture(content: bytes) -> Image.Image:
+    """Decodes the first frame of a picture file, and turns it upright.
+
+    Raises:
+        Exception: of nearly any type, if that cannot be.
+    """
+    try:
+        image = Image.open(io.BytesIO(content))
+        image.load()
+    except UnidentifiedImageError as error:
+        problem = f"no format that Pillow knows begins with {content[:20]!r}" if content else "it is empty"
+        raise ValueError(problem) from error
+    except ValueError:  # of a PNG, texts or a profile that are longer than Pillow reads
+        image = Image.open(io.BytesIO(without_texts(content)))
+        image.load()
+    return upright(image)
+
+
+def without_texts(content: bytes) -> bytes:
+    """A picture file; if it is a PNG, without its texts and colour profile."""
+    kept, place = [content[:8]], 8
+    while content.startswith(b"\x89PNG\r\n\x1a\n") and place < len(content):
+        end = place + 12 + int.from_bytes(content[place : place + 4], "big")
+        if content[place + 4 : place + 8] not in (b"tEXt", b"zTXt", b"iTXt", b"iCCP"):
+            kept.append(content[place:end])
+        place = end
+    return b"".join([*kept, content[place:]])
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """A loaded picture, turned the way its EXIF orientation says.
+
+    Raises:
+        ValueError: it has no pixels, or grey values of more than 8 bits out of their range.
+    """
+    if 0 in image.size:
+        raise ValueError(f"it has no pixels ({image.width} × {image.height})")
+    if image.mode in GREYS:
+        values, highest = np.asarray(image), GREYS[image.mode]
+        if not (np.isfinite(values).all() and 0 <= values.min() and values.max() <= highest):
+            raise ValueError(f"mode {image.mode} holds values outside 0–{highest}; convert it to 8 bits first")
+    try:
+        turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+    except Exception:  # as many types as there are ways to break it
+        turn = None
+    return image if turn is None else image.transpose(turn)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "F" or image.mode.startswith("I"):
+        image = Image.fromarray(_eight_bits(np.asarray(image), GREYS.get(image.mode, SIXTEEN_BIT)))
+    if image.has_transparency_data:
+        straight = image.convert("LA") if image.mode == "La" else image
         straight = straight.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", straight.size, "white"), straight).convert("RGB")
-    return upright.convert("RGB")
+        image = Image.alpha_composite(Image.new("RGBA", straight.size, "white"), straight)
+    rgb = image.convert("RGB")  # always a copy
+    rgb.info = {}  # its orientation is done with
+    return rgb
 
 
-def _grey(image: Image.Image, highest: int) -> Image.Image:
-    values = np.asarray(image, dtype=np.float64)
-    if not (np.isfinite(values).all() and 0 <= values.min() and values.max() <= highest):
-        raise ValueError(f"mode {image.mode} holds values outside 0–{highest}; convert it to 8 bits first")
-    return Image.fromarray(np.rint(values * (255 / highest)).astype(np.uint8)).convert("RGB")
+def _eight_bits(values: np.ndarray, highest: float) -> np.ndarray:
+    return np.rint(values.astype(np.float64) * (255 / highest)).astype(np.uint8)
+
+
+def _from_array(values: Any) -> Image.Image:
+    if hasattr(values, "detach"):
+        values = values.detach().cpu()
+        values = values.float() if values.is_floating_point() else values
+    array = np.asarray(values)
+    first, last = (array.ndim == 3 and array.shape[axis] in (1, 3, 4) for axis in (0, -1))
+    if array.ndim != 2 and first == last:
+        raise ValueError(
+            "it must be (height, width), or have 1, 3 or 4 channels as its first or its last axis, not both"
+        )
+    if 0 in array.shape:
+        raise ValueError("it has no pixels")
+    array = np.moveaxis(array, 0, 2) if first else array
+    array = array[:, :, 0] if array.shape[2:] == (1,) else array
+    if np.issubdtype(array.dtype, np.floating):
+        if not 0 <= array.min() <= array.max() <= 1:
+            raise ValueError(f"floating-point values must lie in 0–1, got {array.min():g} to {array.max():g}")
+        array = _eight_bits(array, 1)
+    elif array.dtype in (np.bool_, np.uint16):
+        array = _eight_bits(array, 1 if array.dtype == np.bool_ else SIXTEEN_BIT)
+    elif array.dtype != np.uint8:
+        raise ValueError(f"its values must be uint8, uint16, bool or floating point, got {array.dtype}")
+    return Image.fromarray(np.ascontiguousarray(array))
 
 
 def _needed(image_processor: Any) -> Any:
     if image_processor is None:
         raise ValueError("pictures are given, but this processor has no image processor (text only)")
     return image_processor
+
+
+def one_size(pixels: Sequence[Any], image_processor: Any) -> Sequence[Any]:
+    """What an image processor made of some pictures.
+
+    Raises:
+        ValueError: the pictures are of unlike sizes, so that they make no batch.
+    """
+    if len(sizes := {tuple(np.shape(picture)) for picture in pixels}) > 1:
+        raise ValueError(
+            f"{type(image_processor).__name__} must give pictures of one size, got {sorted(sizes)} (channels, height, "
+            "width): give it do_resize=True and a size of height and width, or a crop"
+        )
+    return pixels
 
 
 def distinct_pictures(pictures: Sequence[Any]) -> tuple[list[Any], list[int]]:
@@ -309,6 +452,8 @@ class RocProcessor(ProcessorMixin):
         data: dict[str, Any] = {}
         if text is not None:
             columns = _as_batch(text, head, tail, images, objects, image_sizes)
+            for i, size in enumerate(columns["image_sizes"]):
+                _check_size(size, i)
             pixels, sizes = self._encode_pictures(columns["images"], columns["image_sizes"])
             given = (columns[name] for name in ("text", "head", "tail", "objects"))
             pairs = self._encode_pairs(*given, sizes, length, return_offsets_mapping)
@@ -338,7 +483,8 @@ class RocProcessor(ProcessorMixin):
             with _of_example(index.index(i)):
                 opened.append(open_picture(picture))
         sizes = [size if i < 0 else opened[i].size for i, size in zip(index, image_sizes, strict=True)]
-        return {"pixel_values": image_processor(opened)["pixel_values"], "image_index": index}, sizes
+        pixels = one_size(image_processor(opened)["pixel_values"], image_processor)
+        return {"pixel_values": pixels, "image_index": index}, sizes
 
     def _encode_pairs(self, texts, heads, tails, objects, sizes, length, with_offsets=False) -> dict[str, list]:
         """What `pad_pairs` takes of the examples, their `num_truncated_tokens`, and their `tokens` with offsets."""
@@ -416,17 +562,21 @@ class RocProcessor(ProcessorMixin):
             return [region.box for region in example.objects]
         entities = [entity for entity in example.pair.values() if isinstance(entity, Region)]
         if size is None:
-            if entities:
-                raise ValueError("an object was given as head or tail, but no picture")
-            return []
+            given = "an object was given as head or tail" if entities else "objects are given"
+            raise ValueError(f"{given}, but no picture")
         shown = shown_part(self.image_processor, size)
-        boxes = [follow(region.box, shown) for region in example.objects]
-        for region, box in zip(entities, boxes, strict=False):
-            if box is None:
+        for region in entities:
+            if (share := share_shown(region.box, shown)) < MIN_SHOWN:
                 raise ValueError(
-                    f"the image processor crops the object with box {region.box} away; give it "
-                    "do_center_crop=False and a size of height and width"
+                    f"the image processor crops the object with box {region.box} away, {1 - share:.1%} of it; give "
+                    "it do_center_crop=False and a size of height and width"
                 )
+        boxes = [follow(region.box, shown) for region in example.objects]
+        if None in boxes:
+            logger.warning_once(
+                "The image processor crops some objects away, and they are left out; do_center_crop=False and a size "
+                "of height and width keep them."
+            )
         return [box for box in boxes if box is not None]
 
     def _encode_relations(self, relations: Sequence[str], length: int) -> list[list[int]]:
@@ -552,6 +702,12 @@ def _check_positive(name: str, value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ValueError(f"{name} must be a positive integer, got {value!r}")
     return value
+
+
+def _check_size(size: Any, index: int) -> None:
+    given = [] if isinstance(size, str) or not isinstance(size, Sequence) else size
+    if size is not None and not (len(given) == 2 and all(isinstance(n, Integral) and n > 0 for n in given)):
+        raise ExampleError(f"image_sizes: a size must be (width, height) in pixels, or None, got {size!r}", index)
 
 
 def _behind_padding(place: int | list[int], length: int, padded_length: int) -> int | list[int]:

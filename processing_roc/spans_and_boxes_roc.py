@@ -48,6 +48,9 @@ TAGS = {
 TOLERANCE = 1e-4
 """What a box may overshoot the picture by, as a fraction of it, for rounding's sake; it is cut off."""
 
+MIN_SHOWN = 0.25
+"""What an image processor's crop must leave of the box of head or tail, as a share of its area."""
+
 MIN_SIDE = 1e-6
 """What is thinner than this fraction of the picture is empty: single precision could not tell its sides apart."""
 
@@ -82,12 +85,13 @@ class Mention(NamedTuple):
 
 
 class Region(NamedTuple):
-    """A checked object: its box as fractions of the picture, and what is known of it."""
+    """A checked object: its box as fractions of the picture, what is known of it, and its place among those given."""
 
     box: Box
     name: str | None
     type: str | None
     caption: str | None
+    place: int | None = None
 
 
 class Example(NamedTuple):
@@ -428,12 +432,12 @@ def _read_objects(objects: Any, size: tuple[int, int] | None) -> list[Region]:
         region = _read_region(candidate, size, f"object {i}")
         if region.name is not None and any(region.name == other.name for other in candidates):
             raise ValueError(f"object {i}: another object is called {region.name!r} too")
-        candidates.append(region)
+        candidates.append(region._replace(place=i))
     return candidates
 
 
 def _find(region: Region, candidates: list[Region], where: str) -> Region:
-    """The region, with the caption and type of the candidate that it is."""
+    """The region, with the caption, type and place of the candidate that it is."""
     for candidate in candidates:
         if region.name is not None and candidate.name == region.name and not _near(candidate.box, region.box):
             raise ValueError(f"{where} is called {region.name!r}, as is another box among the objects")
@@ -442,6 +446,7 @@ def _find(region: Region, candidates: list[Region], where: str) -> Region:
                 name=region.name or candidate.name,
                 type=candidate.type if region.type is None else region.type,
                 caption=candidate.caption if region.caption is None else region.caption,
+                place=candidate.place,
             )
     return region
 
@@ -693,9 +698,7 @@ def follow(box: Box, shown: Box) -> Box | None:
     return None if min(x1 - x0, y1 - y0) < MIN_SIDE else (x0, y0, x1, y1)
 
 
-def uncrop(box: Box, shown: Box) -> Box:
-    """The reverse of `follow`: a box of what is shown of a picture, in fractions of the whole picture."""
-    left, top, right, bottom = shown
-    x0, y0, x1, y1 = box
-    width, height = right - left, bottom - top
-    return left + x0 * width, top + y0 * height, left + x1 * width, top + y1 * height
+def share_shown(box: Box, shown: Box) -> float:
+    """How much of a box's area is shown (`shown_part`), 0 to 1."""
+    width, height = (max(min(box[i + 2], shown[i + 2]) - max(box[i], shown[i]), 0.0) for i in (0, 1))
+    return width * height / ((box[2] - box[0]) * (box[3] - box[1]))

@@ -103,10 +103,10 @@ def test_entities_come_before_other_objects_and_are_found_by_name_or_box():
         {"box": RIGHT, "type": "person"},
     ]
     example = read({"name": "b", "kind": "object", "start": None, "end": None, "box": LEFT}, {"box": RIGHT}, objects)
-    head, tail = Region(LEFT, "b", None, "his shirt"), Region(RIGHT, None, "person", None)
+    head, tail = Region(LEFT, "b", None, "his shirt", 1), Region(RIGHT, None, "person", None, 2)
     assert example.pair == {"head": head, "tail": tail}
-    assert example.objects == [head, tail, Region(LEFT, "a", None, "a man in red")]
-    assert read({"box": LEFT, "type": "thing", "caption": "red"}, TAIL, objects).pair["head"][2:] == ("thing", "red")
+    assert example.objects == [head, tail, Region(LEFT, "a", None, "a man in red", 0)]
+    assert read({"box": LEFT, "type": "thing", "caption": "red"}, TAIL, objects).pair["head"][2:4] == ("thing", "red")
     # One place, two objects.
     assert len(read({"box": LEFT, "name": "a"}, {"box": LEFT, "name": "b"}, objects).objects) == 3
 
