@@ -4,7 +4,7 @@
 import logging
 from pathlib import Path
 
-from datasets import ClassLabel, Dataset, DatasetDict, load_dataset
+from datasets import ClassLabel, Dataset, DatasetDict, Image, load_dataset
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import RemoteEntryNotFoundError
 
@@ -66,6 +66,8 @@ def open_rows(
     """
     Opens the rows of a data set: all splits, or the one that is named. Arguments are those of `load_relation_dataset`.
 
+    Pictures are not decoded, but `{"bytes", "path"}`: `RocProcessor.open_picture` opens them as it does all others.
+
     Raises:
         DataError: if there is no such split, or no ClassLabel column `relation`.
         HubError: if the data set or its revision is not on the Hub, or may not be read.
@@ -73,8 +75,8 @@ def open_rows(
     if name == DEMO:
         from data_scripts.demo.dataset import load_demo  # its tokenizer brings transformers, which take seconds
 
-        splits = load_demo()
-        return splits if split is None else splits[split]
+        rows = load_demo()
+        return (rows if split is None else rows[split]).cast_column("image", Image(decode=False))
     try:
         with explain_hub_errors(name, "dataset", revision):
             rows = load_dataset(name, config_name, revision=revision, split=split)
@@ -83,7 +85,7 @@ def open_rows(
     features = rows.features if split is not None else next(iter(rows.values())).features
     if not isinstance(features.get("relation"), ClassLabel):
         raise DataError(f"data set {name!r} has no ClassLabel column `relation`; convert it with data_scripts first")
-    return rows
+    return rows.cast_column("image", Image(decode=False))
 
 
 def _load_own_descriptions(name: str, revision: str | None, negative_relation: str | None = None) -> dict:

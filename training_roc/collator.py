@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from processing_roc.processing_roc import PAIR_PLACES, RocProcessor, open_picture
+from processing_roc.processing_roc import PAIR_PLACES, RocProcessor, one_size, open_picture
 
 
 class PictureTable:
@@ -96,7 +96,7 @@ def _scan(rows: datasets.Dataset) -> Iterable[tuple[str | None, bool]]:
 
 def _prepare(batch: Mapping[str, list], image_processor: Any, shape: tuple[int, int, int]) -> dict[str, list]:
     opened = [
-        open_picture(image["bytes"] if image["bytes"] is not None else image["path"], f"image_id {image_id!r}: ")
+        open_picture(image, f"image_id {image_id!r}: ")
         for image, image_id in zip(batch["image"], batch["image_id"], strict=True)
     ]
     pixels = resize_pictures(opened, image_processor)
@@ -120,10 +120,7 @@ def resize_pictures(pictures: Sequence[Image.Image], image_processor: Any) -> np
     if image_processor is None:
         raise ValueError("pictures are given, but this processor has no image processor (text only)")
     pixels = image_processor(list(pictures), do_rescale=False, do_normalize=False)["pixel_values"]
-    arrays = [np.asarray(array) for array in pixels]
-    if len(shapes := {array.shape for array in arrays}) > 1:
-        raise ValueError(f"the image processor must give pictures of one size, got {sorted(shapes)}")
-    stacked = np.stack(arrays)
+    stacked = np.stack(one_size([np.asarray(array) for array in pixels], image_processor))
     return stacked if stacked.dtype == np.uint8 else np.rint(stacked).clip(0, 255).astype(np.uint8)
 
 

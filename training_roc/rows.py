@@ -107,12 +107,14 @@ def encode_splits(
 
     def encode(rows):
         image_sizes = [sizes.get(image_id) for image_id in rows["image_id"]]
+        # An object that is not head or tail goes with its picture.
+        is_seen = [processor.image_processor is None or size is not None for size in image_sizes]
         try:
             encoded = processor(
                 text=rows["tokens"],
                 head=rows["head"],
                 tail=rows["tail"],
-                objects=rows["objects"],
+                objects=[objects if seen else None for objects, seen in zip(rows["objects"], is_seen, strict=True)],
                 image_sizes=image_sizes,
             )
         except ExampleError as error:
