@@ -104,7 +104,7 @@ def test_entities_come_before_other_objects_and_are_found_by_name_or_box():
     head, tail = Region(LEFT, "b", None, "his shirt", 1), Region(RIGHT, None, "person", None, 2)
     assert example.pair == {"head": head, "tail": tail}
     assert example.objects == [head, tail, Region(LEFT, "a", None, "a man in red", 0)]
-    assert read({"box": LEFT, "type": "thing", "caption": "red"}, TAIL, objects).pair["head"][2:] == ("thing", "red")
+    assert read({"box": LEFT, "type": "thing", "caption": "red"}, TAIL, objects).pair["head"][2:4] == ("thing", "red")
     # One place, two objects.
     assert len(read({"box": LEFT, "name": "a"}, {"box": LEFT, "name": "b"}, objects).objects) == 3
 
