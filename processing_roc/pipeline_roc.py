@@ -13,7 +13,7 @@ import math
 import os
 import re
 import socket
-from collections.abc import Callable, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
 from numbers import Integral, Real
 from typing import Any
@@ -21,15 +21,32 @@ from typing import Any
 import httpx2
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader, StackDataset
+from torch.utils.data import DataLoader, Dataset, StackDataset, Subset
 from transformers import AutoModel, Pipeline
 from transformers.pipelines import PIPELINE_REGISTRY
 from transformers.pipelines.pt_utils import PipelineDataset, PipelineIterator
 
-from .spans_and_boxes_roc import WHOLE, Box, Example, Region, follow, read_example, shown_part
+from .spans_and_boxes_roc import (
+    WHOLE,
+    Box,
+    Example,
+    Region,
+    follow,
+    plain,
+    read_entities,
+    read_example,
+    same_entity,
+    shown_part,
+)
 
 TASK = "relation-extraction"
-FIELDS = ("text", "head", "tail", "entities", "objects", "image")
+FIELDS = ("text", "tokens", "head", "tail", "entities", "objects", "image")
+ROW_FIELDS = ("id", "image_id", "relation")
+"""What else a row of a data set has: nothing of it is read."""
+NUM_PAIRS = 32
+"""How many pairs go through the model at once, unless a `batch_size` is given."""
+NUM_CHECKED_DESCRIPTIONS = 64
+"""How many of a model's descriptions show whether a tokenizer is the model's own."""
 DEADLINE = 30.0
 MAX_PICTURE_BYTES = 64 * 2**20
 MAX_REDIRECTS = 5
@@ -99,24 +116,30 @@ class RelationExtractionPipeline(Pipeline):
     def __init__(self, *args, **kwargs):
         self._relation_memories = {}
         super().__init__(*args, **kwargs)
+        check_tokenizer(self.model, self.processor)
         # A model that comes from training would answer with dropout.
         self.model.eval()
 
     def __call__(self, inputs: Any, **kwargs) -> Any:
         """
         Args:
-            inputs (`dict`, or a list, generator or dataset of `dict`): with
+            inputs (`dict`, or a list, column, generator or dataset of `dict`): a row of a data set, or
 
-                - `text`: a string (entities' positions count characters) or a list of tokens (they count tokens);
-                - `head` and `tail`: the two entities, as [`RocProcessor`] takes them: a mention in the text as
-                  `start` and `end`, or an object of the picture by its box; optionally with `type`;
+                - `text`: a string (entities' positions count characters) or a list of tokens (they count tokens); the
+                  latter may also be called `tokens`;
+                - `head` and `tail`: the two entities, in any of the forms that [`RocProcessor`] takes: a mention in
+                  the text as `start` and `end`, or an object of the picture by its box, optionally with `type`; what
+                  a token-classification or object-detection pipeline gives; `(start, end)`; words of the text;
                 - or instead `entities`: a list of two or more such entities. Every ordered pair of them is scored,
-                  and the picture is encoded once for all;
+                  and the picture is encoded once for all. One that is there again (at the same place, whatever its
+                  type) is passed over;
                 - `image` (*optional*): an http(s) URL, a PIL picture, an array or tensor, a path, base64 (bare or in a
                   data URL), the bytes of a picture file, or a data set's `{"bytes", "path"}`;
                 - `objects` (*optional*): the picture's objects, as [`RocProcessor`] takes them.
             kwargs: `top_k`, `threshold`, `relations`, `filter_by_type`, `explain`, `timeout` and `from_network` (see
-                the class), and `batch_size` and `num_workers`. Within a batch, equal pictures are encoded once.
+                the class), and `batch_size` and `num_workers`. `batch_size` inputs are prepared together, equal
+                pictures among them encoded once, and no more than `batch_size` pairs go through the model at once (32
+                by default, with one input at a time).
 
         Returns:
             For an input with head and tail a list of relations, best first, each a `dict` with
@@ -127,6 +150,8 @@ class RelationExtractionPipeline(Pipeline):
             - `description` (`str`, `None` in a classification model): the one that fits the pair best. `None` too
               where the relation's examples fit better, or it has nothing else (`RocModel.add_relation`); then there is
             - `examples` (`int`): how many examples they are;
+            - `num_truncated_tokens` (`int`), where the text was too long for the processor's `max_length`: so many of
+              its tokens, those farthest from head and tail, were not read;
             - `explanation` (with `explain=True`): what speaks for the relation, a `dict` for JSON with
                 - `descriptions`: all of the relation, best first, each with its cosine to the pair as `score` (`None`
                   for a negative relation that the model scores by a learned threshold; an empty list in a
@@ -157,13 +182,24 @@ class RelationExtractionPipeline(Pipeline):
             ValueError: for an input that is not as above. The message names the field, and among several inputs the
                 number of the input, from 0. Also for a parameter out of its range, for `threshold="auto"` where no
                 threshold has been chosen for the relations (as for those of the call), for `filter_by_type` where
-                none of the relations has types, and for `relations` given to a model with
-                `objective="classification"`.
+                none of the relations has types, for `explain` with a slow tokenizer, and for `relations` given to a
+                model with `objective="classification"`.
             TypeError: for an unknown parameter.
         """
-        if isinstance(inputs, (list, tuple)) and not inputs:
+        given = self._batch_size if kwargs.get("batch_size") is None else kwargs["batch_size"]
+        batch_size = NUM_PAIRS if given is None else given
+        if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
+            raise ValueError(f"batch_size must be a positive integer, got {batch_size!r}")
+        inputs = plain(inputs)
+        if isinstance(inputs, Sequence) and not isinstance(inputs, (str, bytes, Dataset)):
+            inputs = list(inputs)
+        elif not isinstance(inputs, (Mapping, str, bytes, Dataset)) and isinstance(inputs, Iterable):
+            # A data set of the datasets library is none of torch's.
+            is_indexed = isinstance(inputs, Sized) and hasattr(inputs, "__getitem__")
+            inputs = Subset(inputs, range(len(inputs))) if is_indexed else (one for one in inputs)
+        if isinstance(inputs, list) and not inputs:
             return []
-        return super().__call__(list(inputs) if isinstance(inputs, tuple) else inputs, **kwargs)
+        return super().__call__(inputs, num_pairs=batch_size, **kwargs)
 
     def _sanitize_parameters(self, **parameters):
         parameters.pop("local_files_only", None)  # `pipeline` hands on what was meant for loading
@@ -171,7 +207,7 @@ class RelationExtractionPipeline(Pipeline):
             {name: parameters.pop(name) for name in names if name in parameters}
             for names in (
                 ("filter_by_type", "explain", "timeout", "from_network"),
-                ("top_k", "threshold", "relations"),
+                ("top_k", "threshold", "relations", "num_pairs"),
             )
         )
         if parameters:
@@ -237,6 +273,7 @@ class RelationExtractionPipeline(Pipeline):
                 objects=[example["objects"] for example, _, _ in pairs],
                 return_tensors="pt",
                 return_offsets_mapping=explain,
+                return_num_truncated_tokens=True,
             )
         except ValueError as error:
             # Not by the class of `ExampleError`: a processor from the Hub has one of its own.
@@ -245,13 +282,12 @@ class RelationExtractionPipeline(Pipeline):
             example, i, j = pairs[error.index]
             pair = "" if example["is_one_pair"] else f"entities[{i}] as head with entities[{j}] as tail: "
             raise ValueError(f"{example['where']}{pair}{error.problem}") from error
-        batch = {"tensors": dict(tensors), "types": None, "words": None}
+        num_truncated = tensors.pop("num_truncated_tokens").tolist()
+        batch = {"tensors": dict(tensors), "types": None, "words": None, "num_truncated": num_truncated}
         if "pixel_values" in tensors:
             batch["tensors"]["pixel_values"] = tensors["pixel_values"].to(self.dtype)
         if filter_by_type:
-            # An object's type may stand among the picture's objects.
-            reads = [_read(example, i, j) for example, i, j in pairs]
-            batch["types"] = [tuple(read.pair[role].type for role in ("head", "tail")) for read in reads]
+            batch["types"] = [(example["types"][i], example["types"][j]) for example, i, j in pairs]
         if explain:
             batch["words"] = {name: batch["tensors"].pop(name) for name in ("offset_mapping", "word_ids")}
             batch["shown"] = [None if image is None else self._shown_part(image.size) for image in images]
@@ -274,7 +310,26 @@ class RelationExtractionPipeline(Pipeline):
         top_k: int | None = 5,
         threshold: float | str | None = None,
         relation_memory=None,
+        num_pairs: int = NUM_PAIRS,
     ) -> dict[str, list]:
+        tensors, ranked = model_inputs["tensors"], []
+        pictures = {name: tensors.pop(name) for name in ("pixel_values",) if name in tensors}
+        number = len(tensors["input_ids"])
+        if pictures and number > num_pairs:
+            pictures["image_embeds"] = self.model.pair_encoder.encode_pictures(pictures["pixel_values"])
+        for first in range(0, number, num_pairs):
+            portion = {name: _rows(value, slice(first, first + num_pairs)) for name, value in model_inputs.items()}
+            portion["tensors"].update(pictures)
+            ranked += self._rank(portion, top_k, threshold, relation_memory)
+        answers = []
+        for example in model_inputs["examples"]:
+            number = len(example["pairs"])
+            answers.append({**example, "ranked": ranked[:number]})
+            ranked = ranked[number:]
+        return {"answers": answers}
+
+    def _rank(self, model_inputs: dict[str, Any], top_k, threshold, relation_memory) -> list[list[dict[str, Any]]]:
+        """The relations of each pair that goes through the model at once."""
         config = self.model.config if relation_memory is None else relation_memory.config
         outputs = self.model(**model_inputs["tensors"], relation_memory=relation_memory)
         logits = outputs.logits / self.model.config.calibration_temperature
@@ -296,7 +351,7 @@ class RelationExtractionPipeline(Pipeline):
             first = [places[0] if places else int(row.argmax()) for places, row in zip(kept, scores, strict=True)]
             saliency = self._saliency(model_inputs, first, relation_memory)
         ranked = []
-        for row, places in enumerate(kept):
+        for row, (places, num_truncated) in enumerate(zip(kept, model_inputs["num_truncated"], strict=True)):
             relations = []
             for index in places:
                 label, descriptions = config.id2label[index], []
@@ -308,14 +363,11 @@ class RelationExtractionPipeline(Pipeline):
                 if saliency is not None:
                     own = saliency[row] if index == places[0] else dict.fromkeys(saliency[row])
                     relation["explanation"] = {"descriptions": descriptions, **own}
+                if num_truncated:
+                    relation["num_truncated_tokens"] = num_truncated
                 relations.append(relation)
             ranked.append(relations)
-        answers = []
-        for example in model_inputs["examples"]:
-            number = len(example["pairs"])
-            answers.append({**example, "ranked": ranked[:number]})
-            ranked = ranked[number:]
-        return {"answers": answers}
+        return ranked
 
     def _saliency(self, model_inputs: dict[str, Any], targets: list[int], relation_memory) -> list[dict[str, Any]]:
         """What in each pair speaks for its relation in `targets`."""
@@ -324,7 +376,7 @@ class RelationExtractionPipeline(Pipeline):
         # A blank pair's words are the mask token, or what comes next to it.
         blanks = (tokenizer.mask_token_id, tokenizer.unk_token_id, tokenizer.pad_token_id)
         found = self.model.get_saliency(
-            **tensors,
+            **{name: value for name, value in tensors.items() if name != "image_embeds"},
             blank_input_ids=ids.masked_fill(words["word_ids"] >= 0, next(i for i in blanks if i is not None)),
             targets=ids.new_tensor(targets),
             relation_memory=relation_memory,
@@ -363,6 +415,35 @@ class RelationExtractionPipeline(Pipeline):
         self.processor.save_pretrained(save_directory, **kwargs)
 
 
+def _rows(value: Any, rows: slice) -> Any:
+    """Some pairs' part of what a batch holds for each pair."""
+    if isinstance(value, Mapping):
+        return {name: one[rows] for name, one in value.items()}
+    return None if value is None else value[rows]
+
+
+def check_tokenizer(model, processor):
+    """Refuses a processor that does not read the model's descriptions as the tokens that the model has of them.
+
+    Raises:
+        ValueError: as above, or if the tokenizer has tokens that the model has no embeddings for.
+    """
+    tokenizer, number = processor.tokenizer, model.get_input_embeddings().num_embeddings
+    problem = f"the processor's tokenizer, {type(tokenizer).__name__}, is not the model's: "
+    if len(tokenizer) > number:
+        raise ValueError(f"{problem}it has {len(tokenizer)} tokens, the model {number}")
+    if model.config.objective != "retrieval" or model.memory.input_ids.is_meta or not model.memory.has_texts():
+        return
+    rows = model.memory.input_ids[:NUM_CHECKED_DESCRIPTIONS].tolist()
+    learned = model.config.negative_relation if model.config.learn_negative_threshold else None
+    relations = model.config.relation_descriptions.items()
+    texts = [text for label, texts in relations if label != learned for text in texts]
+    for text, row in zip(texts, rows, strict=False):
+        (ids,) = processor(relations=[text], max_length=tokenizer.model_max_length)["relation_input_ids"]
+        if ids != (own := [token for token in row if token >= 0]):
+            raise ValueError(f"{problem}the description {text!r:.200} is {ids[:20]} to it and {own[:20]} to the model")
+
+
 # Inputs
 
 
@@ -385,43 +466,57 @@ def read_input(
 
     Returns:
         `text`, `objects`, `entities` and the opened `image`; `pairs` of places in `entities`, those to be scored, and
-        `is_one_pair`, whether they were given as head and tail; `where`, `filter_by_type` and `explain` as given.
+        `is_one_pair`, whether they were given as head and tail; the entities' `types`; `where`, `filter_by_type` and
+        `explain` as given.
 
     Raises:
         ValueError: the input is no dict, or one of its fields is missing, unknown or not what it should be.
     """
     if not isinstance(inputs, Mapping):
         raise ValueError(
-            f"{where}an input must be a dict with {', '.join(FIELDS)}, got {type(inputs).__name__}; rows of a "
-            "data set go in as a generator of such dicts or as a KeyDataset"
+            f"{where}an input must be a dict with {', '.join(FIELDS)}, got {type(inputs).__name__}; several go in as "
+            "a list, a generator or a data set of such dicts"
         )
-    if unknown := inputs.keys() - set(FIELDS):
+    if unknown := inputs.keys() - set(FIELDS) - set(ROW_FIELDS):
         raise ValueError(f"{where}unknown fields {sorted(map(str, unknown))}; known are {', '.join(FIELDS)}")
-    text, head, tail, entities, objects, image = (inputs.get(field) for field in FIELDS)
+    text, tokens, head, tail, entities, objects, image = (inputs.get(field) for field in FIELDS)
+    if text is not None and tokens is not None:
+        raise ValueError(f"{where}give either text or tokens, not both")
+    text = tokens if text is None else text
     if text is None:
         raise ValueError(f"{where}text is missing")
     if entities is None:
-        named, pairs = {"head": head, "tail": tail}, [(0, 1)]
+        named = {"head": head, "tail": tail}
+        for name, entity in named.items():
+            if entity is None:
+                raise ValueError(f"{where}{name} is missing: give head and tail, or entities")
     else:
         if head is not None or tail is not None:
             raise ValueError(f"{where}give either entities or head and tail, not both")
-        if not isinstance(entities, (list, tuple)) or len(entities) < 2:
+        entities = plain(entities)
+        if not isinstance(entities, Sequence) or isinstance(entities, (str, bytes)) or len(entities) < 2:
             raise ValueError(f"{where}entities must be a list of at least two, got {entities!r:.200}")
         named = {f"entities[{i}]": entity for i, entity in enumerate(entities)}
-        pairs = list(itertools.permutations(range(len(entities)), 2))
-    for name, entity in named.items():
-        if entity is None and entities is None:
-            raise ValueError(f"{where}{name} is missing: give head and tail, or entities")
-        if not isinstance(entity, Mapping):
-            raise ValueError(f"{where}{name} must be a dict, got {type(entity).__name__}")
+    image = None if image is None else load_picture(image, processor.open_picture, where, timeout, from_network)
+    try:
+        _, read, _ = read_entities(text, named, objects, None if image is None else image.size)
+    except ValueError as error:
+        raise ValueError(f"{where}{error}") from error
+    read, distinct = list(read.values()), []
+    for i, entity in enumerate(read):
+        if entities is None or not any(same_entity(entity, read[other]) for other in distinct):
+            distinct.append(i)
+    if len(distinct) < 2:
+        raise ValueError(f"{where}entities must be at least two that are not the same, got {entities!r:.200}")
     return {
         "where": where,
         "text": text,
         "entities": list(named.values()),
-        "pairs": pairs,
+        "types": [entity.type for entity in read],
+        "pairs": [(0, 1)] if entities is None else list(itertools.permutations(distinct, 2)),
         "is_one_pair": entities is None,
         "objects": objects,
-        "image": None if image is None else load_picture(image, processor.open_picture, where, timeout, from_network),
+        "image": image,
         "filter_by_type": filter_by_type,
         "explain": explain,
     }

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
-from transformers import BatchFeature, ProcessorMixin
+from transformers import BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
 from transformers.utils import logging
 
 # Not used here: what this file imports is saved with the processor, and a checkpoint is to bring its pipeline along.
@@ -35,14 +35,21 @@ from .spans_and_boxes_roc import (
     check_string,
     excerpt,
     follow,
+    join_tokens,
+    join_words,
     lay_out,
+    leave_out,
+    move,
     place_tokens,
+    plain,
     read_example,
     share_shown,
     shown_part,
 )
 
 logger = logging.get_logger(__name__)
+READ = ("text", "type")
+"""The pieces of a laid-out text that go through the tokenizer."""
 PAIR_PLACES = ("head_index", "tail_index", "head_span", "tail_span")
 BYTES = (bytes, bytearray, memoryview)
 BASE64 = re.compile(r"[A-Za-z0-9+/\s]{40,}={0,2}\s*")
@@ -50,6 +57,12 @@ BASE64 = re.compile(r"[A-Za-z0-9+/\s]{40,}={0,2}\s*")
 SIXTEEN_BIT = 65535
 GREYS = {"I": SIXTEEN_BIT, "F": 1}
 """Modes whose values a file may hold beyond what they mean at most."""
+
+SPARE_TOKENS = 100
+"""Of a text that is too long so many tokens more are read than can be kept: the last ones suffer from the cut."""
+
+_told_to_be_cut: set[int] = set()
+"""The lengths of which a warning has said that a text is longer."""
 
 
 # Pictures
@@ -295,15 +308,16 @@ class RocProcessor(ProcessorMixin):
 
     Args:
         image_processor: a transformers image processor, or None for text only.
-        tokenizer: a fast transformers tokenizer. The four markers `[HEAD] [/HEAD] [TAIL] [/TAIL]` are added to it as
-            special tokens if it lacks them: call `model.resize_token_embeddings(len(processor.tokenizer))` then.
+        tokenizer: a transformers tokenizer; `explain` and offsets need a fast one. The four markers
+            `[HEAD] [/HEAD] [TAIL] [/TAIL]` are added to it as special tokens if it lacks them: call
+            `model.resize_token_embeddings(len(processor.tokenizer))` then.
         max_length: most tokens of a text or a relation description, special tokens included; capped by the tokenizer's
-            `model_max_length`. A longer text keeps both mentions and what is nearest to them.
+            `model_max_length`. A longer text keeps both mentions and what is nearest to them; a warning tells it once.
         use_entity_types: whether types are written into the text.
         max_objects: most objects of an example, those of head and tail among them.
 
     Raises:
-        ValueError: the tokenizer is missing or not a fast one, or `max_length` or `max_objects` is not a positive
+        ValueError: the tokenizer is missing, or `max_length` or `max_objects` is not a positive
             integer.
 
     Example:
@@ -320,8 +334,8 @@ class RocProcessor(ProcessorMixin):
     open_picture = staticmethod(open_picture)
 
     def __init__(self, image_processor=None, tokenizer=None, max_length=128, use_entity_types=True, max_objects=12):
-        if not getattr(tokenizer, "is_fast", False):
-            raise ValueError(f"RocProcessor needs a fast tokenizer, got {type(tokenizer).__name__}")
+        if not isinstance(tokenizer, PreTrainedTokenizerBase):
+            raise ValueError(f"RocProcessor needs a tokenizer, got {type(tokenizer).__name__}")
         if not isinstance(use_entity_types, bool):
             raise ValueError(f"use_entity_types must be True or False, got {use_entity_types!r}")
         self.image_processor = image_processor
@@ -364,21 +378,28 @@ class RocProcessor(ProcessorMixin):
         max_length: int | None = None,
         pad_to_multiple_of: int | None = None,
         return_offsets_mapping: bool = False,
+        return_num_truncated_tokens: bool = False,
     ) -> BatchFeature:
-        """Prepares one example (`head` is a dict) or a batch (`head` is a list), or relation descriptions, or both.
+        """Prepares one example (`head` is an entity) or a batch (`head` is a list), or relation descriptions, or both.
+
+        Lists may be tuples, arrays, tensors, or columns of a data set or data frame, numbers numpy's or torch's.
 
         Args:
             text: a string (positions in characters) or a list of tokens (positions in tokens; joined by one blank);
-                for a batch a list of these.
+                for a batch a list of these. A string is read as the tokens that a data set stores of it.
             head, tail: a mention in the text: dict with `start` and `end`, `[start, end)`; or an object of the
                 picture: dict with one of `box` (corners x0, y0, x1, y1, as fractions of width and height),
                 `box_pixels` (corners in pixels of the upright picture), `box_center` (cx, cy, width, height, as
                 fractions) and `box_center_pixels`. Optionally `type` (None: no prompt), `name` (a mention's is checked
                 against the span, an object's finds it among `objects`), `kind` and, for an object, `caption`. A row's
-                struct is accepted as it is. For a batch lists.
+                struct is accepted as it is. Also `(start, end)`; a string, for words that stand in the text once; and
+                what pipelines of transformers give: of a token-classification pipeline (`entity_group` or `entity`,
+                `start`, `end`; its tag becomes the type, "PER" a "person"), of an object-detection pipeline (`label`,
+                which becomes the type, and `box` with `xmin`, `ymin`, `xmax`, `ymax` in pixels, cut off at the
+                picture's edges). For a batch lists.
             images: a PIL picture, a path, the bytes of a picture file or None; for a batch a list aligned with `text`.
                 The same object or path given more than once is encoded once.
-            objects: further objects of the picture, as context: a list of dicts with a box in one of the four forms
+            objects: further objects of the picture, as context: a list of dicts with a box in one of these forms
                 and optionally `name`, `caption` and `type`; for a batch a list of such lists. Words are taken from
                 head and tail only.
             image_sizes: (width, height) of the upright picture, where a picture will be added later; for a batch a
@@ -389,6 +410,7 @@ class RocProcessor(ProcessorMixin):
             max_length: instead of the processor's own, for this call.
             pad_to_multiple_of: pads lengths to a multiple of this.
             return_offsets_mapping: whether to tell which characters and which word each token of a text stands for.
+            return_num_truncated_tokens: whether to tell how much of each text was cut off.
 
         Returns:
             With the batch as first axis, also for one example:
@@ -404,14 +426,20 @@ class RocProcessor(ProcessorMixin):
             on request `offset_mapping` (batch, text_length, 2): `[start, end)` in characters of the text (of tokens:
             joined by one blank), and `word_ids` (batch, text_length): the number of the word that a token is a piece
             of; (0, 0) and -1 for markers, type prompts, special tokens and padding;
+            on request `num_truncated_tokens` (batch,): how many tokens of the text are left out;
             for relations, `relation_input_ids`, `relation_attention_mask` (num_descriptions, length).
 
         Raises:
             ExampleError: an example is wrong (see `read_example`, `open_picture`), both mentions do not fit into
                 `max_length`, head or tail is an object without a picture or cropped away with it, or objects are too
                 many. A ValueError with the example's `index` in the batch and the `problem`.
-            ValueError: a description is blank or too long, or the arguments do not go together.
+            ValueError: a description is blank or too long, the arguments do not go together, or a slow tokenizer is
+                asked for offsets.
         """
+        if return_offsets_mapping and not self.tokenizer.is_fast:
+            raise ValueError(
+                f"offsets, which explain=True needs, need a fast tokenizer; {type(self.tokenizer).__name__} is slow"
+            )
         if text is None and relations is None:
             raise ValueError("give text with head and tail, or relations, or both")
         length = _check_positive("max_length", self.max_length if max_length is None else max_length)
@@ -428,13 +456,15 @@ class RocProcessor(ProcessorMixin):
                 _check_size(size, i)
             pixels, sizes = self._encode_pictures(columns["images"], columns["image_sizes"])
             given = (columns[name] for name in ("text", "head", "tail", "objects"))
-            pairs = self._encode_pairs(*given, sizes, length)
+            pairs = self._encode_pairs(*given, sizes, length, return_offsets_mapping)
             data = {**self.pad_pairs(pairs, **pad), **pixels}
             if return_offsets_mapping:
                 padded = zip(pairs["tokens"], data["input_ids"], strict=True)
                 rows = [tokens + [Token(0)] * (len(ids) - len(tokens)) for tokens, ids in padded]
                 data["offset_mapping"] = [[(token.start, token.end) for token in row] for row in rows]
                 data["word_ids"] = [[token.word for token in row] for row in rows]
+            if return_num_truncated_tokens:
+                data["num_truncated_tokens"] = pairs["num_truncated_tokens"]
         elif any(value is not None for value in (head, tail, images, objects, image_sizes)):
             raise ValueError("head, tail, images and objects need text")
         if relations is not None:
@@ -456,29 +486,52 @@ class RocProcessor(ProcessorMixin):
         pixels = one_size(image_processor(opened)["pixel_values"], image_processor)
         return {"pixel_values": pixels, "image_index": index}, sizes
 
-    def _encode_pairs(self, texts, heads, tails, objects, sizes, length) -> dict[str, list]:
-        """What `pad_pairs` takes of the examples, and their `tokens`."""
+    def _encode_pairs(self, texts, heads, tails, objects, sizes, length, with_offsets=False) -> dict[str, list]:
+        """What `pad_pairs` takes of the examples, their `num_truncated_tokens`, and their `tokens` with offsets."""
         examples = []
         for i, given in enumerate(zip(texts, heads, tails, objects, sizes, strict=True)):
             with _of_example(i):
                 examples.append(read_example(*given))
+        budget, known = length - len(self._prefix) - len(self._suffix), {}
         layouts = [lay_out(example.text, self._prompts(example)) for example in examples]
-        strings = [piece.content for pieces in layouts for piece in pieces if piece.kind in ("text", "type")]
-        segments = iter(self._tokenize(strings))
-        prefix, suffix = [Token(i) for i in self._prefix], [Token(i) for i in self._suffix]
-        markers = {role: [Token(i) for i in pair] for role, pair in self._marker_ids.items()}
-        data = {name: [] for name in ("input_ids", "tokens", *PAIR_PLACES, "object_boxes")}
-        for i, (example, pieces) in enumerate(zip(examples, layouts, strict=True)):
-            placed = iter(place_tokens(pieces, segments))
+
+        def reach(content: str, from_end: bool) -> int:
+            size = 8 * (budget + SPARE_TOKENS)
+            while size < len(content):
+                part = content[-size:] if from_end else content[:size]
+                if len(self._tokenize([part], known, with_offsets)[part][0]) > budget + SPARE_TOKENS:
+                    return size
+                size *= 2
+            return len(content)
+
+        kept = [leave_out(pieces, reach) for pieces in layouts]
+        strings = [one.content for pieces in kept for one in pieces if one.kind in READ]
+        strings += [
+            one.text for one, pieces, laid_out in zip(examples, kept, layouts, strict=True) if pieces != laid_out
+        ]
+        self._tokenize(strings, known, with_offsets)
+        token = Token if with_offsets else int
+        prefix, suffix = [token(i) for i in self._prefix], [token(i) for i in self._suffix]
+        markers = {role: [token(i) for i in pair] for role, pair in self._marker_ids.items()}
+        data = {name: [] for name in ("input_ids", "num_truncated_tokens", *PAIR_PLACES, "object_boxes", "tokens")}
+        for i, (example, pieces) in enumerate(zip(examples, kept, strict=True)):
+            segments = [known[piece.content] for piece in pieces if piece.kind in READ]
+            placed = place_tokens(pieces, iter(segments)) if with_offsets else [ids for ids, _, _ in segments]
             try:
-                tokens, places = assemble(pieces, placed, markers, length - len(prefix) - len(suffix))
+                tokens, places, num_truncated = assemble(pieces, iter(placed), markers, budget)
             except ValueError as error:
                 raise ExampleError(f"{error} ({_described(example)})", i) from error
+            if pieces != layouts[i]:
+                (whole, *_), text = known[example.text], [one.content for one in pieces if one.kind == "text"]
+                num_truncated += len(whole) - sum(len(known[content][0]) for content in text)
             with _of_example(i):
                 data["object_boxes"].append(self._place_objects(example, sizes[i]))
+            if with_offsets:
+                tokens = _placed_in(texts[i], tokens)
             tokens = [*prefix, *tokens, *suffix]
             data["tokens"].append(tokens)
-            data["input_ids"].append([token.id for token in tokens])
+            data["input_ids"].append([one.id for one in tokens] if with_offsets else tokens)
+            data["num_truncated_tokens"].append(num_truncated)
             behind_text = len(tokens)
             for role in MARKERS:
                 if isinstance(example.pair[role], Region):
@@ -488,6 +541,7 @@ class RocProcessor(ProcessorMixin):
                     index, start, end = (len(prefix) + place for place in places[role])
                 data[f"{role}_index"].append(index)
                 data[f"{role}_span"].append([start, end])
+        _tell_of_cuts(data["num_truncated_tokens"], list(map(len, data["input_ids"])), length)
         return data
 
     def _prompts(self, example: Example) -> dict:
@@ -526,11 +580,13 @@ class RocProcessor(ProcessorMixin):
         return [box for box in boxes if box is not None]
 
     def _encode_relations(self, relations: Sequence[str], length: int) -> list[list[int]]:
-        if isinstance(relations, str) or not isinstance(relations, Sequence) or not relations:
+        relations = plain(relations)
+        if isinstance(relations, (str, bytes)) or not isinstance(relations, Sequence) or not relations:
             raise ValueError(f"relations must be a list of at least one description, got {relations!r}")
         for i, description in enumerate(relations):
             check_string(description, f"relation description {i}")
-        rows = [self._prefix + ids + self._suffix for ids, _, _ in self._tokenize(list(relations))]
+        known = self._tokenize(relations, {})
+        rows = [self._prefix + known[description][0] + self._suffix for description in relations]
         for i, (ids, description) in enumerate(zip(rows, relations, strict=True)):
             if len(ids) > length:
                 raise ValueError(
@@ -539,23 +595,30 @@ class RocProcessor(ProcessorMixin):
                 )
         return rows
 
-    def _tokenize(self, strings: list[str]) -> list[tuple]:
-        """Of each string its token ids, without special tokens (what looks like one is plain text), their character
-        offsets and their word numbers."""
+    def _tokenize(
+        self, strings: Sequence[str], known: dict[str, tuple], with_offsets: bool = False
+    ) -> dict[str, tuple]:
+        """`known`, and in it of each string its token ids, without special tokens (what looks like one is plain text),
+        and, with offsets, the tokens' character offsets and word numbers."""
+        if not (new := list(dict.fromkeys(string for string in strings if string not in known))):
+            return known
         encoded = self.tokenizer(
-            strings,
+            new,
             add_special_tokens=False,
             split_special_tokens=True,
             return_attention_mask=False,
             return_token_type_ids=False,
-            return_offsets_mapping=True,
+            return_offsets_mapping=with_offsets,
             verbose=False,
         )
         # A SentencePiece vocabulary holds "</s>" as a piece of its own and finds it even in split text.
         unknown = self.tokenizer.unk_token_id
         special = set(self.tokenizer.all_special_ids) - {unknown}
-        rows = [[unknown if i in special else i for i in ids] for ids in encoded["input_ids"]]
-        return [(ids, encoded["offset_mapping"][i], encoded.word_ids(i)) for i, ids in enumerate(rows)]
+        for i, (string, ids) in enumerate(zip(new, encoded["input_ids"], strict=True)):
+            ids = [unknown if token in special else token for token in ids]
+            offsets = (encoded["offset_mapping"][i], encoded.word_ids(i)) if with_offsets else (None, None)
+            known[string] = ids, *offsets
+        return known
 
     def pad_pairs(self, pairs: Mapping[str, list], padding: bool | str = True, **kwargs) -> dict[str, list]:
         """Pads prepared examples to one length of text and one number of objects.
@@ -600,6 +663,31 @@ class RocProcessor(ProcessorMixin):
         return super()._get_arguments_from_pretrained(pretrained_model_name_or_path, processor_dict, **kwargs)
 
 
+def _placed_in(text: str | Sequence[str], tokens: Sequence[Token]) -> list[Token]:
+    """Tokens of `join_words` of a text, placed in the text as it was given."""
+    _, words, origins = join_words(text if isinstance(text, str) else join_tokens(text)[0])
+    if words == origins:
+        return list(tokens)
+    return [
+        token
+        if token.word < 0
+        else token._replace(start=move(token.start, words, origins), end=move(token.end - 1, words, origins) + 1)
+        for token in tokens
+    ]
+
+
+def _tell_of_cuts(num_truncated: Sequence[int], lengths: Sequence[int], length: int):
+    """Warns of the first text that is longer than `length`."""
+    if any(num_truncated) and length not in _told_to_be_cut:
+        _told_to_be_cut.add(length)
+        first = next(i for i, number in enumerate(num_truncated) if number)
+        logger.warning(
+            f"A text is too long for max_length={length}: {num_truncated[first]} of its tokens, those farthest from "
+            f"head and tail, are not read, and {lengths[first]} are. return_num_truncated_tokens=True tells it of "
+            "every text, and the pipeline's answers tell it as num_truncated_tokens. This is said once."
+        )
+
+
 @contextmanager
 def _of_example(index: int):
     """Gives what is wrong inside the number of the example that it is about."""
@@ -610,6 +698,7 @@ def _of_example(index: int):
 
 
 def _check_positive(name: str, value: Any) -> int:
+    value = plain(value)
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ValueError(f"{name} must be a positive integer, got {value!r}")
     return value
@@ -632,7 +721,7 @@ def _behind_padding(place: int | list[int], length: int, padded_length: int) -> 
 def _described(example: Example) -> str:
     """Head and tail of an example, for an error message."""
     spans = [
-        f"{role} [{mention.start}, {mention.end}) {excerpt(example.text[mention.start : mention.end])}"
+        f"{role} {excerpt(example.text[mention.start : mention.end])}"
         for role, mention in example.pair.items()
         if isinstance(mention, Mention)
     ]
@@ -644,18 +733,28 @@ def _as_batch(text, head, tail, images, objects, image_sizes) -> dict[str, Seque
         raise ValueError("text needs a head and a tail")
     columns = {"text": text, "head": head, "tail": tail, "images": images, "objects": objects}
     columns["image_sizes"] = image_sizes
-    if isinstance(head, Mapping):
+    if _is_one_entity(head):
         return {name: [value] for name, value in columns.items()}
-    for name in ("images", "objects", "image_sizes"):
-        columns[name] = [None] * len(head) if columns[name] is None else columns[name]
     for name, value in columns.items():
-        if not isinstance(value, (list, tuple)):
+        optional = name in ("images", "objects", "image_sizes")
+        value = [None] * len(head) if optional and value is None else value
+        if isinstance(value, (str, bytes)) or not (isinstance(value, Sequence) or getattr(value, "ndim", 0)):
             raise ValueError(f"{name} must be a list, as head is one (a batch), got {type(value).__name__}")
         if len(value) != len(head):
             raise ValueError(f"a batch of {len(head)} heads, but {len(value)} in {name}")
-    if not head:
+        # In a data frame's column a missing value is a nan.
+        columns[name] = [None if optional and isinstance(one, float) and one != one else one for one in value]
+    if not columns["head"]:
         raise ValueError("the batch is empty")
     return columns
+
+
+def _is_one_entity(head: Any) -> bool:
+    """Whether `head` is an entity, in some form, and not a batch of them."""
+    head = plain(head)
+    if isinstance(head, (str, bytes)) or not isinstance(head, Sequence):
+        return True
+    return len(head) == 2 and all(isinstance(plain(place), Integral) for place in head)
 
 
 RocProcessor.register_for_auto_class()

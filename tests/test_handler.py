@@ -119,6 +119,10 @@ def test_the_folder_of_the_file_is_the_default(repository):
         ({"inputs": make_input(), "parameters": {"relations": {"a": ""}}}, "^relations: relation 'a' needs"),
         ({"inputs": TEXT}, "^an input must be a dict"),
         ({"inputs": make_input(text=None)}, "^text is missing"),
+        (
+            {"inputs": [{"text": "a " * 60, "entities": [[2 * i, 2 * i + 1] for i in range(33)]}, make_input()]},
+            r"^the request has 1057 pairs \(n entities are n × \(n - 1\)\), more than the 1000 allowed",
+        ),
         ({"inputs": [make_input(), make_input(head={"start": 1})]}, "^input 1: head: end must be an integer"),
         (
             {"inputs": make_input(image="/etc/hostname")},

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import http.server
 import io
+import json
 import socket
 import sys
 import threading
@@ -15,14 +16,19 @@ import httpx2
 import numpy as np
 import pytest
 import torch
+from datasets import Dataset
 from huggingface_hub import constants, get_session, set_client_factory
 from huggingface_hub.utils._http import default_client_factory
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from test_pipeline import MAYA, NOAH, TEXT, direct_scores, make_input, make_picture, scores
-from transformers import pipeline
+from test_pipeline import MAYA, NOAH, ROVERS, TEXT, assert_same, direct_scores, make_input, make_picture, scores
+from tokenizers import Tokenizer
+from transformers import BertweetTokenizer, PreTrainedTokenizerFast, pipeline
+from transformers.pipelines.pt_utils import KeyDataset
 
+from data_scripts.demo.dataset import build_demo_tokenizer, demo_image_processor
+from data_scripts.schema import dataset_features
 from processing_roc import RocProcessor
 from processing_roc.pipeline_roc import is_public
 
@@ -247,7 +253,7 @@ def test_a_stranger_gives_addresses_or_base64_only(pipe, image):
         ({"text": 5}, "^text must be a string or a list"),
         ({"text": " "}, "^text"),
         ({"head": None}, "^head is missing"),
-        ({"head": [0, 4]}, "^head must be a dict"),
+        ({"head": [0, 4, 5]}, r"^head must be a dict, \[start, end\).*, got \[0, 4, 5\]"),
         ({"tail": {"start": 4, "end": 4}}, "^tail span .* is empty"),
         ({"tail": {"start": 4}}, "^tail: end must be an integer"),
         ({"tail": MAYA}, "^head and tail are the same span"),
@@ -258,7 +264,7 @@ def test_a_stranger_gives_addresses_or_base64_only(pipe, image):
         ({"head": None, "tail": None, "entities": [MAYA, 3]}, r"^entities\[1\] must be a dict"),
         (
             {"head": None, "tail": None, "entities": [MAYA, NOAH, {"start": 20, "end": 19}]},
-            r"^entities\[0\] as head with entities\[2\] as tail: tail span .* is inverted",
+            r"^entities\[2\] span .* is inverted",
         ),
         ({"images": "picture.png"}, r"^unknown fields \['images'\]"),
     ],
@@ -285,7 +291,7 @@ def test_an_error_of_the_processor_names_the_input(pipe):
 
 
 def test_an_input_that_is_no_dict(pipe):
-    with pytest.raises(ValueError, match="must be a dict with text, head, .* got str"):
+    with pytest.raises(ValueError, match="must be a dict with text, tokens, head, .* got str"):
         pipe(TEXT)
     with pytest.raises(ValueError, match="input 0: an input must be a dict"):
         pipe([TEXT])
@@ -335,3 +341,129 @@ def test_whatever_comes_there_is_an_answer_or_a_clear_error(pipe, changes):
         assert str(error)
     else:
         assert sum(scores(answer).values()) == pytest.approx(1, abs=1e-5)
+
+
+# One reader of inputs
+
+
+def test_rows_of_a_data_set_go_in_as_they_are(pipe):
+    entity = {"name": "Maya", "kind": "text", "start": 0, "end": 1, "box": None, "type": "person"}
+    row = {
+        "id": "test-1",
+        "image": make_picture(),
+        "image_id": "pier.jpg",
+        "tokens": TEXT.split(),
+        "head": entity,
+        "tail": {**entity, "name": "the Rovers", "start": 4, "end": 6, "type": "organization"},
+        "objects": [],
+        "relation": 1,
+    }
+    expected = pipe(make_input())
+    assert pipe(row) == expected
+    dataset = Dataset.from_list([row, {**row, "image": None}], dataset_features(["a", "b"]))
+    for found in (list(pipe(dataset)), list(pipe(dataset, batch_size=2)), list(pipe(dataset.to_iterable_dataset()))):
+        for one, other in zip(found, [expected, pipe(make_input(image=None))], strict=True):
+            assert_same(one, other)
+    pairs = Dataset.from_list([{"pair": {**make_input(image=None)}}] * 2)
+    for column in (pairs["pair"], pairs.to_pandas()["pair"], np.array([make_input(image=None)] * 2)):
+        assert len(pipe(column)) == 2
+    with pytest.raises(ValueError, match="^give either text or tokens, not both"):
+        pipe({**row, "text": TEXT})
+
+
+def test_entities_of_other_pipelines_go_in_as_they_come(make_model, processor):
+    pipe = pipeline("relation-extraction", model=make_model(object_features="roi"), processor=processor)
+    tagged = [
+        {"entity_group": "PER", "score": np.float32(0.99), "word": "maya", "start": 0, "end": 4},
+        {"entity_group": "ORG", "score": np.float32(0.9), "word": "the rovers", "start": 18, "end": 28},
+    ]
+    detected = [{"score": 0.9, "label": "dog", "box": {"xmin": 9, "ymin": 6, "xmax": 45, "ymax": 30}}]
+    image, dog = make_picture(), {"box": [0.1, 0.1, 0.5, 0.5], "type": "dog"}
+    mine = pipe({"text": TEXT, "entities": [MAYA, ROVERS, dog], "image": image, "objects": detected})
+    for entities in (tagged + detected, tuple(tagged + detected)):
+        found = pipe({"text": TEXT, "entities": entities, "image": image, "objects": detected})
+        assert [one["relations"] for one in found] == [one["relations"] for one in mine]
+        assert found[0]["head"] == tagged[0] and found[5]["head"] == detected[0]
+    plain = pipe({"text": TEXT, "entities": ["Maya", (18, 28)], "image": image})
+    assert_same(plain[0]["relations"], pipe(make_input(head={"start": 0, "end": 4}, tail="the Rovers")))
+    with pytest.raises(ValueError, match=r"^input 1: entities\[1\] 'Ken' is not in the text"):
+        list(pipe([make_input(), {"text": TEXT, "entities": ["Maya", "Ken"]}]))
+
+
+def test_an_entity_that_is_there_twice_is_scored_once(pipe):
+    again = {"entity_group": "ORG", "start": 0, "end": 5}
+    found = pipe({"text": TEXT, "entities": [MAYA, "Maya", NOAH, again, NOAH]})
+    assert [(one["head"], one["tail"]) for one in found] == [(MAYA, NOAH), (NOAH, MAYA)]
+    with pytest.raises(ValueError, match="^entities must be at least two that are not the same, got"):
+        pipe({"text": TEXT, "entities": [MAYA, again]})
+
+
+def test_an_error_names_the_input_whatever_way_it_came(pipe):
+    wrong = make_input(tail={"start": 4})
+    inputs = [make_input(image=None)] * 3 + [wrong]
+    rows = Dataset.from_list([{"pair": {**one, "image": None}} for one in inputs])
+    for way in (inputs, (one for one in inputs), KeyDataset(rows, "pair"), rows["pair"]):
+        for batch_size in (1, 3):
+            way = list(way) if not isinstance(way, (list, KeyDataset)) else way
+            with pytest.raises(ValueError, match="^input 3: tail: end must be an integer"):
+                list(pipe(way, batch_size=batch_size))
+    for way in (inputs, (one for one in inputs)):
+        with pytest.raises(ValueError, match="input 3: tail: end must be an integer"):
+            list(pipe(way, batch_size=2, num_workers=1))
+
+
+# The tokenizer
+
+
+def test_a_tokenizer_that_is_not_the_models_is_refused(pipe, make_model):
+    vocabulary = build_demo_tokenizer().get_vocab()
+    backend = json.loads(build_demo_tokenizer().backend_tokenizer.to_str())
+    words = sorted((word for word in vocabulary if word.isalpha()), key=vocabulary.get)
+    for word, other in zip(words, words[1:] + words[:1], strict=True):
+        backend["model"]["vocab"][word] = vocabulary[other]
+    swapped = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(json.dumps(backend)), **build_demo_tokenizer().special_tokens_map
+    )
+    swapped = RocProcessor(pipe.processor.image_processor, swapped, max_length=64)
+    with pytest.raises(ValueError, match="tokenizer, .* is not the model's: the description 'Nothing ties head and"):
+        pipeline("relation-extraction", model=pipe.model, processor=swapped)
+    larger = build_demo_tokenizer()
+    larger.add_tokens(["a new word"])
+    larger = RocProcessor(pipe.processor.image_processor, larger, max_length=64)
+    with pytest.raises(ValueError, match="is not the model's: it has [0-9]+ tokens, the model [0-9]+"):
+        pipeline("relation-extraction", model=make_model(objective="classification"), processor=larger)
+
+
+def test_a_slow_tokenizer_is_for_answers_and_not_for_explanations(make_model, tmp_path):
+    (tmp_path / "vocab.txt").write_text("Maya 10\nmet 9\nNoah 8\nand 5\nthe 5\nRovers 5\n")
+    (tmp_path / "bpe.codes").write_text("a n 3\nan d</w> 3\nt h 2\nth e</w> 2\n")
+    tokenizer = BertweetTokenizer(f"{tmp_path}/vocab.txt", f"{tmp_path}/bpe.codes")
+    slow = RocProcessor(demo_image_processor(), tokenizer, max_length=64)
+    model = make_model()
+    relations = {"a": "and the", "b": "the and and"}
+    model.set_relations(relations, slow)
+    pipe = pipeline("relation-extraction", model=model, processor=slow)
+    assert scores(pipe(make_input())).keys() == relations.keys()
+    with pytest.raises(ValueError, match="^offsets, which explain=True needs, need a fast tokenizer"):
+        pipe(make_input(), explain=True)
+
+
+# Texts that are cut
+
+
+def test_an_answer_tells_how_much_of_its_text_was_not_read(pipe):
+    long = make_input(text=TEXT + " and met Noah" * 60)
+    answer = pipe(long)
+    given = {
+        "text": long["text"],
+        "head": MAYA,
+        "tail": ROVERS,
+        "max_length": 128,
+        "return_num_truncated_tokens": True,
+    }
+    expected = pipe.processor(**given)["num_truncated_tokens"][0] + 64
+    assert {one["num_truncated_tokens"] for one in answer} == {expected}
+    both = pipe([make_input(), long], batch_size=2)
+    assert ["num_truncated_tokens" in answer[0] for answer in both] == [False, True]
+    entities = pipe({"text": long["text"], "entities": [MAYA, ROVERS]})
+    assert [one["relations"][0]["num_truncated_tokens"] for one in entities] == [expected] * 2

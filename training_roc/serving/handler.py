@@ -13,6 +13,8 @@ FIELDS = ("inputs", "parameters", "options")
 PARAMETERS = ("top_k", "threshold", "relations", "filter_by_type", "explain", "timeout")
 BATCH_SIZE = 8
 MAX_INPUTS = 64
+MAX_PAIRS = 1000
+"""Most pairs of a request: n entities are n × (n - 1)."""
 MAX_TIMEOUT = 30
 
 
@@ -41,7 +43,8 @@ class EndpointHandler:
             As `RelationExtractionPipeline` does: lists, objects, strings and numbers only.
 
         Raises:
-            ValueError: for a request that is not as above; the endpoint answers with status 400 and the message.
+            ValueError: for a request that is not as above or has more than `MAX_PAIRS` pairs; the endpoint answers
+                with status 400 and the message.
         """
         if not isinstance(data, dict) or "inputs" not in data:
             raise ValueError('the request must be a JSON object {"inputs": ..., "parameters": {...}}')
@@ -61,4 +64,10 @@ class EndpointHandler:
         inputs = data["inputs"]
         if isinstance(inputs, list) and len(inputs) > MAX_INPUTS:
             raise ValueError(f"a request may have {MAX_INPUTS} inputs, got {len(inputs)}: send several requests")
+        posts = [one for one in (inputs if isinstance(inputs, list) else [inputs]) if isinstance(one, dict)]
+        sizes = [len(one["entities"]) for one in posts if isinstance(one.get("entities"), list)]
+        if (number := len(posts) - len(sizes) + sum(size * (size - 1) for size in sizes)) > MAX_PAIRS:
+            raise ValueError(
+                f"the request has {number} pairs (n entities are n × (n - 1)), more than the {MAX_PAIRS} allowed"
+            )
         return self.pipeline(inputs, batch_size=BATCH_SIZE, **parameters)
