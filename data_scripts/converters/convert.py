@@ -4,14 +4,14 @@
 import argparse
 import dataclasses
 import json
-import math
 import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from datasets import Dataset, DatasetInfo, SplitDict, SplitInfo
-from datasets.arrow_writer import ParquetWriter
+import pyarrow as pa
+import pyarrow.parquet as pq
+from datasets import Dataset, DatasetInfo, Features, SplitDict, SplitInfo
 from datasets.info import DatasetInfosDict
 from huggingface_hub import DatasetCard, DatasetCardData
 from tqdm.auto import tqdm
@@ -33,7 +33,10 @@ from data_scripts.reading import DataError
 from data_scripts.schema import dataset_features
 
 CARD_TEMPLATE = Path(__file__).with_name("dataset_card.md")
-SHARD_BYTES = 500_000_000
+FILE_BYTES = 100_000_000
+"""Of distinct pictures in a Parquet file: who wants its first row reads no more."""
+READ_BYTES = 500_000_000
+"""Of the pictures of a Parquet file's rows, each with its own: readers hold them in memory at once."""
 MISSING_IMAGES = {
     "text_only": "kept, with image null, without objects, and with image_id telling which picture is missing",
     "error": "refused",
@@ -241,22 +244,63 @@ def write_dataset(raw: RawDataset, report: dict, output_dir: Path) -> None:
 
 
 def write_split(rows: list[dict], relation_names: list[str], folder: Path, split: str) -> int:
-    """Writes a split of at least one row as Parquet files of about SHARD_BYTES, the pictures' own bytes inside.
+    """Writes a split of at least one row as Parquet files, each of one row group, with each picture's own bytes once.
+
+    Parquet keeps them as a dictionary, so that many rows with one picture cost little; whoever reads the file has the
+    picture in each of them.
 
     Returns:
-        The split's size as Arrow data, in bytes.
+        The split's size as Arrow data, in bytes: there each row has its picture.
     """
-    features = dataset_features(relation_names)
-    columns = {name: [row[name] for row in rows] for name in features}
-    num_shards = max(1, math.ceil(sum(os.path.getsize(path) for path in columns["image"] if path) / SHARD_BYTES))
-    dataset = Dataset.from_dict(columns, features=features).with_format("arrow")
-    num_bytes = 0
+    features, parts, num_bytes = dataset_features(relation_names), cut_by_size(rows), 0
+    images = features.arrow_schema.get_field_index("image")
     with tqdm(total=len(rows), desc=f"Writing {split}", unit=" rows") as progress:
-        for index in range(num_shards):
-            path = folder / f"{split}-{index:05d}-of-{num_shards:05d}.parquet"
-            with ParquetWriter(features=features, path=str(path), embed_local_files=True) as writer:
-                for table in dataset.shard(num_shards, index, contiguous=True).iter(batch_size=100):
-                    writer.write_table(table)
-                    progress.update(len(table))
-                num_bytes += writer.finalize()[1]
+        for number, part in enumerate(parts):
+            columns = {name: [row[name] for row in part] for name in features}
+            paths = columns.pop("image")
+            others = Features({name: feature for name, feature in features.items() if name != "image"})
+            table = Dataset.from_dict(columns, features=others).data.table
+            num_bytes += table.nbytes + sum(os.path.getsize(path) for path in paths if path)
+            table = table.add_column(images, "image", embed_once(paths))
+            with pq.ParquetWriter(
+                folder / f"{split}-{number:05d}-of-{len(parts):05d}.parquet",
+                table.schema,
+                # Readers are to have plain bytes, not a dictionary of Arrow's.
+                store_schema=False,
+                dictionary_pagesize_limit=2**31 - 1,
+                use_dictionary=True,
+            ) as writer:
+                writer.write_table(table)
+                writer.add_key_value_metadata(features.arrow_schema.metadata)
+            progress.update(len(part))
     return num_bytes
+
+
+def cut_by_size(rows: list[dict]) -> list[list[dict]]:
+    """Rows in their order, in parts of at most FILE_BYTES of distinct pictures, and READ_BYTES of all rows'."""
+    parts, seen, distinct, read = [[]], set(), 0, 0
+    for row in rows:
+        path = row["image"]
+        size = os.path.getsize(path) if path else 0
+        new = size if path not in seen else 0
+        if parts[-1] and (distinct + new > FILE_BYTES or read + size > READ_BYTES):
+            parts.append([])
+            seen, distinct, read, new = set(), 0, 0, size
+        parts[-1].append(row)
+        seen.add(path)
+        distinct += new
+        read += size
+    return parts
+
+
+def embed_once(paths: list[str | None]) -> pa.StructArray:
+    """The pictures at `paths` as a column of `datasets.Image`, their bytes in a dictionary."""
+    places, index = {}, {None: None}
+    for path in dict.fromkeys(paths):
+        if path is not None:
+            index[path] = places.setdefault(Path(path).read_bytes(), len(places))
+    content = pa.DictionaryArray.from_arrays(
+        pa.array([index[path] for path in paths], pa.int32()), pa.array(list(places), pa.binary())
+    )
+    names = pa.array([path and os.path.basename(path) for path in paths], pa.string())
+    return pa.StructArray.from_arrays([content, names], ["bytes", "path"], mask=names.is_null())
