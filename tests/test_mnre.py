@@ -11,6 +11,7 @@ from PIL import Image as PilImage
 
 from data_scripts.converters.convert import convert, run_converter
 from data_scripts.converters.mnre import read_mnre
+from data_scripts.loading import open_rows
 from data_scripts.reading import DataError
 
 NAMES = ["None", "/per/org/member_of", "/loc/loc/contain"]
@@ -231,15 +232,40 @@ def test_rows_without_a_picture_can_be_refused_or_dropped(tmp_path, load):
     assert list(load(tmp_path / "out")) == ["train", "validation"]
 
 
-def test_a_large_split_is_written_as_several_files_in_order(tmp_path, load, monkeypatch):
-    raw = write_raw(tmp_path / "raw")
-    monkeypatch.setattr(
-        "data_scripts.converters.convert.SHARD_BYTES", 2 * (raw / "img_org/train/a.jpg").stat().st_size
-    )
+@pytest.mark.parametrize(("limit", "pictures", "files"), [("FILE_BYTES", 1, 3), ("READ_BYTES", 2, 2)])
+def test_a_large_split_is_written_as_several_files_in_order(tmp_path, load, monkeypatch, limit, pictures, files):
+    """Both limits: of distinct pictures, and of the pictures of all rows."""
+    raw = write_raw(tmp_path / "raw", train=[TRAIN[0], TRAIN[2], TRAIN[1], TRAIN[2]])  # on a.jpg, a.jpg, b.jpg, a.jpg
+    size = (raw / "img_org/train/a.jpg").stat().st_size
+    monkeypatch.setattr(f"data_scripts.converters.convert.{limit}", pictures * size)
     convert(read_mnre, raw, tmp_path / "out")
-    files = sorted(path.name for path in (tmp_path / "out/data").glob("train-*"))
-    assert files == ["train-00000-of-00002.parquet", "train-00001-of-00002.parquet"]
-    assert load(tmp_path / "out")["train"]["id"][:] == ["mnre-train-1", "mnre-train-2", "mnre-train-3"]
+    names = sorted(path.name for path in (tmp_path / "out/data").glob("train-*"))
+    assert names == [f"train-{i:05d}-of-{files:05d}.parquet" for i in range(files)]
+    assert load(tmp_path / "out")["train"]["id"][:] == [f"mnre-train-{i}" for i in range(1, 5)]
+
+
+def test_a_picture_is_stored_once_for_all_its_rows(tmp_path, load, monkeypatch):
+    """In the Parquet file, which anyone can read, and in the cache of this project's commands."""
+    raw = write_raw(tmp_path / "raw", train=TRAIN * 300)
+    PilImage.effect_noise((200, 200), 80).save(raw / "img_org/train/a.jpg", quality=95)
+    a, b = ((raw / f"img_org/train/{name}.jpg").read_bytes() for name in "ab")
+    (raw / "img_org/train/b.jpg").write_bytes(a)  # one picture under two names, too
+    convert(read_mnre, raw, tmp_path / "out")
+    (file,) = (tmp_path / "out/data").glob("train-*")
+    assert len(a) < file.stat().st_size < 3 * len(a)
+    plain = load_dataset("parquet", data_files=str(file), cache_dir=str(tmp_path / "cache"), split="train")
+    stored = plain.cast_column("image", Image(decode=False))["image"][:]
+    assert [image["bytes"] == a for image in stored] == [True] * 900
+    assert [image["path"] for image in stored] == ["a.jpg", "b.jpg", "a.jpg"] * 300
+    assert plain[899]["image"].tobytes() == PilImage.open(raw / "img_org/train/a.jpg").tobytes()
+
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "ours")
+    rows = open_rows(str(tmp_path / "out"))["train"]
+    assert rows.features == plain.features
+    assert [image.tobytes() for image in rows["image"][:3]] == [image.tobytes() for image in plain["image"][:3]]
+    assert rows.remove_columns("image")[:] == plain.remove_columns("image")[:]
+    size = sum(path.stat().st_size for path in (tmp_path / "ours").rglob("*") if path.is_file())
+    assert size < 20 * len(a) < 900 * len(a)
 
 
 def test_an_interrupted_conversion_leaves_nothing(tmp_path, monkeypatch):
