@@ -37,11 +37,12 @@ FILE_BYTES = 100_000_000
 """Of distinct pictures in a Parquet file: who wants its first row reads no more."""
 READ_BYTES = 500_000_000
 """Of the pictures of a Parquet file's rows, each with its own: readers hold them in memory at once."""
-MISSING_IMAGES = {
-    "text_only": "kept, with image null, without objects, and with image_id telling which picture is missing",
+WITHOUT_IMAGE = {
+    "text_only": "kept, with image null, without objects, and with image_id telling which picture it is",
     "error": "refused",
     "drop": "dropped",
 }
+"""What becomes of rows whose picture is missing or unreadable."""
 
 
 @dataclasses.dataclass
@@ -90,9 +91,15 @@ def run_converter(
     parser.add_argument("--output_dir", type=Path, required=True, help="folder to write; must not exist yet")
     parser.add_argument(
         "--missing_images",
-        choices=MISSING_IMAGES,
-        default="text_only",
-        help="rows whose picture is not there: keep them without, refuse them, or drop them",
+        choices=WITHOUT_IMAGE,
+        help="rows whose picture is not there: keep them without, refuse them, or drop them; by default they are kept "
+        "if any picture is found",
+    )
+    parser.add_argument(
+        "--unreadable_images",
+        choices=WITHOUT_IMAGE,
+        default="error",
+        help="rows whose picture cannot be opened: the same choice; default: %(default)s",
     )
     parser.add_argument(
         "--entity_tagger",
@@ -128,7 +135,8 @@ def convert(
     read: Callable[..., RawDataset],
     raw_dir: Path,
     output_dir: Path,
-    missing_images: str = "text_only",
+    missing_images: str | None = None,
+    unreadable_images: str = "error",
     entity_tagger: str = "none",
     num_proc: int | None = None,
     **reader_options,
@@ -139,15 +147,17 @@ def convert(
         read: reader of the raw data set, from its folder.
         raw_dir: folder with the raw files.
         output_dir: folder to write, which must not exist; it appears only when it is complete.
-        missing_images: "text_only", "error" or "drop": what happens to rows whose picture is not there.
+        missing_images: "text_only", "error" or "drop": what happens to rows whose picture is not there. None:
+            "text_only", if any picture is there at all.
+        unreadable_images: the same of rows whose picture cannot be opened.
         entity_tagger: "none", "spacy:<pipeline>" or "hf:<model>".
         num_proc: processes for tagging and for checking the pictures.
         reader_options: what else `read` is given.
 
     Raises:
         DataError: if the raw files are broken, a folder is not as it should be, no row is left, the tagger cannot be
-            used, or pictures are missing and `missing_images` is "error", or "text_only" though head or tail is an
-            object.
+            used, or pictures are missing or unreadable and that is to be an error, or "text_only" though head or tail
+            is an object. A file beside `output_dir` then names all of these pictures.
         DescriptionError: if the relations' descriptions are broken.
     """
     if not raw_dir.is_dir():
@@ -156,14 +166,30 @@ def convert(
         raise DataError(f"{output_dir} exists already; name another folder or remove it first")
     tag = load_tagger(entity_tagger)
     raw = read(raw_dir, **reader_options)
-    check_pictures(sorted({row["image"] for rows in raw.splits.values() for row in rows if row["image"]}), num_proc)
+    rows = [row for split in raw.splits.values() for row in split]
+    missing = [row for row in rows if row["image_id"] is not None and row["image"] is None]
+    pictures = sorted({row["image"] for row in rows if row["image"] is not None})
+    if missing and not pictures and missing_images is None:
+        folder = reader_options.get("image_dir") or raw_dir
+        raise DataError(
+            f"no picture is there: none of those that {len(missing)} rows name is in {folder} "
+            f"({_name_rows(missing)}). To keep the texts alone, say --missing_images text_only"
+        )
+    missing_images = missing_images or "text_only"
+    faults = check_pictures(pictures, num_proc)
+    unreadable = [row for row in rows if row["image"] in faults]
+    names = {row["image_id"]: row["image_id"] for row in missing}
+    check_without_image(missing, missing_images, "missing", names, output_dir)
+    names = {row["image_id"]: f"{row['image']}: {faults[row['image']]}" for row in unreadable}
+    check_without_image(unreadable, unreadable_images, "unreadable", names, output_dir)
     negative_relation = raw.descriptions["negative_relation"]
     report = {
         "dataset": raw.name,
         "relations": len(raw.relation_names),
         "relation_order": raw.relation_order,
         "negative_relation": negative_relation,
-        "missing_images": MISSING_IMAGES[missing_images],
+        "missing_images": WITHOUT_IMAGE[missing_images],
+        "unreadable_images": WITHOUT_IMAGE[unreadable_images],
         "entity_tagger": entity_tagger,
         "splits": {},
         "shared": describe_sharing(raw.splits),
@@ -174,7 +200,9 @@ def convert(
         counts = report["splits"][split] = describe_rows(rows, negative_relation)
         counts |= describe_objects(rows) if with_objects else {}
         counts |= raw.counts.get(split, {})
-        raw.splits[split] = treat_missing_images(rows, missing_images)
+        own_faults = {row["image_id"]: faults[row["image"]] for row in rows if row["image"] in faults}
+        counts |= {"pictures_unreadable": len(own_faults), "unreadable_pictures": own_faults}
+        raw.splits[split] = treat_without_image(rows, faults, missing_images, unreadable_images)
         counts["rows_written"] = len(raw.splits[split])
     if not any(raw.splits.values()):
         raise DataError("no row is left to write")
@@ -186,23 +214,41 @@ def convert(
     return report
 
 
-def treat_missing_images(rows: list[dict], missing_images: str) -> list[dict]:
-    """The rows to write; one that is kept without its picture loses its objects. Raises what `convert` says."""
-    missing = [row for row in rows if row["image_id"] is not None and row["image"] is None]
-    unseen = [row for row in missing if "object" in (row["head"]["kind"], row["tail"]["kind"])]
-    if missing and missing_images == "error":
-        raise DataError(f"{len(missing)} rows have no picture: {_name_rows(missing)}")
-    if unseen and missing_images == "text_only":
-        raise DataError(
+def check_without_image(rows: list[dict], how: str, fault: str, names: dict[str, str], output: Path) -> None:
+    """Refuses rows whose picture is missing or unreadable (`fault`) where `convert` says so; all `names` of these
+    pictures are then in a file beside `output`."""
+    list_file = output.with_name(f"{output.name}-{fault}_images.txt")
+    list_file.unlink(missing_ok=True)  # of an earlier try
+    unseen = [row for row in rows if "object" in (row["head"]["kind"], row["tail"]["kind"])]
+    if how == "error" and fault == "missing" and rows:
+        message = f"{len(rows)} rows have no picture: {_name_rows(rows)}."
+    elif how == "error" and rows:
+        message = f"{len(names)} unreadable pictures:\n" + "\n".join([*names.values()][:10]) + "\n"
+    elif how == "text_only" and unseen:
+        message = (
             f"{len(unseen)} rows have an object as head or tail but no picture to see it in: {_name_rows(unseen)}. "
-            "They cannot be kept as text only: add the pictures, or leave out all rows without a picture by "
-            "--missing_images drop; --missing_images error makes sure that none is missing"
+            f"They cannot be kept as text only: add the pictures, or leave out all rows with a {fault} one by "
+            f"--{fault}_images drop; --{fault}_images error makes sure that there is none."
         )
-    if missing_images == "drop":
-        return [row for row in rows if row["image_id"] is None or row["image"] is not None]
-    for row in missing:
-        row["objects"] = []
-    return rows
+    else:
+        return
+    list_file.parent.mkdir(parents=True, exist_ok=True)
+    list_file.write_text("\n".join(names.values()) + "\n", encoding="utf-8", errors="backslashreplace")
+    raise DataError(f"{message} All {len(names)} pictures are named in {list_file}")
+
+
+def treat_without_image(
+    rows: list[dict], faults: dict[str, str], missing_images: str, unreadable_images: str
+) -> list[dict]:
+    """The rows to write; one that is kept without its picture loses its objects."""
+    written = []
+    for row in rows:
+        if row["image"] in faults or (row["image"] is None and row["image_id"] is not None):
+            if (unreadable_images if row["image"] in faults else missing_images) == "drop":
+                continue
+            row |= {"image": None, "objects": []}
+        written.append(row)
+    return written
 
 
 def _name_rows(rows: list[dict]) -> str:

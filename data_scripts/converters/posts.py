@@ -21,7 +21,7 @@ from data_scripts.converters.object_boxes import (
     read_object_dictionary,
     same_box,
 )
-from data_scripts.converters.pictures import index_pictures, locate_picture
+from data_scripts.converters.pictures import index_pictures, locate_picture, name_apart
 from data_scripts.descriptions.files import load_builtin_descriptions, select_relations
 from data_scripts.reading import (
     Place,
@@ -100,8 +100,11 @@ def read_posts(raw_dir: Path, layout: PostFormat) -> RawDataset:
         remarks.append(f"Captions of objects: {caption_file.name if caption_file else f'none (no {CAPTION_FILE})'}.")
     pictures = index_pictures(raw_dir, {row["image_id"] for rows in splits.values() for row in rows})
     for split, rows in splits.items():
+        names = {row["image_id"] for row in rows}
+        paths = {name: locate_picture(pictures, name, layout.raw_splits[split]) for name in names}
         for row in rows:
-            row["image"] = locate_picture(pictures, row["image_id"], layout.raw_splits[split])
+            row["image"] = paths[row["image_id"]]
+    name_apart([row for rows in splits.values() for row in rows], raw_dir)
     return RawDataset(layout.name, splits, descriptions, order, counts, remarks)
 
 
