@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 from data_scripts.command import ending_in_one_line
 from data_scripts.converters.entity_typing import load_tagger, type_rows
 from data_scripts.converters.pictures import check_pictures
-from data_scripts.converters.push import add_push_arguments, explain_rest, push_dataset
+from data_scripts.converters.push import add_push_arguments, explain_rest, push_dataset, take_push_arguments
 from data_scripts.converters.report import (
     describe_objects,
     describe_rows,
@@ -112,7 +112,7 @@ def run_converter(
     add_push_arguments(parser)
     options = vars(parser.parse_args(arguments))
     folder = options["output_dir"]
-    repo_id, private, revision = (options.pop(name) for name in ("push_to_hub", "private", "revision"))
+    repo_id, private, revision = take_push_arguments(options)
     if repo_id is None and (private or revision is not None):
         parser.error("--private and --revision say how to push: name a data set by --push_to_hub")
 
