@@ -347,7 +347,7 @@ def test_prompt_templates_are_checked_and_change_their_version(tmp_path):
         with pytest.raises(DataError, match=message):
             read_prompt(path)
     path.write_bytes("$label, $num_descriptions für".encode("latin-1"))
-    with pytest.raises(DataError, match="mine.md: not UTF-8"):
+    with pytest.raises(DataError, match="mine.md, line 1: not UTF-8"):
         read_prompt(path)
     assert PROMPT_FILE.name == "relation_v1.md"
 

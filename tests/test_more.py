@@ -102,7 +102,7 @@ def test_umre_is_what_load_dataset_opens(tmp_path, load):
     assert row["head"]["box"] == pytest.approx([0.4, 0.4, 0.5, 0.6])
     counts = report["splits"]["train"]
     assert [counts[f"{kind}_pairs"] for kind in ("text_text", "text_object", "object_object")] == [2, 3, 2]
-    assert "Captions of objects: none (no caption_dict.json)." in report["remarks"]
+    assert "Captions of objects: none (no caption_dict.json or cap_qwenvl_simply.json)." in report["remarks"]
 
 
 @pytest.mark.parametrize("read, write", [(read_more, write_more), (read_umre, write_umre)])
@@ -302,7 +302,7 @@ def test_a_split_without_a_dictionary_can_have_text_pairs_only(tmp_path):
     write_umre(tmp_path / "raw", {**UMRE_LINES, "valid": UMRE_LINES["valid"][:1]})
     (tmp_path / "raw/ent_valid_dict.json").unlink()
     report = convert(read_umre, tmp_path / "raw", tmp_path / "out")
-    assert report["remarks"][1].startswith("Objects of validation: no dictionary (none of ent_valid_dict.json, ")
+    assert report["remarks"][1].startswith("Objects of validation: no dictionary (none of ent_validation_dict.json, ")
     (tmp_path / "raw/ent_train_dict.json").unlink()
     with pytest.raises(DataError, match=r"train\.txt, line 3, field 't\.name': .*no object dictionary of this split"):
         read_umre(tmp_path / "raw")

@@ -88,31 +88,34 @@ class ObjectDictionary:
 
     Attributes:
         path: the file; None: there is none.
+        form: what a box is in it, one of BOX_FORMS.
         objects: `objects` of the schema by image id, in the file's order.
         num_clipped: boxes that overshot their picture by rounding and were clipped.
     """
 
     path: Path | None = None
+    form: str = "box_center"
     objects: dict[str, list[dict]] = dataclasses.field(default_factory=dict)
     num_clipped: int = 0
 
 
-def read_object_dictionary(path: Path, captions: dict[str, dict[str, str]]) -> ObjectDictionary:
-    """Reads `{image id: {object: (center x, center y, width, height)}}` in fractions of the picture.
+def read_object_dictionary(path: Path, captions: dict[str, dict[str, str]], form: str) -> ObjectDictionary:
+    """Reads `{image id: {object: box}}`, in fractions of the picture.
 
     Args:
         path: a `.json` file, or a `.pth` file (of which only plain data are read, never code).
         captions: {image id: {object: caption}}.
+        form: what a box is, "box" or "box_center".
 
     Raises:
         DataError: naming file, image and object, if the file cannot be read so or a box is not as `read_box` wants it.
     """
-    dictionary = ObjectDictionary(path)
+    dictionary = ObjectDictionary(path, form)
     for image_id, boxes in _load_nested(path).items():
         objects = dictionary.objects[image_id] = []
         for name, box in boxes.items():
             try:
-                corners, clipped = read_box(box.tolist() if hasattr(box, "tolist") else box, "box_center")
+                corners, clipped = read_box(box.tolist() if hasattr(box, "tolist") else box, form)
             except ValueError as error:
                 raise DataError(f"{path}, image {image_id!r}, object {name!r}: {error}") from error
             objects.append({"name": name, "box": corners, "caption": captions.get(image_id, {}).get(name)})
