@@ -148,6 +148,7 @@ def test_a_failing_server_is_asked_until_it_answers_and_only_for_what_is_missing
         three("has nothing to do with"),
         ("answer", "Here are they: 1. ..."),
         answer("only one"),
+        answer("THE HEAD has  nothing to do with the tail, said in way 1.", "b", "c"),
         answer("twice", "twice", "thrice"),
         answer("a", "b", " "),
         three("has nothing to do with"),
@@ -187,15 +188,21 @@ def test_answers_that_break_parsers_are_refused_and_asked_for_again(describe, ca
         ("answer", "[" * 50_000),
         ("answer", "1" * 5_000),
         ("body", json.dumps(completion([{"type": "text", "text": three("ignores")[1]}])).encode()),
+        ("body", b"[1, 2]"),
+        ("body", b'[{"error": "no list is a completion"}]'),
+        ("body", b"12"),
+        ("body", b'{"error": {"message": "the model is being loaded"}}'),
         ("body", json.dumps({**completion(three("ignores")[1]), "usage": {"prompt_tokens": "many"}}).encode()),
         *(three(word) for word in ("knows", "is in", "leads")),
     ]
     with running(ChatServer(script)) as server:
-        assert describe(*against(server)) is None
+        assert describe(*against(server), "--max_attempts", "10") is None
         assert not server.script
     assert caplog.text.count("must be a list of strings that are not blank, and Unicode text") == 2
     assert caplog.text.count("it is not one JSON object") == 2
-    assert "no chat completion (TypeError: the content is a list)" in caplog.text
+    assert "no chat completion (TypeError: the content is a list; it sent " in caplog.text
+    assert caplog.text.count("no chat completion (ValueError: Invalid") == 3
+    assert "it sent ChatCompletionOutput(choices=None" in caplog.text and "the model is being loaded" in caplog.text
     # What cannot be sent is not shown to the model again.
     assert [len(request["messages"]) for request in server.requests[:4]] == [1, 3, 1, 3]
     assert len(load_descriptions("out.json")["relations"]) == 4

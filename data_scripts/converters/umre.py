@@ -47,6 +47,8 @@ UMRE = dataclasses.replace(
 
 def read_umre(raw_dir: Path, **options) -> RawDataset:
     """Reads UMRE's raw files; options and errors are those of `read_posts`."""
+    # Where only the folder of their texts is named, the pictures are beside it.
+    raw_dir = raw_dir.parent if raw_dir.name == "umke_partner" else raw_dir
     return read_posts(raw_dir, UMRE, **options)
 
 
