@@ -116,14 +116,30 @@ def read_json(path: Path) -> Any:
         raise DataError(f"{path}: not JSON ({error})") from error
 
 
-def parse_json(text: str) -> Any:
-    """The value that is written in `text`; raises ValueError where it is no JSON, or a key stands twice."""
-    return json.loads(text, object_pairs_hook=refuse_double_keys)
+def parse_json(text: str, only_first: bool = False) -> Any:
+    """The value that is written in `text`; with `only_first`, more may follow from the next line on.
+
+    Raises:
+        ValueError: where it is no JSON, or a key stands twice in one object.
+        RecursionError: where it is nested too deeply.
+    """
+    decoder = json.JSONDecoder(object_pairs_hook=refuse_double_keys)
+    try:
+        if not only_first:
+            return decoder.decode(text)
+        value, end = decoder.raw_decode(text, len(text) - len(text.lstrip()))
+    except DoubleKeyError as error:
+        written = [json.dumps(key, ensure_ascii=False) for key in error.args[0]]
+        lines = [number for number, line in enumerate(text.split("\n"), 1) if any(key in line for key in written)]
+        raise ValueError(f"{error}; see lines {lines}" if "\n" in text.strip() else str(error)) from error
+    if rest := text[end:].split("\n")[0].strip():
+        raise ValueError(f"more after it: {rest[:40]!r}")
+    return value
 
 
 def _parse_literal(text: str) -> Any:
     try:
-        return json.loads(text, object_pairs_hook=refuse_double_keys)
+        return parse_json(text)
     except json.JSONDecodeError:
         tree = ast.parse(text, mode="eval")
     for node in ast.walk(tree):
@@ -132,15 +148,18 @@ def _parse_literal(text: str) -> Any:
     return ast.literal_eval(tree)
 
 
-def refuse_double_keys(pairs: list[tuple[str, Any]]) -> dict:
-    """Builds an object from its pairs; JSON itself would let the last of two equal keys win without a word.
+class DoubleKeyError(ValueError):
+    """Keys stand twice in one object."""
 
-    Raises:
-        ValueError: naming the keys that stand twice.
-    """
+    def __str__(self) -> str:
+        return f"the keys {self.args[0]} stand twice in one object"
+
+
+def refuse_double_keys(pairs: list[tuple[Any, Any]]) -> dict:
+    """Builds an object from its pairs; JSON itself would let the last of two equal keys win without a word."""
     double = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]
     if double:
-        raise ValueError(f"the keys {double} stand twice in one object")
+        raise DoubleKeyError(double)
     return dict(pairs)
 
 
@@ -218,11 +237,9 @@ def read_relation_ids(path: Path) -> list[str]:
     Raises:
         DataError: if it is no such object, or the ids are not 0 … n − 1, each once; and as `read_lines` does.
     """
-    text = read_text(path).strip()
+    text = read_text(path)
     try:
-        ids, end = json.JSONDecoder(object_pairs_hook=refuse_double_keys).raw_decode(text)
-        if text[end:].split("\n")[0].strip():
-            raise ValueError(f"more after it, {text[end:].strip()[:40]!r}")
+        ids = parse_json(text, only_first=True)
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: not a JSON object of relation ids ({error})") from error
     if not isinstance(ids, dict) or any(type(value) is not int for value in ids.values()):

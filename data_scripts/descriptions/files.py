@@ -129,11 +129,12 @@ def read_labels(path: Path) -> tuple[list[str], str | None]:
         DataError: naming file and line, if there is no label, one stands twice, or the file is not UTF-8.
         DescriptionError: if it is a relation description file that is not as it should be.
     """
-    if path.suffix.lower() == ".json" or read_text(path).lstrip().startswith("{"):
+    text = read_text(path)
+    if path.suffix.lower() == ".json" or text.lstrip().startswith("{"):
         try:
-            content = parse_json(read_text(path))
-        except (ValueError, RecursionError):
-            content = None  # some published files of ids go on after the object
+            content = parse_json(text, only_first=True)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{path}: not a JSON object of labels ({error})") from error
         if isinstance(content, dict) and any(isinstance(value, str | list | dict) for value in content.values()):
             content = load_descriptions(path)
             return list(content["relations"]), content["negative_relation"]

@@ -27,7 +27,7 @@ from string import Template
 from data_scripts.descriptions.files import DescriptionWriter, in_words, read_labels, reading_key
 from data_scripts.descriptions.language_model import BusyError, LanguageModelError, LocalModel, ServedModel, Usage
 from data_scripts.hub_errors import HubError
-from data_scripts.reading import DataError, is_text, read_text
+from data_scripts.reading import DataError, is_text, parse_json, read_text
 from data_scripts.schema import TRAIN
 
 logger = logging.getLogger(__name__)
@@ -243,7 +243,7 @@ def parse_answer(answer: str, num_descriptions: int, taken: dict[str, str]) -> l
     answer = answer.rpartition("</think>")[2].strip()
     fenced = re.fullmatch(r"```(?:json)?\s*(.*?)\s*```", answer, flags=re.DOTALL)
     try:
-        content = json.loads(fenced[1] if fenced else answer)
+        content = parse_json(fenced[1] if fenced else answer)
     except (ValueError, RecursionError) as error:
         raise AnswerError(f"it is not one JSON object ({error})") from error
     if not isinstance(content, dict) or set(content) != {"descriptions"}:
