@@ -19,7 +19,7 @@ def ending_in_one_line(what_stands: Callable[[], str]) -> Iterator[None]:
     Args:
         what_stands: what an interrupted command tells of its work, for example "nothing was written".
     """
-    process, received = os.getpid(), signal.SIGINT
+    process, received = os.getpid(), None
 
     def stop(number, frame):
         nonlocal received
@@ -34,15 +34,16 @@ def ending_in_one_line(what_stands: Callable[[], str]) -> Iterator[None]:
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
-    except (DataError, HubError) as error:
-        sys.exit(f"error: {error}")
-    except OSError as error:
-        if not is_disk_full(error):
-            raise
-        sys.exit(f"error: {explain_full_disk(error)}")
-    except KeyboardInterrupt:
-        print(f"interrupted; {what_stands()}", file=sys.stderr)
-        sys.exit(128 + received)
+    except BaseException as error:
+        # Work in several processes that is broken off raises whatever it likes.
+        if received is not None:
+            print(f"interrupted; {what_stands()}", file=sys.stderr)
+            sys.exit(128 + received)
+        if isinstance(error, DataError | HubError):
+            sys.exit(f"error: {error}")
+        if is_disk_full(error):
+            sys.exit(f"error: {explain_full_disk(error)}")
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

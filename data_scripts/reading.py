@@ -27,7 +27,7 @@ class Place:
         return DataError(f"{self.path}, line {self.line}{f', field {field!r}' if field else ''}: {message}")
 
 
-SPLIT_NAMES = {"train": ("train",), "validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
+SPLIT_NAMES = {"train": ("train",), "validation": ("val", "valid", "dev", "validation"), "test": ("test",)}
 """What people call a split's files and folders."""
 
 

@@ -228,11 +228,38 @@ def test_a_line_that_is_not_utf8_and_a_file_without_lines_are_refused(tmp_path):
         read_jsonl(raw, image_dir=tmp_path / "nowhere")
 
 
-def test_a_picture_whose_size_cannot_be_read_is_refused_in_its_line(tmp_path):
-    raw = write(tmp_path, train=[PICTURE_LINE])
+def test_boxes_in_pixels_of_an_unreadable_picture(tmp_path):
+    raw = write(tmp_path / "raw", train=[PICTURE_LINE, LINE])
     (raw / "pictures/a.jpg").write_bytes(b"no picture")
-    with pytest.raises(DataError, match=r"train\.jsonl, line 1, field 'image': .*a\.jpg: unreadable picture"):
+    with pytest.raises(DataError, match=r"1 unreadable pictures:\n.*a\.jpg: UnidentifiedImageError"):
+        convert(read_jsonl, raw, tmp_path / "out")
+    with pytest.raises(DataError, match=r"1 rows have an object .*a\.jpg \(row train-1\).* --unreadable_images drop"):
+        convert(read_jsonl, raw, tmp_path / "out", unreadable_images="text_only")
+    assert convert(read_jsonl, raw, tmp_path / "out", unreadable_images="drop")["splits"]["train"]["rows_written"] == 1
+
+
+@pytest.mark.parametrize(
+    "name", ["../secret.png", "pictures/../../secret.png", "..\\secret.png", "/secret.png", "C:\\a.png"]
+)
+def test_a_path_that_leaves_the_folder_of_pictures_is_refused(tmp_path, name):
+    Image.new("RGB", (80, 60)).save(tmp_path / "secret.png")
+    name = str(tmp_path / "secret.png") if name == "/secret.png" else name
+    raw = write(tmp_path / "raw", train=[PICTURE_LINE, {**PICTURE_LINE, "image": name}])
+    with pytest.raises(DataError, match=rf"line 2, field 'image': {re.escape(repr(name))} leads out of .*raw"):
         read_jsonl(raw)
+    with pytest.raises(
+        DataError, match=r"line 1, field 'image': the path .* is expected, not 4,004 characters: '/9j/"
+    ):
+        read_jsonl(write(tmp_path / "base64", train=[{**PICTURE_LINE, "image": "/9j/" + 4000 * "A"}]))
+
+
+def test_a_path_may_be_written_in_many_ways(tmp_path):
+    names = ["pictures/a.jpg", "pictures\\a.jpg", "./pictures/a.jpg", "pictures/../pictures/a.jpg", "link/a.jpg"]
+    raw = write(tmp_path / "raw", train=[{**PICTURE_LINE, "image": name} for name in names])
+    (raw / "link").symlink_to(raw / "pictures")
+    rows = read_jsonl(raw).splits["train"]
+    assert [row["image_id"] for row in rows] == ["pictures/a.jpg"] * 4 + ["link/a.jpg"]
+    assert [row["image"] for row in rows] == [str(raw / "pictures/a.jpg")] * 4 + [str(raw / "link/a.jpg")]
 
 
 @pytest.mark.parametrize(

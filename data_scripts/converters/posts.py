@@ -19,10 +19,9 @@ from data_scripts.converters.object_boxes import (
     ObjectDictionary,
     read_box,
     read_captions,
-    read_object_dictionary,
     same_box,
 )
-from data_scripts.converters.pictures import index_pictures, locate_picture
+from data_scripts.converters.pictures import index_pictures, locate_picture, name_apart
 from data_scripts.descriptions.files import (
     DescriptionError,
     load_builtin_descriptions,
@@ -111,25 +110,23 @@ def read_posts(
     known_by = order if relations_file else f"{order}; --relations_file names others"
     caption_file = find_file(folders, list(layout.caption_files), "file of captions", required=False)
     captions = read_captions(caption_file) if caption_file else {}
-    object_files = {
-        split: find_file(
-            folders, _expand(layout.object_files, split), f"object dictionary of the {split} split", False
-        )
-        for split in SPLITS
-    }
-    found = sorted({path for path in object_files.values() if path is not None})
-    box_form = box_form or layout.box_form or (_tell_box_form(found) if found else None)
-    dictionaries = {path: read_object_dictionary(path, captions, box_form) for path in found}
+    text_files, object_files = {}, {}
+    for split in SPLITS:
+        text_files[split] = find_file(folders, _expand(layout.text_files, split), f"text file of the {split} split")
+        what = f"object dictionary of the {split} split"
+        object_files[split] = find_file(folders, _expand(layout.object_files, split), what, required=False)
+    found = list(dict.fromkeys(filter(None, object_files.values())))
+    box_form = box_form or layout.box_form or (_tell_box_form(list(text_files.values()), found) if found else None)
     splits, counts, remarks = {}, {}, []
-    for split, object_file in object_files.items():
-        path = find_file(folders, _expand(layout.text_files, split), f"text file of the {split} split")
-        dictionary = dictionaries.get(object_file, ObjectDictionary())
+    for split, path in text_files.items():
+        dictionary = ObjectDictionary(object_files[split], captions, box_form)
         if layout.object_files:
-            counts[split] = {"boxes_clipped": dictionary.num_clipped}
             absent = f"no dictionary (none of {', '.join(_expand(layout.object_files, split))} is there)"
-            remarks.append(f"Objects of {split}: {object_file.name if object_file else absent}.")
+            remarks.append(f"Objects of {split}: {object_files[split].name if object_files[split] else absent}.")
         rows = _read_rows(path, split, list(descriptions["relations"]), known_by, dictionary, layout)
         splits[split] = list(tqdm(rows, desc=f"Reading {path.name}", unit=" rows"))
+        if layout.object_files:
+            counts[split] = {"boxes_clipped": dictionary.num_clipped}
     if found and layout.box_form is None:
         remarks.append(f"Boxes are read as {'corners' if box_form == 'box' else 'center, width and height'}.")
     if layout.caption_files:
@@ -137,8 +134,11 @@ def read_posts(
         remarks.append(f"Captions of objects: {caption_file.name if caption_file else absent}.")
     pictures = index_pictures(raw_dir, {row["image_id"] for rows in splits.values() for row in rows})
     for split, rows in splits.items():
+        names = {row["image_id"] for row in rows}
+        paths = {name: locate_picture(pictures, name, SPLIT_NAMES[split]) for name in names}
         for row in rows:
-            row["image"] = locate_picture(pictures, row["image_id"], SPLIT_NAMES[split])
+            row["image"] = paths[row["image_id"]]
+    name_apart([row for rows in splits.values() for row in rows], raw_dir)
     return RawDataset(layout.name, splits, descriptions, order, counts, remarks)
 
 
@@ -146,21 +146,24 @@ def _expand(patterns: tuple[str, ...], split: str) -> list[str]:
     return list(dict.fromkeys(pattern.format(name) for pattern in patterns for name in SPLIT_NAMES[split]))
 
 
-def _tell_box_form(paths: list[Path]) -> str:
-    """The one form in which all boxes of the dictionaries lie in their pictures."""
+def _tell_box_form(text_files: list[Path], object_files: list[Path]) -> str:
+    """The one form in which all boxes lie in their pictures, those of pictures that the texts name."""
+    records = [record for path in text_files for _, record in read_literal_lines(path)]
+    images = dict.fromkeys(record["img_id"] for record in records if isinstance(record.get("img_id"), str))
     faults = {}
     for form in ("box", "box_center"):
         try:
-            for path in paths:
-                read_object_dictionary(path, {}, form)
+            for dictionary in [ObjectDictionary(path, form=form) for path in object_files]:
+                for image_id in images:
+                    dictionary[image_id]
         except DataError as error:
             faults[form] = error
     if len(faults) == 1:
         return "box" if "box_center" in faults else "box_center"
     if not faults:
         raise DataError(
-            f"{', '.join(map(str, paths))}: the boxes may be corners, or center and size: say which by --box_form box "
-            "or --box_form box_center"
+            f"{', '.join(map(str, object_files))}: the boxes may be corners, or center and size: say which by "
+            "--box_form box or --box_form box_center"
         )
     if str(faults["box"]) == str(faults["box_center"]):
         raise faults["box"]
@@ -218,7 +221,7 @@ def _read_rows(
             "image_id": image_id,
             "tokens": tokens,
             **entities,
-            "objects": dictionary.objects.get(image_id, []),
+            "objects": dictionary[image_id],
             "relation": read_relation(place, record, relation_names, known_by),
         }
 
@@ -252,7 +255,7 @@ def _read_object(place: Place, record: dict, field: str, dictionary: ObjectDicti
     if not isinstance(value, dict) or "name" not in value:
         raise place.error(field, f"a dict with an object's key as 'name' is expected, not {value!r}")
     name = read_string(place, value, "name", within=field)
-    boxes = {entry["name"]: entry["box"] for entry in dictionary.objects.get(image_id, [])}
+    boxes = {entry["name"]: entry["box"] for entry in dictionary[image_id]}
     if name not in boxes:
         source = dictionary.path or "no object dictionary of this split was found"
         raise place.error(f"{field}.name", f"image {image_id!r} has no object {name!r} ({source})")
