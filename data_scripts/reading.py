@@ -5,6 +5,7 @@ import ast
 import codecs
 import dataclasses
 import json
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -227,6 +228,12 @@ def check_span(place: Place, field: str, start: int, end: int, length: int, unit
         raise place.error(field, f"the span {[start, end]} is {'empty' if start == end else 'inverted'}")
     if start < 0 or end > length:
         raise place.error(field, f"the span {[start, end]} is outside the text's {length} {unit}")
+
+
+def check_mention(place: Place, field: str, mention: str) -> None:
+    """Refuses a mention of blanks and control and format characters alone, which tokenizers make nothing of."""
+    if all(unicodedata.category(character)[0] in "CZ" for character in mention):
+        raise place.error(field, f"the mention {ascii(mention)} has no visible character")
 
 
 def read_relation_ids(path: Path) -> list[str]:

@@ -323,6 +323,14 @@ def test_labels_are_read_from_every_kind_of_file(tmp_path):
     assert read_labels(text) == (["b", "a"], None)
     assert read_labels(ids) == (["a", "b"], None)
     assert read_labels(described) == (["b"], "b")
+    for name in ("rel2id.JSON", "ids.txt"):  # what is in a file counts
+        (tmp_path / name).write_text(json.dumps({"b": 1, "a": 0}, indent=2))
+        assert read_labels(tmp_path / name) == (["a", "b"], None)
+    (tmp_path / "twice.json").write_text('{"b": "One.",\n "a": "Two.",\n "b": "Three."}')
+    with pytest.raises(
+        DataError, match=r"twice\.json: .*the keys \['b'\] stand twice in one object; see lines \[1, 3\]"
+    ):
+        read_labels(tmp_path / "twice.json")
     described.write_text('{"b": "One text.", "a": ["Two", "texts."]}')
     assert read_labels(described) == (["b", "a"], None)
     text.write_text("a\nb\na\n")

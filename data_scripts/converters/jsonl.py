@@ -43,6 +43,7 @@ from data_scripts.reading import (
     SPLIT_NAMES,
     DataError,
     Place,
+    check_mention,
     check_span,
     find_file,
     read_json_lines,
@@ -216,6 +217,7 @@ class JsonRow:
 
     def _mention(self, role: str, fields: dict, tokens: list[str], span: tuple[int, int]) -> dict:
         mention = tokens[slice(*span)]
+        check_mention(self.place, role, " ".join(mention))
         name = self._string(fields, "name", role)
         # A span's edge may have put blanks into it.
         if name is not None and "".join(name.split()) != "".join("".join(mention).split()):

@@ -33,6 +33,7 @@ from data_scripts.reading import (
     SPLIT_NAMES,
     DataError,
     Place,
+    check_mention,
     check_span,
     find_file,
     read_literal_lines,
@@ -244,6 +245,7 @@ def _read_mention(place: Place, record: dict, field: str) -> dict:
         raise place.error(f"{field}.pos", f"[start, end] in tokens is expected, not {span!r}")
     check_span(place, f"{field}.pos", *span, len(tokens), "tokens")
     mention = " ".join(tokens[slice(*span)])
+    check_mention(place, f"{field}.pos", mention)
     if value["name"] != mention:
         raise place.error(f"{field}.name", f"{value['name']!r} is not the tokens of its span, {mention!r}")
     return text_entity(mention, *span)

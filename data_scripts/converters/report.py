@@ -159,7 +159,7 @@ def _render_types(report: dict) -> str:
     coverage = f"{report['entity_tagger']} typed {', '.join(parts)}"
     if any(report["reversed_types"].values()):
         pairs = ", ".join(f"{split} {number:,}" for split, number in report["reversed_types"].items())
-        coverage += f"; pairs whose types are those of their relation's name the other way round: {pairs}"
+        coverage += f"; pairs with the types of their relation's name in reverse: {pairs}"
     compared, agreeing = report["type_agreement_in_train"].values()
     if not compared:
         return coverage
