@@ -15,10 +15,12 @@ from transformers import pipeline
 from transformers.trainer_utils import PredictionOutput
 
 from evaluation_roc.calibration import (
+    calibrate,
     choose_threshold,
+    draw_calibration,
     expected_calibration_error,
     fit_temperature,
-    report_calibration,
+    measure_calibration,
     save_reliability_diagram,
     threshold_f1,
 )
