@@ -42,9 +42,9 @@ CELLS = 2**22
 def fit_temperature(logits: np.ndarray, references: Sequence[int]) -> float:
     """The temperature T for which softmax(logits / T) is the likeliest, by the references and a prior.
 
-    The prior takes log T as normally distributed around 0 with a deviation of 1. Hundreds of rows leave nothing of it;
-    where every row is answered right, when the likelihood alone would make T as small as it may be, it is what keeps
-    the model from being surer than so many rows can tell.
+    The prior takes log T as normally distributed around 0 with a deviation of 1/2. Hundreds of rows leave nothing of
+    it; where every row is answered right, when the likelihood alone would make T as small as it may be, it keeps the
+    model from being surer than so many rows can tell.
 
     Args:
         logits (num_examples, num_labels): of examples that the model was not trained on.
@@ -59,7 +59,7 @@ def fit_temperature(logits: np.ndarray, references: Sequence[int]) -> float:
     logits, references = _checked(logits, references)
 
     def loss(log_temperature: float) -> float:
-        loss, temperature = log_temperature**2 / 2, math.exp(log_temperature)
+        loss, temperature = 2 * log_temperature**2, math.exp(log_temperature)
         for rows in _blocks(logits):
             log_probabilities = log_softmax(logits[rows].astype(float) / temperature, axis=1)
             loss -= np.take_along_axis(log_probabilities, references[rows, None], axis=1).sum()

@@ -214,7 +214,10 @@ def test_calibration_is_told_where_there_was_one(make_run):
     Path(made.args.output_dir).mkdir()
     (Path(made.args.output_dir) / "eval_reliability.png").touch()
     text = build_model_card(made).text
-    assert "temperature of 1.3889, which was fitted on 61 rows\nof the validation split." in text and "| validation | 0.1235 | 0.05 |\n\n![Accuracy" in text
+    assert (
+        "temperature of 1.3889, which was fitted on 61 rows\nof the validation split." in text
+        and "| validation | 0.1235 | 0.05 |\n\n![Accuracy" in text
+    )
     assert "(eval_reliability.png)" in text and "calibrated on this data set only; one of them" in text
     # The test split alone tells how well an uncalibrated model knows what it knows: there is no before and after.
     test = {**TEST_METRICS["test"], "test_ece_uncalibrated": 0.2, "test_ece": 0.2}
