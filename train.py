@@ -7,9 +7,10 @@ Trains and evaluates ROC.
     accelerate launch --quiet train.py configs/mnre.yaml  # a process for each GPU
 """
 
+import json
 import logging
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from datasets import DatasetDict
@@ -18,9 +19,18 @@ from transformers.utils import logging as transformers_logging
 
 from data_scripts.hub_errors import HubError
 from data_scripts.loading import has_objects
-from evaluation_roc.calibration import report_calibration
+from data_scripts.writing import replacing_in, write_json
+from evaluation_roc.calibration import calibrate, draw_calibration, measure_calibration
 from evaluation_roc.pictures import save_example_page
-from evaluation_roc.report import GROUP_COLUMNS, format_example, group_metrics, report_split, score_groups
+from evaluation_roc.report import (
+    decorating,
+    format_example,
+    format_split,
+    group_metrics,
+    save_confusion_matrix,
+    score_groups,
+    write_split,
+)
 from evaluation_roc.zero_shot import ZeroShotEvaluation
 from training_roc import RocTrainer, RocTrainingArguments
 from training_roc.arguments import Settings, UserError, check_settings, parse_arguments, user_errors
@@ -41,6 +51,8 @@ class Run(TrainingRun):
     trainer: RocTrainer
     encoded: DatasetDict
     zero_shot: ZeroShotEvaluation | None
+    found: dict[str, tuple] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
 
 
 def main():
@@ -59,8 +71,12 @@ def main():
         evaluate(run, "validation")
     if args.do_predict:
         evaluate(run, "test")
-    if args.do_train:
-        publish(run)
+    if args.should_save:
+        report(run)
+    if args.push_to_hub:
+        push_run(run.trainer)
+    if run.failures:
+        sys.exit(f"error: model and scores are whole in {args.output_dir}, but not made: {'; '.join(run.failures)}")
 
 
 def set_up(args: RocTrainingArguments):
@@ -107,7 +123,7 @@ def load(settings: Settings) -> Run:
             data_args.few_shot_examples or [],
         )
     return Run(
-        model_id=args.hub_model_id if args.push_to_hub else args.output_dir,
+        model_id=args.hub_model_id if args.push_to_hub else Path(args.output_dir).absolute().name,
         model=model,
         model_args=model_args,
         data_args=data_args,
@@ -132,49 +148,80 @@ def train(run: Run, checkpoint: str | None):
         run.zero_shot.open_relations([split for split, is_wanted in wanted.items() if is_wanted])
     trainer.save_model()
     trainer.save_state()
-    save_metrics(run, "train", result.metrics | {"train_samples": len(run.encoded["train"])})
+    sizes = {"train_samples": len(run.encoded["train"]), "train_processes": run.args.world_size}
+    save_metrics(run, "train", result.metrics | sizes)
 
 
 def evaluate(run: Run, split: str):
-    """Scores a split; on validation, calibrates the model, too."""
-    trainer, config, rows, name = run.trainer, run.model.config, run.splits[split], SPLITS[split]
-    labels, negative = list(config.id2label.values()), config.negative_relation
-    folder, is_writer = Path(run.args.output_dir), run.args.should_save
-    output = trainer.predict(run.encoded[split], metric_key_prefix=name)
+    """Scores a split, and writes what it found; on validation, calibrates the model, too."""
+    config, rows, name = run.model.config, run.splits[split], SPLITS[split]
+    labels, folder = list(config.id2label.values()), Path(run.args.output_dir)
+    output = run.trainer.predict(run.encoded[split], metric_key_prefix=name)
     answers, chosen_on = output.predictions.argmax(axis=-1), output
-    groups = score_groups(rows.select_columns(list(GROUP_COLUMNS)), answers, output.label_ids, labels, negative)
+    groups = score_groups(rows, answers, output.label_ids, labels, config.negative_relation)
     metrics = output.metrics | {f"{name}_samples": len(rows)} | group_metrics(groups, name)
     if run.zero_shot is not None:
         metrics |= run.zero_shot.score(split, output.predictions, name)
         chosen_on = run.zero_shot.for_choosing(split, output)
-    metrics |= report_calibration(name, chosen_on, config, folder if is_writer else None)
+    if split == "validation":
+        metrics |= calibrate(chosen_on, config)
+        save_calibration(run)
+    metrics |= measure_calibration(name, chosen_on, config)
     save_metrics(run, name, metrics)
-    if is_writer:
-        run.tables[split] = report_split(name, rows["id"], output, groups, labels, negative, folder)
-        if split == "test":
-            save_example_page(folder / "test_examples.png", rows, answers, labels)
-            print(format_example(rows[0], output.predictions[0], labels, run.descriptions))
+    if run.args.should_save:
+        run.tables[split] = write_split(name, rows["id"], output, groups, labels, folder)
+        run.found[split] = output, chosen_on, groups
+        if run.zero_shot is not None:
+            run.zero_shot.write(folder)
+
+
+def save_calibration(run: Run):
+    """Writes what the calibration added to a model that this run has trained."""
+    if run.args.do_train and run.args.should_save:
+        with replacing_in(run.args.output_dir) as folder:
+            if run.model_args.use_lora:
+                run.trainer.save_model(folder)  # an adapter has no config but in its weights
+            else:
+                run.model.config.save_pretrained(folder)
 
 
 def save_metrics(run: Run, name: str, metrics: dict):
-    """Logs metrics, writes them, and keeps them for the card."""
-    run.trainer.log_metrics(name, metrics)
-    run.trainer.save_metrics(name, metrics)
+    """Writes metrics, keeps them for the card, and logs them."""
     run.metrics[name] = metrics
-
-
-def publish(run: Run):
-    """Writes what the evaluation added to the model, and its card; pushes all of it if that was asked for."""
     if run.args.should_save:
-        if run.zero_shot is not None:
-            run.zero_shot.write(run.args.output_dir)
-        if run.model_args.use_lora:
-            run.trainer.save_model()  # an adapter has no config but in its weights
-        else:
-            run.model.config.save_pretrained(run.args.output_dir)
-        write_card(build_model_card(run), run.args.output_dir)
-    if run.args.push_to_hub:
-        push_run(run.trainer)
+        folder = Path(run.args.output_dir)
+        path = folder / "all_results.json"
+        earlier = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        write_json(folder / f"{name}_results.json", dict(sorted(metrics.items())))
+        write_json(path, dict(sorted((earlier | metrics).items())))
+    run.trainer.log_metrics(name, metrics)
+
+
+def report(run: Run):
+    """Pictures, tables and the card. What of it fails is told, and takes nothing else with it."""
+    folder, config = Path(run.args.output_dir), run.model.config
+    labels = list(config.id2label.values())
+    for split, (output, chosen_on, groups) in run.found.items():
+        name, rows, answers = SPLITS[split], run.splits[split], output.predictions.argmax(axis=-1)
+        labelled = output.label_ids != -100
+        with decorating(f"the tables of {split}", run.failures):
+            print(format_split(name, run.tables[split], groups, config.negative_relation))
+        if labelled.any():
+            with decorating(f"{name}_confusion_matrix.png", run.failures) as file:
+                save_confusion_matrix(folder / file, answers[labelled], output.label_ids[labelled], labels)
+            with decorating(f"{name}_reliability.png", run.failures) as file:
+                draw_calibration(folder / file, chosen_on, config)
+        if split == "test":
+            with decorating("test_examples.png", run.failures) as file:
+                save_example_page(folder / file, rows, answers, labels)
+            with decorating("the example", run.failures):
+                print(format_example(rows[0], output.predictions[0], labels, run.descriptions))
+    if run.zero_shot is not None:
+        with decorating("the tables of relations held out", run.failures):
+            print(run.zero_shot.format())
+    if run.args.do_train:
+        with decorating("README.md", run.failures):
+            write_card(build_model_card(run), folder)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 
 import itertools
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from datasets import Dataset, Image
@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from data_scripts.schema import PAIR_KINDS, pair_kind
-from evaluation_roc.report import replacing
+from evaluation_roc.drawing import drawing, shorten
 from processing_roc.pipeline_roc import load_picture
 from processing_roc.processing_roc import open_picture
 
@@ -53,18 +53,20 @@ def save_example_page(path: str | Path, rows: Dataset, predictions: Sequence[int
     chosen = choose_examples(rows, ROWS * COLUMNS)
     if not chosen:
         return
-    figure = Figure(figsize=(4 * COLUMNS, 4.6 * ROWS), layout="constrained")
-    axes = figure.subplots(ROWS, COLUMNS).flat
-    for axis, index in itertools.zip_longest(axes, chosen):
-        axis.axis("off")
-        if index is not None:
-            _draw(axis, rows[index], label_names[predictions[index]], label_names)
-    figure.suptitle("head: blue, tail: orange, other objects: grey")
-    with replacing(Path(path)) as temporary:
+    shown = [rows[index] for index in chosen]
+    texts = [text for row in shown for text in (*row["tokens"], row["head"]["name"], row["tail"]["name"])]
+    with drawing(path, [*label_names, *texts]) as (temporary, drawable):
+        figure = Figure(figsize=(4 * COLUMNS, 4.6 * ROWS), layout="constrained")
+        axes = list(figure.subplots(ROWS, COLUMNS).flat)
+        for axis in axes:
+            axis.axis("off")
+        for axis, row, index in zip(axes, shown, chosen, strict=False):
+            _draw(axis, row, label_names[predictions[index]], label_names, drawable)
+        figure.suptitle("head: blue, tail: orange, other objects: grey")
         figure.savefig(temporary, dpi=80)
 
 
-def _draw(axis, row: dict, predicted: str, label_names: Sequence[str]):
+def _draw(axis, row: dict, predicted: str, label_names: Sequence[str], drawable: Callable[[str], str]):
     picture = open_picture(row["image"], f"image_id {row['image_id']!r}: ")
     width, height = picture.size
     axis.imshow(picture)
@@ -74,11 +76,12 @@ def _draw(axis, row: dict, predicted: str, label_names: Sequence[str]):
         if row[role]["kind"] == "object":
             _draw_box(axis, row[role]["box"], width, height, COLOURS[role], 3)
     gold = None if row["relation"] in (None, -1) else label_names[row["relation"]]
-    lines = [*textwrap.wrap(" ".join(row["tokens"]), 44)[:3], f"{row['head']['name']} → {row['tail']['name']}"]
-    lines += [f"predicted {predicted}", f"gold {'unknown' if gold is None else gold}"]
-    # A dollar sign would begin a formula.
-    title = "\n".join(lines).replace("$", r"\$")
-    axis.set_title(title, fontsize=9, loc="left", color="black" if gold in (None, predicted) else "#b00020")
+    head, tail, predicted_name, gold_name = (
+        shorten(drawable(text)) for text in (row["head"]["name"], row["tail"]["name"], predicted, gold or "unknown")
+    )
+    lines = [*textwrap.wrap(drawable(" ".join(row["tokens"])), 44)[:3], f"{head} → {tail}"]
+    lines += [f"predicted {predicted_name}", f"gold {gold_name}"]
+    axis.set_title("\n".join(lines), fontsize=9, loc="left", color="black" if gold in (None, predicted) else "#b00020")
 
 
 def _draw_box(axis, box: Sequence[float], width: int, height: int, colour: str, line: float) -> tuple[float, float]:
@@ -110,20 +113,21 @@ def save_explanation_picture(path: str | Path, given: Mapping, answer: Sequence[
         scores += [score for row in explanation["patches"]["scores"] for score in row]
     largest = max(map(abs, scores), default=0) or 1.0
     scale = Normalize(-1.3 * largest, 1.3 * largest)  # the ends of the colour map are too dark to read on
-    figure = Figure(figsize=(12 if has_picture else 7.5, 5))
-    FigureCanvasAgg(figure)
-    if has_picture:
-        _draw_picture(figure.add_axes((0.01, 0.04, 0.37, 0.9)), given["image"], explanation, scale)
-    left = 0.4 if has_picture else MARGIN
-    page = figure.add_axes((left, 0, 1 - left, 1))
-    page.axis("off")
-    height = _write_words(page, given, explanation["words"], scale)
-    for line, style in _lines(answer):
-        page.text(MARGIN, height, line, va="top", parse_math=False, **style)
-        height -= 0.8 * LINE
-    note = "red speaks for the first relation, blue against it; head: blue line, tail: orange line"
-    page.text(MARGIN, min(0.03, height - LINE), note, fontsize=8, color="#707070")
-    with replacing(Path(path)) as temporary:
+    text = given["text"] if isinstance(given["text"], str) else " ".join(given["text"])
+    with drawing(path, [text, *(line for line, _ in _lines(answer))]) as (temporary, drawable):
+        figure = Figure(figsize=(12 if has_picture else 7.5, 5))
+        FigureCanvasAgg(figure)
+        if has_picture:
+            _draw_picture(figure.add_axes((0.01, 0.04, 0.37, 0.9)), given["image"], explanation, scale)
+        left = 0.4 if has_picture else MARGIN
+        page = figure.add_axes((left, 0, 1 - left, 1))
+        page.axis("off")
+        height = _write_words(page, given, explanation["words"], scale, drawable)
+        for line, style in _lines(answer):
+            page.text(MARGIN, height, drawable(line), va="top", **style)
+            height -= 0.8 * LINE
+        note = "red speaks for the first relation, blue against it; head: blue line, tail: orange line"
+        page.text(MARGIN, min(0.03, height - LINE), note, fontsize=8, color="#707070")
         # The page grows with what is written below its lower edge.
         figure.savefig(temporary, dpi=120, bbox_inches="tight")
 
@@ -169,7 +173,9 @@ def _runs(given: Mapping, words: Sequence[Mapping]) -> Iterator[tuple[str, float
         done = word["end"]
 
 
-def _write_words(page, given: Mapping, words: Sequence[Mapping], scale: Normalize) -> float:
+def _write_words(
+    page, given: Mapping, words: Sequence[Mapping], scale: Normalize, drawable: Callable[[str], str]
+) -> float:
     """Writes the text with its words shaded and its mentions underlined; returns the height below it."""
     renderer = page.figure.canvas.get_renderer()
     to_axes = page.transAxes.inverted()
@@ -179,7 +185,7 @@ def _write_words(page, given: Mapping, words: Sequence[Mapping], scale: Normaliz
             shade = "white" if score is None else FOR_AND_AGAINST(scale(score))
             dark = score is not None and abs(score) > 0.6 * scale.vmax
             text = page.text(
-                x, y, piece, fontsize=13, va="baseline", parse_math=False, color="white" if dark else "black",
+                x, y, drawable(piece), fontsize=13, va="baseline", color="white" if dark else "black",
                 bbox={"facecolor": shade, "edgecolor": "none", "pad": 1.5},
             )  # fmt: skip
             box = text.get_window_extent(renderer).transformed(to_axes)

@@ -2,15 +2,24 @@
 """What a run leaves for its reader: scores by relation and by kind of pair, confusion matrix, predictions."""
 
 import json
-import os
+import logging
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
+from data_scripts.writing import replacing, write_json
+from evaluation_roc.drawing import drawing, shorten
+
 # datasets, scikit-learn, matplotlib and the metric are imported where they are used: --help answers at once.
 
+logger = logging.getLogger(__name__)
+MAX_LISTED = 200
+"""Relations that a table, a card or a confusion matrix shows at most."""
+MAX_NUMBERED = 60
+"""Relations up to which a confusion matrix grows with them and holds numbers."""
 GROUP_COLUMNS = ("tokens", "image_id", "head", "tail", "objects")
 """The columns of a row that decide its groups."""
 POST_SIZES = (
@@ -55,20 +64,25 @@ def per_relation_table(
 def format_table(table: list[dict], negative_label: str | None = None) -> str:
     """Writes `per_relation_table`'s rows as a Markdown table, most frequent relation first.
 
-    The relation named `negative_label` comes last and is marked: it has no part in the F1 that papers compare.
+    The relation named `negative_label` comes last and is marked: it has no part in the F1 that papers compare. Of more
+    than `MAX_LISTED` relations the least frequent ones are left out, and their number is told below the table.
     """
     scores, rows = ("precision", "recall", "f1"), []
-    for row in sorted(table, key=lambda row: (row["relation"] == negative_label, -row["support"], row["relation"])):
+    ranked = sorted(table, key=lambda row: (row["relation"] != negative_label, -row["support"], row["relation"]))
+    shown = ranked[:MAX_LISTED]
+    for row in sorted(shown, key=lambda row: row["relation"] == negative_label):
         name = row["relation"] + " (negative)" * (row["relation"] == negative_label)
         rows.append([name, *(f"{row[score]:.3f}" for score in scores), str(row["support"])])
-    return format_columns(["relation", *scores, "support"], rows)
+    left_out = f"\n{len(table) - len(shown):,} rarer relations are not shown.\n" if len(table) > len(shown) else ""
+    return format_columns(["relation", *scores, "support"], rows) + left_out
 
 
 def format_columns(header: Sequence[str], rows: Sequence[Sequence[str]], num_names: int = 1) -> str:
     """A Markdown table that can be read as it stands: `num_names` columns to the left, those of numbers to the right.
 
-    `rows` have as many cells each as `header`.
+    `rows` have as many cells each as `header`; a cell is any text, written by `markdown_text`.
     """
+    header, *rows = [[markdown_text(cell) for cell in row] for row in (header, *rows)]
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
 
     def line(cells: Sequence[str]) -> str:
@@ -78,6 +92,26 @@ def format_columns(header: Sequence[str], rows: Sequence[Sequence[str]], num_nam
 
     rule = [f":{'-' * width}-" if i < num_names else f"-{'-' * width}:" for i, width in enumerate(widths)]
     return "\n".join([line(header), f"|{'|'.join(rule)}|", *map(line, rows)]) + "\n"
+
+
+def markdown_text(text: str) -> str:
+    """`text` in one line of Markdown, a table's cell or a list's item, in which no character has a meaning."""
+    text = re.sub(r"[\\`*\[\]<>&|~$]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", _one_line(text))
+    # At its beginning these would make a heading, a rule, or a list's item.
+    return re.sub(r"^([-+#=]*|\d+)([-+#=.)])(?=\s|$)", r"\1\\\2", text)
+
+
+def markdown_code(text: str) -> str:
+    """`text` as a code span in one line of Markdown; not for a table, where `|` ends the cell in code, too."""
+    text = _one_line(text)
+    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    pad = " " * (text[:1] == "`" or text[-1:] == "`")
+    return f"{fence}{pad}{text}{pad}{fence}"
+
+
+def _one_line(text: str) -> str:
+    """`text` with single blanks for what is blank, breaks a line or is a control character."""
+    return " ".join(re.sub(r"[\x00-\x1f\x7f-\x9f]", " ", text).split())
 
 
 def group_by_post(rows: Sequence[Mapping]) -> list[str | None]:
@@ -121,7 +155,7 @@ def score_groups(
     """Scores each group of a split by itself, by kind of pair and by size of post.
 
     Args:
-        rows: all rows of the split, of the schema (only GROUP_COLUMNS are used).
+        rows: all rows of the split, of the schema (only GROUP_COLUMNS are used), as a `Dataset` or a list.
         predictions, references, label_names: as for `per_relation_table`; a reference of -100: unlabelled, not scored.
         negative_label (str, optional): the relation that means "no relation".
 
@@ -133,17 +167,18 @@ def score_groups(
     Raises:
         ValueError: as `compute_relation_f1` does.
     """
-    from data_scripts.schema import PAIR_KINDS, pair_kind
+    from data_scripts.schema import PAIR_KINDS
     from evaluation_roc.relation_f1.relation_f1 import compute_relation_f1
 
-    rows = list(rows)
     predictions, references = np.asarray(predictions), np.asarray(references)
     negative = None if negative_label is None else list(label_names).index(negative_label)
+    kinds = _pair_kinds(rows)
+    ways = [("pairs", kinds, PAIR_KINDS)]
+    if "text_object" in kinds:
+        columns = rows.select_columns(list(GROUP_COLUMNS)) if hasattr(rows, "select_columns") else rows
+        ways.append(("posts", group_by_post(list(columns)), POST_SIZES))
     scores = {}
-    for name, groups, order in (
-        ("pairs", [pair_kind(row) for row in rows], PAIR_KINDS),
-        ("posts", group_by_post(rows), POST_SIZES),
-    ):
+    for name, groups, order in ways:
         found = {}
         for group in order:
             chosen = (np.array(groups, dtype=object) == group) & (references != -100)
@@ -155,6 +190,20 @@ def score_groups(
         if len(found) > 1:
             scores[name] = found
     return scores
+
+
+def _pair_kinds(rows: Iterable[Mapping]) -> list[str]:
+    """The kind of each row. Of a `Dataset` two columns tell it, which is much faster than its rows."""
+    import pyarrow.compute as pc
+
+    from data_scripts.schema import pair_kind
+
+    if hasattr(rows, "select_columns"):
+        batches = rows.select_columns(["head", "tail"]).with_format("arrow").iter(batch_size=1000)
+        kinds = ([pc.struct_field(batch[role], "kind").to_pylist() for role in ("head", "tail")] for batch in batches)
+        pairs = (pair for both in kinds for pair in zip(*both, strict=True))
+        rows = ({"head": {"kind": head}, "tail": {"kind": tail}} for head, tail in pairs)
+    return [pair_kind(row) for row in rows]
 
 
 def group_metrics(scores: dict[str, dict], prefix: str) -> dict[str, float]:
@@ -185,6 +234,9 @@ def save_confusion_matrix(
 ) -> None:
     """Draws gold against predicted relations: the numbers are counts, the colour is the share of the gold relation.
 
+    Of more than `MAX_NUMBERED` relations it is drawn no larger and without numbers, and of more than `MAX_LISTED` not
+    at all, which is logged.
+
     Args:
         path: the picture to write; its ending (.png, .svg, .pdf) decides the format.
         predictions, references, label_names: as for `per_relation_table`.
@@ -192,16 +244,24 @@ def save_confusion_matrix(
     from matplotlib.figure import Figure
     from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
 
-    counts = confusion_matrix(references, predictions, labels=range(len(label_names)))
+    number = len(label_names)
+    if number > MAX_LISTED:
+        logger.warning("%s is not drawn: %d relations are more than %d", path, number, MAX_LISTED)
+        return
+    counts = confusion_matrix(references, predictions, labels=range(number))
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    side = 4 + 0.45 * len(label_names)
-    figure = Figure(figsize=(side, side), layout="constrained")
-    display = ConfusionMatrixDisplay(shares, display_labels=label_names)
-    display.plot(ax=figure.subplots(), cmap="Blues", xticks_rotation="vertical", colorbar=False)
-    for text, count in zip(display.text_.flat, counts.flat, strict=True):
-        text.set(text=str(count) if count else "", fontsize=8)
-    display.ax_.set(xlabel="predicted", ylabel="gold")
-    with replacing(Path(path)) as temporary:
+    side, is_numbered = 4 + 0.45 * min(number, MAX_NUMBERED), number <= MAX_NUMBERED
+    with drawing(path, label_names) as (temporary, drawable):
+        figure = Figure(figsize=(side, side), layout="constrained")
+        display = ConfusionMatrixDisplay(shares, display_labels=[shorten(drawable(name)) for name in label_names])
+        axis = figure.subplots()
+        display.plot(ax=axis, cmap="Blues", xticks_rotation="vertical", colorbar=False, include_values=is_numbered)
+        if is_numbered:
+            for text, count in zip(display.text_.flat, counts.flat, strict=True):
+                text.set(text=str(count) if count else "", fontsize=8)
+        else:
+            axis.tick_params(labelsize=8)
+        axis.set(xlabel="predicted", ylabel="gold")
         figure.savefig(temporary, dpi=120)
 
 
@@ -227,9 +287,9 @@ def write_predictions(
     Raises:
         ValueError: if lengths differ, or an example (which is named) has a score that is not finite.
     """
-    scores = np.asarray(scores, dtype=float)
-    with replacing(Path(path)) as temporary, temporary.open("w", encoding="utf-8") as file:
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         for example, row, predicted, gold in zip(ids, scores, predictions, references, strict=True):
+            row = np.asarray(row, dtype=float)
             if not np.isfinite(row).all():
                 raise ValueError(f"Example {example!r} has a score that is not finite: {row}.")
             best = np.argsort(-row, kind="stable")[:top_k]
@@ -243,26 +303,18 @@ def write_predictions(
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
-def report_split(
-    name: str,
-    ids: Sequence[str],
-    output,
-    groups: dict[str, dict],
-    label_names: Sequence[str],
-    negative_label: str | None,
-    output_dir: Path,
+def write_split(
+    name: str, ids: Sequence[str], output, groups: dict[str, dict], label_names: Sequence[str], output_dir: Path
 ) -> list[dict] | None:
-    """Writes and prints what a run leaves of one split.
-
-    `<name>_predictions.jsonl`; of what is labelled, `<name>_per_relation.json`, `<name>_confusion_matrix.png`, and
-    `<name>_by_kind.json` if there is more than one group; the scores by relation and by group are printed too.
+    """Writes a split's `<name>_predictions.jsonl` and, of what is labelled, `<name>_per_relation.json`, and
+    `<name>_by_kind.json` if there is more than one group.
 
     Args:
         name: of the split, in file names.
         ids (sequence of str, length num_examples): the examples' ids.
         output: transformers' `PredictionOutput`, with logits (num_examples, num_labels) and label_ids (-100: unknown).
         groups: scores by kind of pair and by size of post, as of `score_groups`.
-        label_names, negative_label: as for `per_relation_table` and `format_table`.
+        label_names: as for `per_relation_table`.
         output_dir: an existing folder.
 
     Returns:
@@ -273,17 +325,31 @@ def report_split(
     write_predictions(path, ids, output.predictions, predictions, references, label_names)
     labelled = references != -100
     if not labelled.any():
-        print(f"\n{name}: nothing is labelled, so there are predictions and no scores")
         return None
-    predictions, references = predictions[labelled], references[labelled]
-    table = per_relation_table(predictions, references, label_names)
+    table = per_relation_table(predictions[labelled], references[labelled], label_names)
     write_json(output_dir / f"{name}_per_relation.json", table)
-    save_confusion_matrix(output_dir / f"{name}_confusion_matrix.png", predictions, references, label_names)
-    print(f"\n{name}, by relation\n{format_table(table, negative_label)}")
     if groups:
         write_json(output_dir / f"{name}_by_kind.json", groups)
-        print(f"{name}, by kind\n{format_groups(groups)}")
     return table
+
+
+def format_split(name: str, table: list[dict] | None, groups: dict[str, dict], negative_label: str | None) -> str:
+    """`write_split`'s scores, by relation and by kind, for a person to read. Args: as there and for `format_table`."""
+    if table is None:
+        return f"\n{name}: nothing is labelled, so there are predictions and no scores"
+    by_kind = f"\n{name}, by kind\n{format_groups(groups)}" if groups else ""
+    return f"\n{name}, by relation\n{format_table(table, negative_label)}{by_kind}"
+
+
+@contextmanager
+def decorating(what: str, failures: list[str]) -> Iterator[str]:
+    """Gives back `what`. An error in making it is logged and added to `failures`, and ends nothing."""
+    try:
+        yield what
+    except Exception as error:
+        failures.append(" ".join(f"{what} ({type(error).__name__}: {error})".split()))
+        logger.error("not made: %s", failures[-1])
+        logger.debug("where the error comes from:", exc_info=True)
 
 
 def format_example(row: dict, scores: np.ndarray, label_names: Sequence[str], descriptions: dict) -> str:
@@ -305,20 +371,3 @@ def format_example(row: dict, scores: np.ndarray, label_names: Sequence[str], de
     gold = row["relation"]
     lines.append(f"  gold: {'unknown' if gold in (None, -1) else label_names[gold]}")
     return "\n".join(lines)
-
-
-def write_json(path: Path, content) -> None:
-    """Writes `content`, whole or not at all."""
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Gives a temporary path beside `path`, of the same ending, that takes its place if no error occurs."""
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -23,7 +23,9 @@ import numpy as np
 from PIL import Image
 
 from data_scripts.converters.entity_typing import UNKNOWN
-from evaluation_roc.report import format_columns, replacing, write_json
+from data_scripts.writing import write_json
+from evaluation_roc.drawing import drawing
+from evaluation_roc.report import format_columns
 
 # torch, transformers, datasets and matplotlib are imported where they are used: --help answers at once.
 
@@ -265,19 +267,21 @@ def save_curves(path: str | Path, points: Sequence[dict]) -> None:
     models = list(dict.fromkeys((point["model"], point["objective"]) for point in points))
     columns = min(3, len(names))
     rows = -(-len(names) // columns)
-    figure = Figure(figsize=(4 * columns, 3.2 * rows + 0.5), layout="constrained")
-    panels = figure.subplots(rows, columns, sharey=True, squeeze=False).flat
-    for panel, name in zip(panels, names, strict=False):
-        for model, objective in models:
-            own = [point for point in points if (point["disturbance"], point["model"]) == (name, model)]
-            chosen = sorted((point["rate"], point["micro_f1"]) for point in own)
-            panel.plot(*zip(*chosen, strict=True), marker="o", markersize=4, label=f"{objective}: {model}")
-        panel.set(title=name.replace("_", " "), xlabel="rate", ylabel="micro F1", xlim=(0, 1), ylim=(0, 1))
-        panel.grid(alpha=0.3)
-    for panel in figure.axes[len(names) :]:
-        panel.axis("off")
-    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center")
-    with replacing(Path(path)) as temporary:
+    with drawing(path, [model for model, _ in models]) as (temporary, drawable):
+        figure = Figure(figsize=(4 * columns, 3.2 * rows + 0.5), layout="constrained")
+        panels = figure.subplots(rows, columns, sharey=True, squeeze=False).flat
+        for panel, name in zip(panels, names, strict=False):
+            for model, objective in models:
+                own = [point for point in points if (point["disturbance"], point["model"]) == (name, model)]
+                chosen = sorted((point["rate"], point["micro_f1"]) for point in own)
+                panel.plot(
+                    *zip(*chosen, strict=True), marker="o", markersize=4, label=drawable(f"{objective}: {model}")
+                )
+            panel.set(title=name.replace("_", " "), xlabel="rate", ylabel="micro F1", xlim=(0, 1), ylim=(0, 1))
+            panel.grid(alpha=0.3)
+        for panel in figure.axes[len(names) :]:
+            panel.axis("off")
+        figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center")
         figure.savefig(temporary, dpi=120)
 
 

@@ -16,7 +16,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from evaluation_roc.report import format_columns, write_json
+from data_scripts.writing import write_json
+from evaluation_roc.report import format_columns
 
 PREFIXES = {"test": "test", "validation": "eval"}
 """Of each split, what the names of its metrics and files begin with."""

@@ -17,8 +17,9 @@ from torch.utils.data import DataLoader
 from transformers import Trainer
 
 from data_scripts.loading import relation_texts
+from data_scripts.writing import write_json
 from evaluation_roc.relation_f1.relation_f1 import check_labels, compute_relation_f1
-from evaluation_roc.report import format_columns, write_json
+from evaluation_roc.report import format_columns
 
 logger = logging.getLogger(__name__)
 SYSTEM = "retrieval"
@@ -154,7 +155,7 @@ def format_zero_shot(systems: dict[str, dict]) -> str:
 class ZeroShotEvaluation:
     """
     Relations that were kept out of training compete in the evaluation. To be made before training; after it,
-    `open_relations`, `score` for each split, and `write`.
+    `open_relations`, `score` for each split, `write` and `format`.
 
     Besides the trained model, these are scored:
 
@@ -349,7 +350,7 @@ class ZeroShotEvaluation:
         return output._replace(predictions=output.predictions[known], label_ids=output.label_ids[known])
 
     def write(self, output_dir: str | Path):
-        """Prints the tables, and writes `zero_shot.json`."""
+        """Writes `zero_shot.json`."""
         content = {"unseen": self.unseen, "unseen_rate": self.rate, "offsets": self.model.config.relation_offsets}
         if self.few_shot_examples:
             # Rows that examples were taken from: no more than the highest number asked for.
@@ -358,5 +359,10 @@ class ZeroShotEvaluation:
                 label: labels.count(place) for label, place in zip(self.unseen, self.places, strict=True)
             }
         write_json(Path(output_dir) / "zero_shot.json", content | self.results)
-        for split, systems in self.results.items():
-            print(f"\n{split}, relations never trained on: {', '.join(self.unseen)}\n{format_zero_shot(systems)}")
+
+    def format(self) -> str:
+        """The tables of all splits that were scored."""
+        return "\n".join(
+            f"\n{split}, relations never trained on: {', '.join(self.unseen)}\n{format_zero_shot(systems)}"
+            for split, systems in self.results.items()
+        )

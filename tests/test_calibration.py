@@ -14,11 +14,14 @@ from test_pipeline import OWN_RELATIONS, make_input, scores
 from transformers import pipeline
 from transformers.trainer_utils import PredictionOutput
 
+from evaluation_roc import calibration
 from evaluation_roc.calibration import (
+    calibrate,
     choose_threshold,
+    draw_calibration,
     expected_calibration_error,
     fit_temperature,
-    report_calibration,
+    measure_calibration,
     save_reliability_diagram,
     threshold_f1,
 )
@@ -58,11 +61,33 @@ def test_error_of_the_sure():
 
 
 def test_temperature_worked_by_hand():
-    # Four examples with logits (2, 0), three of which are right: the likelihood is highest where the probability is
-    # 3/4, that is where 2 / T = log 3.
-    logits = np.tile([2.0, 0.0], (4, 1))
-    assert fit_temperature(logits, [0, 0, 0, 1]) == pytest.approx(2 / math.log(3), rel=1e-4)
-    assert fit_temperature(logits / 5, [0, 0, 0, 1]) == pytest.approx(0.4 / math.log(3), rel=1e-4)
+    # Of examples with logits (2, 0) three quarters are right: the likelihood is highest where the probability is 3/4,
+    # that is where 2 / T = log 3. So many of them leave nothing of the prior.
+    logits, references = np.tile([2.0, 0.0], (40_000, 1)), [0, 0, 0, 1] * 10_000
+    assert fit_temperature(logits, references) == pytest.approx(2 / math.log(3), rel=1e-3)
+    assert fit_temperature(logits / 5, references) == pytest.approx(0.4 / math.log(3), rel=1e-3)
+
+
+def test_the_prior_worked_by_hand():
+    # With logits (z, 0), n times right, the slope in t = log T is 4 t + n (z / T) p, with p for the wrong class, and 0
+    # at the fitted T.
+    for number, logit in ((60, 4.0), (500, 1.0)):
+        temperature = fit_temperature(np.tile([logit, 0.0], (number, 1)), [0] * number)
+        wrong = 1 / (1 + math.exp(logit / temperature))
+        assert 4 * math.log(temperature) + number * logit / temperature * wrong == pytest.approx(0, abs=1e-3)
+        # About as sure as so many rows can tell.
+        assert 0.2 / number < wrong < 3 / number
+
+
+def test_a_temperature_of_many_rows_does_not_depend_on_the_pieces_they_are_looked_at_in(monkeypatch):
+    rng = np.random.default_rng(3)
+    logits, references = rng.normal(size=(100, 7)).astype(np.float32), rng.integers(0, 7, 100)
+    whole = fit_temperature(logits, references)
+    monkeypatch.setattr(calibration, "CELLS", 50)
+    assert fit_temperature(logits, references) == pytest.approx(whole, rel=1e-6)
+    expected = softmax(logits / 2, axis=1)
+    assert np.allclose(calibration.calibrated_probabilities(logits, 2.0), expected, atol=1e-6)
+    assert choose_threshold(expected, references, 0) == choose_threshold(expected.astype(float), references, 0)
 
 
 def test_temperature_finds_what_logits_were_multiplied_with():
@@ -78,9 +103,10 @@ def test_temperature_finds_what_logits_were_multiplied_with():
 
 
 def test_temperature_stays_within_bounds():
-    always_right, always_wrong = (fit_temperature(np.array([[1.0, 0.0]]), [label]) for label in (0, 1))
-    assert 0.01 <= always_right < 0.1
-    assert 99 < always_wrong <= 100
+    logits = np.tile([1.0, 0.0], (50_000, 1))
+    always_right, always_wrong = (fit_temperature(logits, np.full(50_000, label)) for label in (0, 1))
+    assert 0.1 <= always_right < 0.12
+    assert 9.9 < always_wrong <= 10
 
 
 @pytest.mark.parametrize(
@@ -152,25 +178,58 @@ def predicted(logits, references) -> PredictionOutput:
     return PredictionOutput(np.array(logits, dtype=np.float32), np.array(references), {})
 
 
+def retrieval_config(**settings) -> RocConfig:
+    return RocConfig(id2label={0: "none", 1: "a"}, label2id={"none": 0, "a": 1}, negative_relation="none", **settings)
+
+
 def test_validation_fits_the_config_and_test_is_measured_by_it(tmp_path):
-    config = RocConfig(id2label={0: "none", 1: "a"}, label2id={"none": 0, "a": 1}, negative_relation="none")
-    logits, references = [[0.0, 2.0]] * 4 + [[9.0, 9.0]], [1, 1, 1, 0, -100]
-    found = report_calibration("eval", predicted(logits, references), config, tmp_path)
-    assert config.calibration_temperature == pytest.approx(2 / math.log(3), rel=1e-4)
+    config = retrieval_config()
+    output = predicted([[0.0, 2.0]] * 4000 + [[9.0, 9.0]], [1, 1, 1, 0] * 1000 + [-100])
+    chosen, found = calibrate(output, config), measure_calibration("eval", output, config)
+    assert config.calibration_temperature == pytest.approx(2 / math.log(3), rel=5e-3)
     assert config.abstention_threshold == 0
+    assert chosen == {
+        "eval_calibration_temperature": config.calibration_temperature,
+        "eval_calibration_samples": 4000,
+        "eval_abstention_threshold": 0,
+        "eval_threshold_samples": 3000,
+    }
     before = 1 / (1 + math.exp(-2))
     assert found["eval_ece_uncalibrated"] == pytest.approx(before - 0.75, abs=1e-4)
-    assert found["eval_ece"] == pytest.approx(0, abs=1e-4)
+    assert found["eval_ece"] == pytest.approx(0, abs=1e-3)
     assert found["eval_micro_f1_with_threshold"] == pytest.approx(6 / 7)
-    assert found["eval_calibration_temperature"] == config.calibration_temperature
-    tested = report_calibration("test", predicted([[0.0, 2.0]], [0]), config, None)
+    tested = measure_calibration("test", predicted([[0.0, 2.0]], [0]), config)
     assert tested == {
-        "test_ece": pytest.approx(0.75, abs=1e-4),
+        "test_ece": pytest.approx(0.75, abs=1e-3),
         "test_ece_uncalibrated": pytest.approx(before, abs=1e-4),
         "test_micro_f1_with_threshold": 0,
     }
-    assert [path.name for path in tmp_path.iterdir()] == ["eval_reliability.png"]
-    assert report_calibration("test", predicted([[0.0, 2.0]], [-100]), config, tmp_path) == {}
+    draw_calibration(tmp_path / "eval.png", output, config)
+    assert [path.name for path in tmp_path.iterdir()] == ["eval.png"]
+    assert measure_calibration("test", predicted([[0.0, 2.0]], [-100]), config) == {}
+
+
+@pytest.mark.parametrize("number", [0, 2, 49, 50])
+def test_a_handful_of_rows_chooses_nothing(number, caplog):
+    """All are answered right: the likelihood alone would divide the logits by next to nothing."""
+    output = predicted([[0.0, 1.0]] * number + [[0.0, 0.0]], [1] * number + [-100])
+    config = retrieval_config(calibration_temperature=1.5, abstention_threshold=0.25)
+    chosen = calibrate(output, config)
+    assert config.abstention_threshold == 0.25 and "eval_abstention_threshold" not in chosen
+    assert f"{number} validation rows with a relation are too few to choose a threshold by: 75" in caplog.text
+    if number < 50:
+        assert config.calibration_temperature == 1.5 and chosen == {}
+        assert f"{number} labelled validation rows are too few to calibrate scores by: 50 are needed" in caplog.text
+    else:
+        assert chosen["eval_calibration_samples"] == 50 and 0.25 < config.calibration_temperature < 0.5
+
+
+def test_a_threshold_needs_rows_with_a_relation_not_others():
+    logits, labels = [[0.0, 2.0]] * 75 + [[2.0, 0.0]] * 200, [1] * 75 + [0] * 200
+    for number, has_threshold in ((74, False), (75, True)):
+        config = retrieval_config()
+        chosen = calibrate(predicted(logits[75 - number :], labels[75 - number :]), config)
+        assert ("eval_abstention_threshold" in chosen) == has_threshold == (config.abstention_threshold is not None)
 
 
 def test_the_diagram_is_drawn(tmp_path):

@@ -93,13 +93,14 @@ def test_the_card_of_a_run(run, place):  # noqa: F811
     section = body[body.index("## Results") : body.index("## Relations")]
     assert set(re.findall(r"\b\d+\.\d+\b", section)) <= known
     assert f"took {round(results['train_runtime'], 4)} seconds" in body and "Seed 7, 1 process on cpu" in body
-    assert "24 train, 18 validation, 18 test" in body
+    assert "24 train, 126 validation, 18 test" in body
     assert "![Gold against predicted relations on the test split](test_confusion_matrix.png)" in body
     assert (folder / "test_confusion_matrix.png").exists()
     for split, name in (("validation", "eval"), ("test", "test")):
         before, after = (round(results[f"{name}_{key}"], 4) for key in ("ece_uncalibrated", "ece"))
         assert f"\n| {split} | {before} | {after} |\n" in section
-    assert f"temperature of {round(results['eval_calibration_temperature'], 4)}, which" in section
+    temperature = round(results["eval_calibration_temperature"], 4)
+    assert f"temperature of {temperature}, which was fitted on 126 rows" in section
     assert "on the test split, uncalibrated and calibrated](test_reliability.png)\n" in section
     assert (folder / "test_reliability.png").read_bytes().startswith(b"\x89PNG") and "not calibrated" not in body
     descriptions = json.loads((place / "dataset" / "relation_descriptions.json").read_text())
@@ -198,15 +199,31 @@ def test_the_card_says_what_the_model_is(make_run, make_model, settings, with_vi
         compile(code, "snippet", "exec")
 
 
+CALIBRATED = {
+    "eval_ece_uncalibrated": 0.12345,
+    "eval_ece": 0.05,
+    "eval_calibration_temperature": 1.38888,
+    "eval_calibration_samples": 61,
+}
+
+
 def test_calibration_is_told_where_there_was_one(make_run):
-    evaluated = {"eval_ece_uncalibrated": 0.12345, "eval_ece": 0.05, "eval_calibration_temperature": 1.38888}
-    text = build_model_card(make_run(metrics={"eval": evaluated})).text
-    assert "temperature of 1.3889" in text and "| validation | 0.1235 | 0.05 |\n\n![Accuracy" in text
+    made = make_run(metrics={"eval": CALIBRATED})
+    text = build_model_card(made).text
+    assert "| validation | 0.1235 | 0.05 |\n\n## Relations" in text and "reliability" not in text  # nothing drawn
+    Path(made.args.output_dir).mkdir()
+    (Path(made.args.output_dir) / "eval_reliability.png").touch()
+    text = build_model_card(made).text
+    assert (
+        "temperature of 1.3889, which was fitted on 61 rows\nof the validation split." in text
+        and "| validation | 0.1235 | 0.05 |\n\n![Accuracy" in text
+    )
     assert "(eval_reliability.png)" in text and "calibrated on this data set only; one of them" in text
     # The test split alone tells how well an uncalibrated model knows what it knows: there is no before and after.
     test = {**TEST_METRICS["test"], "test_ece_uncalibrated": 0.2, "test_ece": 0.2}
     text = build_model_card(make_run(metrics={"test": test})).text
-    assert "reliability" not in text and "which is not calibrated; one of them always comes first" in text
+    assert "reliability" not in text
+    assert "not calibrated (that takes 50 labelled rows of validation); one of them always comes first" in text
 
 
 ZERO_SHOT = {"test_seen_micro_f1": 0.51239, "test_unseen_micro_f1": 0.2, "test_harmonic_mean": 0.28771}
@@ -217,8 +234,7 @@ def test_relations_held_out_are_told_apart(make_run):
         {"relation": label, "precision": 0.5, "recall": 0.5, "f1": 0.5, "support": number}
         for label, number in (("none", 5), ("/per/org/member_of", 4), ("/per/per/peer", 3))
     ]
-    evaluated = {"eval_ece_uncalibrated": 0.1, "eval_ece": 0.05, "eval_calibration_temperature": 1.4}
-    changes = {"metrics": {"eval": evaluated, "test": TEST_METRICS["test"] | ZERO_SHOT}, "tables": {"test": table}}
+    changes = {"metrics": {"eval": CALIBRATED, "test": TEST_METRICS["test"] | ZERO_SHOT}, "tables": {"test": table}}
     text = build_model_card(make_run(unseen=["/per/per/peer"], **changes)).text
     assert "with 3 relations, 1 of them held out of training, trained on the demo set." in text
     assert "| test | 0.5124 | 0.2 | 0.2877 | 3 |\n\n" in text and "`none` is in neither group" in text

@@ -58,7 +58,7 @@ def write_demo_folder(folder, **sizes):
 def place(tmp_path_factory):
     """A folder with a small data set, tiny encoders with random weights and a configuration of one epoch."""
     place = tmp_path_factory.mktemp("place")
-    write_demo_folder(place / "dataset", num_train=48, num_validation=18, num_test=18)
+    write_demo_folder(place / "dataset", num_train=48, num_validation=126, num_test=18)
     tokenizer = build_demo_tokenizer()
     for name, dropout in (("text", 0.0), ("text_with_dropout", 0.1)):
         torch.manual_seed(0)
@@ -191,7 +191,7 @@ def test_a_run_leaves_metrics_predictions_and_tables(place, trained):
         assert (out / f"{split}_confusion_matrix.png").read_bytes().startswith(b"\x89PNG")
         assert f"{split}, by relation\n| relation" in output
     assert read_json(out / "train_results.json")["train_loss"] > 0
-    assert [everything[f"{name}_samples"] for name in ("train", "eval", "test")] == [48, 18, 18]
+    assert [everything[f"{name}_samples"] for name in ("train", "eval", "test")] == [48, 126, 18]
     answer = output[output.index("One answered example") :]
     assert all(line in answer for line in ("  text: ", "  head: ", "  tail: ", "  picture: test-", "  gold: "))
 

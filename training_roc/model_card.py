@@ -15,7 +15,9 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
 from data_scripts.loading import DEMO
-from evaluation_roc.report import format_table, replacing
+from data_scripts.writing import replacing
+from evaluation_roc.calibration import MIN_ROWS
+from evaluation_roc.report import MAX_LISTED, format_table, markdown_code, markdown_text
 
 logger = logging.getLogger(__name__)
 
@@ -40,14 +42,12 @@ WIDGET = [
 ]
 
 LIBRARIES = ("torch", "transformers", "datasets", "accelerate", "huggingface_hub")
-# What of TrainingArguments decides a run's result.
-TRAINING_SETTINGS = (
-    "num_train_epochs", "max_steps", "per_device_train_batch_size", "gradient_accumulation_steps", "learning_rate",
-    "head_learning_rate", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps", "weight_decay", "optim",
-    "adam_beta1", "adam_beta2", "adam_epsilon", "max_grad_norm", "relation_update_steps", "relation_hard_negatives",
-    "relation_max_age", "bf16", "fp16",
-    "eval_strategy", "eval_steps", "save_strategy", "save_steps", "load_best_model_at_end", "metric_for_best_model",
-    "seed", "data_seed",
+# What of TrainingArguments decides no result, by the beginnings of the names. The precision told is that in force.
+NOT_SETTINGS = (
+    "output_dir", "run_name", "do_", "resume", "log", "report_to", "disable_tqdm", "debug", "hub_", "push_to_hub",
+    "project", "trackio", "local_rank", "ddp_timeout", "save_total_limit", "save_only_model", "save_on_each_node",
+    "skip_memory_metrics", "dataloader_num", "dataloader_p", "per_device_eval", "eval_accumulation", "bf16", "fp16",
+    "deepspeed", "fsdp", "remove_unused", "label_names", "use_cpu", "enable_jit",
 )  # fmt: skip
 
 
@@ -56,7 +56,7 @@ class TrainingRun:
     """What a card tells of.
 
     Attributes:
-        model_id: the repository on the Hub, or the run's folder.
+        model_id: the repository on the Hub, or the name of the run's folder.
         model: the trained [`RocModel`].
         model_args, data_args, args: the run's settings, as `train.py` reads them.
         splits: the rows that were used.
@@ -85,6 +85,7 @@ def build_model_card(run: TrainingRun) -> ModelCard:
     model_name = Path(run.model_id).name
     num_adapter_parameters = run.model.num_parameters(only_trainable=True) if run.model_args.use_lora else 0
     relations = [describe_relation(label, run) for label in config.id2label.values()]
+    drawn = {path.name for path in Path(run.args.output_dir).glob("*.png")}
     return ModelCard.from_template(
         card_metadata(run, model_name, dataset),
         template_path=str(TEMPLATE),
@@ -96,7 +97,10 @@ def build_model_card(run: TrainingRun) -> ModelCard:
         with_objects=config.object_features is not None,
         negative=config.negative_relation,
         learned_threshold=retrieval and config.learn_negative_threshold and config.negative_relation is not None,
-        relations=relations,
+        code=markdown_code,
+        plain=markdown_text,
+        relations=relations[:MAX_LISTED],
+        num_relations=len(relations),
         unseen=run.unseen,
         unreviewed=sum(relation["reviewed"] is False for relation in relations) if retrieval else 0,
         encoders=describe_encoders(run),
@@ -108,17 +112,21 @@ def build_model_card(run: TrainingRun) -> ModelCard:
         train_fraction=run.data_args.train_fraction,
         use_entity_types=run.data_args.use_entity_types,
         starting_point=run.model_args.model_name_or_path and public_name(run.model_args.model_name_or_path),
-        settings=yaml.safe_dump(run_settings(run), sort_keys=False, allow_unicode=True).strip(),
+        # Of infinite width: each setting is one line, which no fence of backticks within it can end.
+        settings=yaml.safe_dump(run_settings(run), sort_keys=False, allow_unicode=True, width=float("inf")).strip(),
         training=figures(run, "train", TRAINING_FIGURES),
         scores={title: figures(run, name, SCORES) for title, name in SPLITS.items()},
         zero_shot=describe_zero_shot(run),
         selected=run.args.metric_for_best_model if run.args.load_best_model_at_end else None,
         columns=list(SCORES),
         tables={split: format_table(table, config.negative_relation) for split, table in run.tables.items() if table},
-        confusion_matrix=CONFUSION_MATRIX if run.tables.get("test") else None,
-        calibration=describe_calibration(run),
+        confusion_matrix=CONFUSION_MATRIX if CONFUSION_MATRIX in drawn else None,
+        calibration=describe_calibration(run, drawn),
+        min_calibration_rows=MIN_ROWS,
         seed=run.args.seed,
         num_processes=run.args.world_size,
+        distributed=run.args.distributed_state.distributed_type.value,
+        precision=precision_in_force(run.args),
         device=run.args.device.type,
         commit=git_commit(ROOT),
         versions=", ".join([f"Python {platform.python_version()}", *(f"{one} {version(one)}" for one in LIBRARIES)]),
@@ -126,7 +134,7 @@ def build_model_card(run: TrainingRun) -> ModelCard:
 
 
 def card_metadata(run: TrainingRun, model_name: str, dataset: dict) -> ModelCardData:
-    """The metadata. No `pipeline_tag`: the Hub has no such task, and another's snippet and widget would fail."""
+    """The metadata. `pipeline_tag` is no task of the Hub's, but where `pipeline(model=...)` finds ours."""
     scores = figures(run, "test", SCORES)
     results = [
         EvalResult(
@@ -150,6 +158,7 @@ def card_metadata(run: TrainingRun, model_name: str, dataset: dict) -> ModelCard
     base_models = [name for name in dict.fromkeys(names) if is_on_hub(name)]
     return ModelCardData(
         model_name=model_name if results else None,
+        pipeline_tag="relation-extraction",
         library_name="peft" if run.model_args.use_lora else "transformers",
         license="apache-2.0",
         language=dataset["language"],
@@ -183,15 +192,16 @@ def describe_dataset(data_args) -> dict:
         }
     on_hub = is_on_hub(name)
     card = read_dataset_card(name, data_args.dataset_revision) if on_hub or Path(name).is_dir() else {}
-    title = card.get("pretty_name") or Path(name).name
+    title = card.get("pretty_name") or Path(name).absolute().name
+    link = f"https://huggingface.co/datasets/{name}"
     revision = f" at revision `{data_args.dataset_revision}`" if data_args.dataset_revision else ""
     return {
         "id": name if on_hub else None,
         "is_demo": False,
-        "type": name if on_hub else Path(name).name,
+        "type": name if on_hub else Path(name).absolute().name,
         "name": title,
         "language": card.get("language"),
-        "sentence": f"[{name}](https://huggingface.co/datasets/{name}){revision}." if on_hub else f"{title}.",
+        "sentence": f"[{name}]({link}){revision}." if on_hub else f"{markdown_text(title)}.",
     }
 
 
@@ -251,16 +261,22 @@ def describe_zero_shot(run: TrainingRun) -> dict[str, dict]:
     return described
 
 
-def describe_calibration(run: TrainingRun) -> dict | None:
-    """`temperature`, `errors` by split, before and after, and the last split's `diagram`; None without calibration."""
-    temperature = figures(run, "eval", ["calibration_temperature"])
-    if not temperature:
+def describe_calibration(run: TrainingRun, drawn: set[str]) -> dict | None:
+    """`temperature`, number of `rows` that it was fitted on, `errors` by split, before and after, and the last split's
+    `diagram` if it is among the `drawn` files; None without calibration."""
+    fitted = figures(run, "eval", ["calibration_temperature", "calibration_samples"])
+    if not fitted:
         return None
     errors = {title: figures(run, name, CALIBRATION_ERRORS) for title, name in SPLITS.items()}
     errors = {title: values for title, values in errors.items() if values}
     split = list(errors)[-1]
-    diagram = {"split": split, "file": f"{SPLITS[split]}_reliability.png"}
-    return {"temperature": temperature["calibration_temperature"], "errors": errors, "diagram": diagram}
+    file = f"{SPLITS[split]}_reliability.png"
+    return {
+        "temperature": fitted["calibration_temperature"],
+        "rows": fitted["calibration_samples"],
+        "errors": errors,
+        "diagram": {"split": split, "file": file} if file in drawn else None,
+    }
 
 
 def is_on_hub(name: str | None) -> bool:
@@ -285,9 +301,12 @@ def run_settings(run) -> dict:
     settings = {"dataset_name": run.data_args.dataset_name}
     for group in (run.model_args, run.data_args):
         settings |= {one.name: getattr(group, one.name) for one in fields(group) if not is_default(group, one)}
-    for one in fields(run.args):
-        if one.name in TRAINING_SETTINGS and not is_default(run.args, one):
-            settings[one.name] = getattr(run.args, one.name)
+    given, usual = run.args.to_dict(), type(run.args)(output_dir=run.args.output_dir).to_dict()
+    settings |= {
+        name: value for name, value in given.items() if value != usual[name] and not name.startswith(NOT_SETTINGS)
+    }
+    if (precision := precision_in_force(run.args)) in ("bf16", "fp16"):
+        settings[precision] = True
     settings |= {"seed": run.args.seed, "do_train": True}
     settings |= {name: True for name in ("do_eval", "do_predict") if getattr(run.args, name)}
     values = {name: getattr(value, "value", value) for name, value in settings.items() if value is not None}
@@ -301,9 +320,16 @@ def is_default(group, one) -> bool:
     return getattr(group, one.name) == one.default
 
 
+def precision_in_force(args) -> str:
+    """ "no", "bf16", "fp16" or "fp8": of `args` or else of `accelerate launch`; fp16 has no effect on a CPU."""
+    return "no" if args.mixed_precision == "fp16" and args.device.type == "cpu" else args.mixed_precision
+
+
 def public_name(value: str) -> str:
-    """`value`, but of an absolute path only its last part: a card does not tell where someone keeps files."""
-    return Path(value).name if Path(value).is_absolute() else value
+    """`value`, but of a path here only its last part: a card does not tell where someone keeps files."""
+    path = Path(value)
+    is_here = path.is_absolute() or value.startswith((".", "~")) or path.exists()
+    return path.absolute().name if is_here else value
 
 
 def git_commit(folder: Path) -> str | None:
