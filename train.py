@@ -24,12 +24,12 @@ from evaluation_roc.report import GROUP_COLUMNS, format_example, group_metrics, 
 from evaluation_roc.zero_shot import ZeroShotEvaluation
 from training_roc import RocTrainer, RocTrainingArguments
 from training_roc.arguments import Settings, UserError, check_settings, parse_arguments, user_errors
-from training_roc.checkpoints import ServingFilesCallback, choose_checkpoint
+from training_roc.checkpoints import CheckpointError, ServingFilesCallback, choose_checkpoint
 from training_roc.collator import RocDataCollator
 from training_roc.hold_out import FEW_SHOT, seen_descriptions, seen_rows
 from training_roc.metrics import make_compute_metrics
 from training_roc.model_card import SPLITS, TrainingRun, build_model_card, write_card
-from training_roc.models import make_model
+from training_roc.models import describe_encoders, make_model
 from training_roc.push import prepare_push, push_run
 from training_roc.rows import encode_splits, load_data
 
@@ -94,6 +94,8 @@ def load(settings: Settings) -> Run:
         compute_metrics=make_compute_metrics(model.config),
         callbacks=callbacks,
     )
+    if args.do_train:
+        trainer.inputs["hashes"]["pretrained encoders' weights"] = describe_encoders(model)
     zero_shot = None
     if data.unseen:
         zero_shot = ZeroShotEvaluation(
@@ -180,5 +182,5 @@ def publish(run: Run):
 if __name__ == "__main__":
     try:
         main()
-    except (HubError, UserError) as error:
+    except (HubError, UserError, CheckpointError) as error:
         sys.exit(f"error: {error}")

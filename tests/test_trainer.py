@@ -265,6 +265,7 @@ def test_a_half_written_checkpoint_is_passed_over(tmp_path):
         (tmp_path / f"checkpoint-{step}").mkdir()
     assert get_last_complete_checkpoint(str(tmp_path)) is None
     for step in (5, 10):
+        (tmp_path / f"checkpoint-{step}" / "rng_state.pth").touch()
         (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(json.dumps({"global_step": step}))
     (tmp_path / "checkpoint-20" / "model.safetensors").write_bytes(b"")
     (tmp_path / "checkpoint-30" / "trainer_state.json").write_text('{"global_step": 3')

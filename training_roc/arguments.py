@@ -280,6 +280,11 @@ def check_settings(settings: Settings) -> None:
     model_args, data_args, args = settings
     if not (args.do_train or args.do_eval or args.do_predict):
         raise ValueError("nothing to do: ask for --do_train true, --do_eval true or --do_predict true")
+    if args.do_train and not args.do_eval and args.eval_strategy != "no":
+        raise ValueError(
+            f"--do_eval false contradicts --eval_strategy {args.eval_strategy}, which evaluates during training: add "
+            "--eval_strategy no (and --load_best_model_at_end false)"
+        )
     if data_args.early_stopping_patience is not None and args.do_train and not args.load_best_model_at_end:
         raise ValueError("--early_stopping_patience needs --load_best_model_at_end true and --eval_strategy")
     check_lora(model_args, model_args.model_name_or_path, args.do_train)

@@ -12,9 +12,11 @@ from data_scripts.descriptions.files import count_unreviewed
 from data_scripts.hub_errors import explain_hub_errors
 from data_scripts.loading import DEMO, relation_texts
 from modeling_roc import RocConfig, RocModel
+from modeling_roc.relation_memory_roc import content_proof
 from processing_roc import RocProcessor
 from training_roc.arguments import DataArguments, ModelArguments, Settings
 from training_roc.lora import add_lora, refuse_adapter
+from training_roc.trainer import ENCODERS
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +51,18 @@ def make_model(settings: Settings, descriptions: dict, with_objects: bool):
         unreviewed, total = count_unreviewed(descriptions), len(descriptions["relations"])
         logger.info("%d of %d relations have descriptions that no person has reviewed", unreviewed, total)
     return model, processor
+
+
+def describe_encoders(model) -> str | None:
+    """A checksum of the pretrained encoders' layers, without embeddings, in which markers have rows; None where they
+    cannot be read."""
+    layers = [
+        value
+        for name, value in model.named_parameters()
+        if name.removeprefix("base_model.model.").startswith(ENCODERS) and "embed" not in name and "lora_" not in name
+    ]
+    proof = content_proof(layers)
+    return None if proof is None else bytes(proof.tolist()).hex()
 
 
 def load_model(model_args: ModelArguments, data_args: DataArguments, descriptions: dict, with_objects: bool):
