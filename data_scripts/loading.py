@@ -4,7 +4,8 @@
 import logging
 from pathlib import Path
 
-from datasets import ClassLabel, Dataset, DatasetDict, load_dataset
+import pyarrow.parquet as pq
+from datasets import ClassLabel, Dataset, DatasetDict, Features, load_dataset
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import RemoteEntryNotFoundError
 
@@ -67,7 +68,7 @@ def open_rows(
     Opens the rows of a data set: all splits, or the one that is named. Arguments are those of `load_relation_dataset`.
 
     Raises:
-        DataError: if there is no such split, or no ClassLabel column `relation`.
+        DataError: if there is no such split, no ClassLabel column `relation`, or not the same in all files.
         HubError: if the data set or its revision is not on the Hub, or may not be read.
     """
     if name == DEMO:
@@ -83,6 +84,11 @@ def open_rows(
     features = rows.features if split is not None else next(iter(rows.values())).features
     if not isinstance(features.get("relation"), ClassLabel):
         raise DataError(f"data set {name!r} has no ClassLabel column `relation`; convert it with data_scripts first")
+    for path in sorted(Path(name).glob("**/*.parquet")) if Path(name).is_dir() else ():
+        # datasets reads the numbers of every file as the labels of the first.
+        names, own = features["relation"].names, Features.from_arrow_schema(pq.read_schema(path)).get("relation")
+        if isinstance(own, ClassLabel) and own.names != names:
+            raise DataError(f"{path} numbers its relations {', '.join(own.names)}, other files {', '.join(names)}")
     return rows
 
 

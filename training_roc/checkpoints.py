@@ -5,6 +5,8 @@ each can be served."""
 import hashlib
 import json
 import re
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -67,6 +69,31 @@ def choose_checkpoint(args) -> str | None:
     if last is None:
         logger.warning(f"{args.output_dir} holds no complete checkpoint to go on with: training starts anew")
     return last
+
+
+def check_folder(args, model) -> None:
+    """
+    Raises:
+        OSError: if `args.output_dir` cannot be written to, or its disk has no room for what a run saves at least.
+    """
+    folder = Path(args.output_dir).absolute()
+    while not folder.exists():
+        folder = folder.parent
+    with tempfile.TemporaryFile(dir=folder):
+        pass
+    if not args.do_train:
+        return
+    weights = sum(value.nbytes for value in model.parameters())
+    if args.save_strategy != "no":  # a checkpoint beside the model; its optimizer keeps two numbers for each weight
+        weights += weights + 2 * sum(
+            p.nbytes for p in model.parameters() if p.requires_grad and not args.save_only_model
+        )
+    free = shutil.disk_usage(folder).free
+    if free < weights:
+        raise OSError(
+            f"--output_dir {args.output_dir}: what is saved takes {weights / 2**20:,.0f} MiB, and the disk has "
+            f"{free / 2**20:,.0f} left"
+        )
 
 
 def get_last_complete_checkpoint(output_dir: str) -> str | None:

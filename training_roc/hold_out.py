@@ -51,8 +51,9 @@ def choose_unseen(wanted: str, relations: Sequence[str], negative: str | None, s
     Which relations training is not to see.
 
     Args:
-        wanted: labels with commas between them, or a number: so many are drawn by `seed`, and those of a smaller
-            number are among those of a larger one.
+        wanted: labels with commas between them (a label may hold commas itself), or a number: so many are drawn by
+            `seed`, and those of a smaller number are among those of a larger one. A number is a label if a comma
+            follows it.
         relations: all relations of the data set.
         negative: the one that means "no relation", which is never chosen.
         seed: of the draw.
@@ -66,11 +67,19 @@ def choose_unseen(wanted: str, relations: Sequence[str], negative: str | None, s
     """
     candidates = [label for label in relations if label != negative]
     if re.fullmatch(r"-?\d+", wanted.strip()):
+        if wanted.strip() in relations:
+            raise ValueError(
+                f"{wanted!r} is a relation, too: write '{wanted},' to hold it out, or name several by labels"
+            )
         number = int(wanted)
         random.Random(seed).shuffle(candidates)
         chosen = candidates[: max(number, 0)]
     else:
-        chosen = [label.strip() for label in wanted.split(",")]
+        chosen, parts = [], [part.strip() for part in wanted.strip().removesuffix(",").split(",")]
+        while parts:  # the longest beginning that is a label
+            taken = next((n for n in range(len(parts), 0, -1) if _same_label(parts[:n], relations)), 1)
+            chosen.append(_same_label(parts[:taken], relations) or parts[0])
+            del parts[:taken]
         number = len(chosen)
         for label in chosen:
             if label == negative:
@@ -85,6 +94,11 @@ def choose_unseen(wanted: str, relations: Sequence[str], negative: str | None, s
             f"{len(candidates)} must be left to train on"
         )
     return [label for label in relations if label in chosen]
+
+
+def _same_label(parts: Sequence[str], relations: Sequence[str]) -> str | None:
+    """The relation whose label has these parts between its commas."""
+    return next((label for label in relations if [part.strip() for part in label.split(",")] == list(parts)), None)
 
 
 def hold_out(

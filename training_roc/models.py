@@ -78,15 +78,19 @@ def load_model(model_args: ModelArguments, data_args: DataArguments, description
         processor = RocProcessor(
             None, processor.tokenizer, processor.max_length, processor.use_entity_types, processor.max_objects
         )
-    if model.config.objective == "classification":
-        if list(model.config.id2label.values()) != list(descriptions["relations"]):
+    config = model.config
+    negative = descriptions["negative_relation"] or config.negative_relation  # where the data set names none
+    if config.objective == "classification":
+        own = (list(config.id2label.values()), config.negative_relation)
+        if own != (theirs := (list(descriptions["relations"]), negative)):
             raise ValueError(
-                f"{path} classifies into {list(model.config.id2label.values())}, the data set into others"
+                f"{path} classifies into {own[0]}, negative: {own[1]}; the data set has {theirs[0]}, negative: "
+                f"{theirs[1]}"
             )
         return model, processor
     relations = relation_texts(descriptions, data_args.relation_text)
-    if list(model.config.relation_descriptions.items()) != list(relations.items()):
-        model.set_relations(relations, processor, descriptions["negative_relation"])
+    if (list(config.relation_descriptions.items()), config.negative_relation) != (list(relations.items()), negative):
+        model.set_relations(relations, processor, negative)
     return model, processor
 
 
