@@ -98,24 +98,36 @@ def check_folder(args, model) -> None:
 
 def get_last_complete_checkpoint(output_dir: str) -> str | None:
     """The newest `checkpoint-N` of `output_dir` that a run can go on with (see `is_complete`), or `None`."""
-    steps = {}
-    for folder in Path(output_dir).glob("checkpoint-*"):
-        step = re.fullmatch(r"checkpoint-(\d+)", folder.name)
-        if step and is_complete(folder):
-            steps[int(step[1])] = str(folder)
-    return steps[max(steps)] if steps else None
+    steps = {step: folder for step, folder in _checkpoints(output_dir).items() if is_complete(folder)}
+    return str(steps[max(steps)]) if steps else None
 
 
 def is_complete(folder: Path) -> bool:
-    """
-    Whether a checkpoint was written to its end, with the states that resuming takes. A killed run may leave one
-    half-written; the Trainer writes `trainer_state.json` last, and [`RocTrainer`] takes away an old one first.
-    """
+    """Whether a checkpoint was written to its end, with the states that resuming takes."""
+    return is_whole(folder) and any(folder.glob("rng_state*.pth"))
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether a checkpoint was written to its end. A killed run may leave one half-written; the Trainer writes
+    `trainer_state.json` last, and [`RocTrainer`] takes away an old one first."""
     try:
-        json.loads((folder / TRAINER_STATE_NAME).read_text(encoding="utf-8"))
+        return isinstance(json.loads((folder / TRAINER_STATE_NAME).read_text(encoding="utf-8")), dict)
     except (OSError, ValueError):
         return False
-    return any(folder.glob("rng_state*.pth"))
+
+
+def remove_half_written(output_dir: str) -> None:
+    """Removes what a killed run left half-written: the Trainer would keep it as the newest, and drop a whole one."""
+    for folder in _checkpoints(output_dir).values():
+        if not is_whole(folder):
+            logger.warning(f"{folder} was not written to its end, and is removed")
+            shutil.rmtree(folder)
+
+
+def _checkpoints(output_dir: str) -> dict[int, Path]:
+    """Step to folder."""
+    folders = [folder for folder in Path(output_dir).glob("checkpoint-*") if folder.is_dir()]
+    return {int(step[1]): folder for folder in folders if (step := re.fullmatch(r"checkpoint-(\d+)", folder.name))}
 
 
 # ---- whether a checkpoint is this run's

@@ -76,9 +76,10 @@ def choose_unseen(wanted: str, relations: Sequence[str], negative: str | None, s
         chosen = candidates[: max(number, 0)]
     else:
         chosen, parts = [], [part.strip() for part in wanted.strip().removesuffix(",").split(",")]
+        known = {",".join(part.strip() for part in label.split(",")): label for label in relations}
         while parts:  # the longest beginning that is a label
-            taken = next((n for n in range(len(parts), 0, -1) if _same_label(parts[:n], relations)), 1)
-            chosen.append(_same_label(parts[:taken], relations) or parts[0])
+            taken = next((number for number in range(len(parts), 0, -1) if ",".join(parts[:number]) in known), 1)
+            chosen.append(known.get(",".join(parts[:taken]), parts[0]))
             del parts[:taken]
         number = len(chosen)
         for label in chosen:
@@ -94,11 +95,6 @@ def choose_unseen(wanted: str, relations: Sequence[str], negative: str | None, s
             f"{len(candidates)} must be left to train on"
         )
     return [label for label in relations if label in chosen]
-
-
-def _same_label(parts: Sequence[str], relations: Sequence[str]) -> str | None:
-    """The relation whose label has these parts between its commas."""
-    return next((label for label in relations if [part.strip() for part in label.split(",")] == list(parts)), None)
 
 
 def hold_out(

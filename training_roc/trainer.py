@@ -18,6 +18,7 @@ from training_roc.checkpoints import (
     check_inputs,
     describe_inputs,
     get_last_complete_checkpoint,
+    remove_half_written,
 )
 from training_roc.hard_negatives import RelationFeatures
 from training_roc.sampler import PictureGroupedSampler
@@ -160,7 +161,7 @@ class RocTrainer(Trainer):
     def _get_train_sampler(self, train_dataset=None):
         dataset = self.train_dataset if train_dataset is None else train_dataset
         lengths = [len(ids) for ids in dataset["input_ids"]]
-        batch_size = self.args.train_batch_size * self.args.world_size * self.args.gradient_accumulation_steps
+        batch_size = self._train_batch_size * self.args.world_size * self.args.gradient_accumulation_steps
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
         has_ids = "image_id" in dataset.column_names
         image_ids = list(dataset["image_id"]) if has_ids else [None] * len(lengths)
@@ -212,6 +213,8 @@ class RocTrainer(Trainer):
         self.inputs = describe_inputs(self, self.inputs["hashes"])
         if resume_from_checkpoint:
             check_inputs(resume_from_checkpoint, self.inputs)
+            if self.args.should_save:
+                remove_half_written(self.args.output_dir)
         self._start_relations_anew()
         return super().train(resume_from_checkpoint, **kwargs)
 
@@ -237,7 +240,7 @@ class RocTrainer(Trainer):
         every, step, last = self.args.relation_update_steps, self.state.global_step, self._relations_updated_at
         if every == 0:
             return False
-        if last is None or step - last >= every:
+        if last is None or not 0 <= step - last < every:  # auto_find_batch_size goes back to the first step
             self._relations_updated_at = step
         return self._relations_updated_at == step
 
