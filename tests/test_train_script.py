@@ -662,6 +662,51 @@ def test_two_processes_learn_as_one(run, place, tmp_path, arguments):
         assert answer["id"] == other["id"] and answer["score"] == pytest.approx(other["score"], abs=1e-2)
 
 
+# Trains, and tells which of the model's tensors the processes do not have in common then.
+COMPARE_RANKS = """
+import hashlib, sys
+from accelerate.utils import gather_object
+import train
+from training_roc.arguments import parse_arguments
+
+settings = parse_arguments(sys.argv[1:])
+train.set_up(settings.training)
+run = train.load(settings)
+train.train(run, None)
+model = run.trainer.model
+tensors = dict(model.named_buffers()) | dict(model.named_parameters())
+own = {name: hashlib.sha256(value.detach().numpy().tobytes()).hexdigest() for name, value in tensors.items()}
+ranks = gather_object([own])
+print("differ:", [name for name in own if len({rank[name] for rank in ranks}) > 1], "of", len(ranks), flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_processes_end_with_the_same_weights_and_buffers(run, place, tmp_path):
+    """Also the running mean of texts, to which each process's batch adds; and those of one process."""
+    (tmp_path / "compare.py").write_text(COMPARE_RANKS)
+    arguments = ["--num_train_epochs", "2", "--text_similarity", "0.2", "--share_relation_encoder", "false"]
+    arguments += ["--eval_strategy", "no", "--do_eval", "false", "--load_best_model_at_end", "false"]
+    run(*arguments, "--output_dir", "one")
+    two = ["--use_cpu", "true", "--per_device_train_batch_size", "4", "--output_dir", "two"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "compare.py"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HOME": str(place / "hf_home")}
+    done = subprocess.run(
+        [*command, place / "config.yaml", *arguments, *two],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-5000:]
+    assert re.findall("differ:.*", done.stdout) == ["differ: [] of 2"] * 2
+    weights, others = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
+    assert weights["relation_encoder.text_center"].any()
+    for name, value in weights.items():
+        if value.is_floating_point():
+            assert torch.allclose(value, others[name], atol=2e-2), name
+
+
 LONG = ("--num_train_epochs", "8", "--save_strategy", "steps", "--save_steps", "10", "--eval_strategy", "no")
 LONG += ("--load_best_model_at_end", "false", "--do_eval", "false", "--relation_update_steps", "3")
 

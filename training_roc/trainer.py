@@ -206,10 +206,10 @@ class RocTrainer(Trainer):
             resume_from_checkpoint = get_last_complete_checkpoint(self.args.output_dir)
             if resume_from_checkpoint is None:
                 raise CheckpointError(f"{self.args.output_dir} holds no complete checkpoint to go on with")
-        evaluated = self.eval_dataset if isinstance(self.eval_dataset, dict) else {"": self.eval_dataset}
+        evaluated = self.eval_dataset if isinstance(self.eval_dataset, dict) else {"eval_dataset": self.eval_dataset}
         for name, rows in evaluated.items() if self.args.eval_strategy != "no" else ():
             if isinstance(rows, Dataset) and all(label in (None, -100) for label in rows["labels"]):
-                raise ValueError(f"eval_dataset {name} has no labelled row: leave it out, with eval_strategy no")
+                raise ValueError(f"{name} has no labelled row: leave it out, with eval_strategy no")
         self.inputs = describe_inputs(self, self.inputs["hashes"])
         if resume_from_checkpoint:
             check_inputs(resume_from_checkpoint, self.inputs)
