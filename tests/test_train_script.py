@@ -244,6 +244,32 @@ def test_a_run_calibrates_its_model_on_validation(run, trained, tmp_path):
     assert config["relation_offsets"] is None
 
 
+@pytest.mark.parametrize(
+    ("setting", "value", "own"),
+    [
+        ("max_length", "64", "128"),
+        ("num_fusion_layers", "1", "2"),
+        ("share_relation_encoder", "false", "True"),
+        ("pair_dropout", "0.1", "0"),  # the setting's default, but given
+        ("objective", "classification", "retrieval"),
+    ],
+)
+def test_a_trained_model_keeps_its_settings_and_says_so(run, trained, never_trains, setting, value, own):
+    message = f"--{setting} {value} has no effect on a trained (model|processor): it has {own}"
+    with pytest.raises(ValueError, match=re.compile(message, re.IGNORECASE)):
+        run("--model_name_or_path", trained[0], f"--{setting}={value}")
+
+
+def test_another_negative_relation_reaches_a_trained_model(run, trained, tmp_path):
+    content = load_demo_descriptions()
+    content["negative_relation"] = "/per/per/peer"
+    write_descriptions(content, tmp_path / "own.json")
+    more = ("--relations_file", tmp_path / "own.json", "--do_train", "false", "--output_dir")
+    run("--model_name_or_path", trained[0], *more, "again")
+    before, after = (read_json(folder / "test_results.json") for folder in (trained[0], tmp_path / "again"))
+    assert before["test_accuracy"] == after["test_accuracy"] and before["test_micro_f1"] != after["test_micro_f1"]
+
+
 def test_other_descriptions_reach_a_trained_model(run, trained, tmp_path):
     content = load_demo_descriptions()
     for label, relation in content["relations"].items():

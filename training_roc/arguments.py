@@ -248,6 +248,9 @@ def parse_arguments(argv: list[str], description: str | None = None) -> Settings
         name = unknown[0].split("=")[0]
         near = difflib.get_close_matches(name, parser._option_string_actions, n=1)
         raise ValueError(f"there is no setting {unknown[0]!r}" + (f"; did you mean {near[0]}?" if near else ""))
+    names = {one.split("=")[0] for one in arguments}
+    for group in groups:  # a default that was given is more than a default
+        group.given = {action.dest for action in parser._actions if names.intersection(action.option_strings)}
     return Settings(*groups)
 
 

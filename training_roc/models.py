@@ -70,8 +70,11 @@ def load_model(model_args: ModelArguments, data_args: DataArguments, description
     path = model_args.model_name_or_path
     model = RocModel.from_pretrained(path, attn_implementation=model_args.attn_implementation)
     processor = RocProcessor.from_pretrained(path)
-    refuse_without_effect(model_args, model.config, "model")
-    refuse_without_effect(data_args, processor, "processor")
+    made_with = {"num_fusion_layers": model.config.fusion_encoder_config.num_hidden_layers}
+    if model.config.objective == "retrieval":
+        made_with["share_relation_encoder"] = model.config.relation_config is None
+    refuse_without_effect(model_args, vars(model.config) | made_with, "model")
+    refuse_without_effect(data_args, vars(processor), "processor")
     if with_objects and model.config.object_features is None:
         raise ValueError(f"{path} takes no objects of pictures, but the data set has some")
     if not data_args.use_images:
@@ -94,14 +97,15 @@ def load_model(model_args: ModelArguments, data_args: DataArguments, description
     return model, processor
 
 
-def refuse_without_effect(settings, own, what: str):
+def refuse_without_effect(settings, own: dict, what: str):
     """
     Raises:
         ValueError: if one of `settings` was given and is not what the trained model was made with.
     """
     for setting in fields(settings):
-        value, theirs = getattr(settings, setting.name), getattr(own, setting.name, None)
-        if theirs is not None and value not in (setting.default, theirs):
+        value, theirs = getattr(settings, setting.name), own.get(setting.name)
+        is_given = value != setting.default or setting.name in getattr(settings, "given", ())
+        if is_given and theirs is not None and value != theirs:
             raise ValueError(f"--{setting.name} {value} has no effect on a trained {what}: it has {theirs}")
 
 
