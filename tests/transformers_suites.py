@@ -10,7 +10,6 @@ import sys
 import types
 import unittest
 
-import pytest
 import torch
 import transformers.utils
 from transformers import (
@@ -20,7 +19,6 @@ from transformers import (
     ModernBertConfig,
     RobertaConfig,
     ViTConfig,
-    initialization,
 )
 
 from data_scripts.demo.dataset import build_demo_tokenizer, demo_image_processor
@@ -168,8 +166,9 @@ class SetUp(ModelTesterMixin):
     test_resize_embeddings = True
     _is_composite = True
     additional_model_inputs = [
-        "head_index", "tail_index", "head_span", "tail_span", "pixel_values", "image_index", "object_boxes", "object_mask"
-    ]  # fmt: skip
+        *("head_index", "tail_index", "head_span", "tail_span"),
+        *("pixel_values", "image_index", "object_boxes", "object_mask"),
+    ]
 
     def setUp(self):
         self.model_tester = RocModelTester(self, SETUPS[type(self).__name__])

@@ -67,6 +67,10 @@ def choose_unseen(wanted: str, relations: Sequence[str], negative: str | None, s
     """
     candidates = [label for label in relations if label != negative]
     if re.fullmatch(r"-?\d+", wanted.strip()):
+        if wanted.strip() in relations:
+            raise ValueError(
+                f"{wanted!r} is a relation, too: write '{wanted},' to hold it out, or name several by labels"
+            )
         number = int(wanted)
         random.Random(seed).shuffle(candidates)
         chosen = candidates[: max(number, 0)]
