@@ -119,7 +119,7 @@ def test_running_means_move_in_bfloat16_as_in_float32(make_model, batch, tmp_pat
     first = make_model(text_similarity=0.5, with_vision=False, own_relation_encoder=True).train()
     first(**batch)
     moved = (centers[0] - first.relation_encoder.text_center).norm()
-    assert moved > 0.05 and (centers[1] - centers[0]).norm() < 0.1 * moved
+    assert moved > 0.05 and (centers[1] - centers[0]).norm() < 0.2 * moved
 
 
 @pytest.mark.parametrize("kind", ["text", "picture", pytest.param("object", marks=pytest.mark.slow)])
