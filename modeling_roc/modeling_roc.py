@@ -1263,11 +1263,18 @@ def make_encoder(config, loaded: nn.Module | None = None, patches: str | None = 
     weights = list(encoder.parameters())
     if all(type(one) is nn.Parameter and one.numel() and not (one.is_meta or one.is_inference()) for one in weights):
         idle = try_encoder(encoder, patches)
-    for name in idle:
-        if isinstance(getattr(encoder, name, None), nn.Module):
-            setattr(encoder, name, nn.Identity())
+    _replace(encoder, {name: nn.Identity() for name in idle})
     config.idle_modules = idle
     return encoder
+
+
+def _replace(encoder: nn.Module, parts: dict[str, nn.Module]) -> dict[str, nn.Module]:
+    """Puts other parts into an encoder, of those that it has; returns the old ones."""
+    old = {name: getattr(encoder, name, None) for name in parts}
+    old = {name: part for name, part in old.items() if isinstance(part, nn.Module)}
+    for name in old:
+        setattr(encoder, name, parts[name])
+    return old
 
 
 def load_encoder(
@@ -1307,7 +1314,7 @@ def try_encoder(encoder: nn.Module, patches: str | None = None) -> list[str]:
             `patch_size` pixels. `None`: it is a text encoder.
 
     Returns:
-        The names of its parts from which nothing goes into its token vectors.
+        The names of its parts that its token vectors do not depend on.
 
     Raises:
         ValueError: naming the encoder, if it does not give (batch, length, hidden_size) for a text of that length or
@@ -1323,9 +1330,8 @@ def try_encoder(encoder: nn.Module, patches: str | None = None) -> list[str]:
     if patches:
         size = getattr(config, "image_size", None) or 224
         rows, columns = (size, size) if isinstance(size, int) else size
-        inputs = {
-            "pixel_values": torch.linspace(-1, 1, 3 * rows * columns).view(1, 3, rows, columns).to(encoder.dtype)
-        }
+        pictures = torch.linspace(-1, 1, 6 * rows * columns).view(2, 3, rows, columns)
+        inputs = {"pixel_values": pictures.to(encoder.dtype)}
     else:
         # Two texts that have their first token in common, and nothing else.
         length = min(8, num_positions(encoder) or 8)
@@ -1343,8 +1349,23 @@ def try_encoder(encoder: nn.Module, patches: str | None = None) -> list[str]:
                 for parameter in frozen:
                     parameter.requires_grad_(True)
                 states = encoder(**inputs).last_hidden_state
+
+            def answers_as_before() -> bool:
+                try:
+                    again = encoder(**inputs).last_hidden_state
+                    return torch.allclose(states, again, atol=1e-2 * states.abs().max().item())
+                except Exception:  # as a part that is needed may answer to its own arguments only
+                    return False
+
+            used = _parameters_behind(states)
+            parts = ((name, list(part.parameters())) for name, part in encoder.named_children())
+            idle = [name for name, own in parts if own and used.isdisjoint(map(id, own))]
             with torch.no_grad():
-                again = encoder(**inputs).last_hidden_state
+                parts = _replace(encoder, {name: nn.Identity() for name in idle})
+                same = answers_as_before()
+                _replace(encoder, parts)
+                if not same and idle:  # gradients may be kept from a part that is used
+                    idle, same = [], answers_as_before()
     except Exception as error:
         raise refuse(f"{type(error).__name__}: {error}") from error
     finally:
@@ -1352,11 +1373,10 @@ def try_encoder(encoder: nn.Module, patches: str | None = None) -> list[str]:
         for parameter in frozen:
             parameter.requires_grad_(False)
     shape = tuple(states.shape)
-    batch, length = (1, shape[1]) if patches else (2, length)
-    if shape != (batch, length, config.hidden_size):
+    if shape != (2, shape[1] if patches else length, config.hidden_size):
         what = "num_patches" if patches else "text_length"
         raise refuse(f"its last_hidden_state is {shape}, and not (batch, {what}, {config.hidden_size})")
-    if not torch.allclose(states, again, atol=1e-2 * states.abs().max().item()):
+    if not same:
         raise refuse("it gives other vectors for the same input when it is asked again")
     if patches == "with a grid":
         try:
@@ -1367,9 +1387,7 @@ def try_encoder(encoder: nn.Module, patches: str | None = None) -> list[str]:
         raise refuse(
             "a token's vector knows nothing of the tokens after it; an encoder that reads both ways is needed"
         )
-    used = _parameters_behind(states)
-    parts = ((name, list(part.parameters())) for name, part in encoder.named_children())
-    return [name for name, own in parts if own and used.isdisjoint(map(id, own))]
+    return idle
 
 
 def _parameters_behind(tensor: torch.Tensor) -> set[int]:

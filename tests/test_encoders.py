@@ -25,6 +25,7 @@ from transformers import (
     GPT2Config,
     GPT2Model,
     MPNetConfig,
+    PixtralVisionConfig,
     ResNetConfig,
     RobertaConfig,
     RobertaModel,
@@ -94,6 +95,10 @@ def make(config, **settings) -> RocModel:
         (GPT2Config(vocab_size=99, n_embd=32, n_layer=1, n_head=2), "knows nothing of the tokens after it"),
         (ViTMAEConfig(**VISION), r"ViTMAEModel \(vit_mae\) .* other vectors for the same input"),
         (ViTMAEConfig(**VISION, mask_ratio=0.0), "other vectors for the same input"),
+        (
+            PixtralVisionConfig(**VISION),
+            r"PixtralVisionModel .* last_hidden_state is \(1, 32, 32\), and not \(batch, num_",
+        ),
         (ResNetConfig(hidden_sizes=[8, 16], depths=[1, 1]), "vision_config: resnet has no hidden_size"),
         (ConvNextConfig(hidden_sizes=[8] * 4, depths=[1] * 4), "vision_config: convnext has no hidden_size"),
         (Siglip2VisionConfig(**SMALL), r"Siglip2VisionModel .* cannot be the vision encoder: .*spatial_shapes"),
@@ -215,6 +220,22 @@ def test_what_no_token_vector_comes_from_is_neither_kept_nor_saved(processor, ba
     assert not any(info.values())
     with torch.no_grad():
         assert torch.allclose(loaded.eval()(**pair).logits, model(**pair).logits, atol=1e-4)
+
+
+class Detached(BertModel):
+    """Lets no gradient through, though all of it is used."""
+
+    def forward(self, *args, **kwargs):
+        outputs = super().forward(*args, **kwargs)
+        outputs.last_hidden_state = outputs.last_hidden_state.detach()
+        return outputs
+
+
+def test_a_part_without_gradient_that_is_used_is_kept():
+    encoder = Detached(BertConfig(**TEXT))
+    names = list(encoder.state_dict())
+    RocModel(RocConfig(text_config=encoder.config, projection_dim=16), text_encoder=encoder)
+    assert list(encoder.state_dict()) == names
 
 
 # ---- where they come from

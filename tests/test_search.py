@@ -161,6 +161,24 @@ def test_an_index_finds_the_same(make_model, batch, processor, aggregation, inde
     assert found.probabilities is None
 
 
+class Foreign(torch.nn.Parameter):
+    """A weight whose content cannot be read, as a quantized one's."""
+
+
+def test_an_index_follows_weights_that_cannot_be_read_and_settings(make_model, batch):
+    pytest.importorskip("faiss")
+    model = make_model()
+    model.relation_encoder.projection.bias = Foreign(model.relation_encoder.projection.bias.detach())
+    for change in (
+        lambda: None,
+        lambda: model.relation_encoder.projection.weight.data.mul_(torch.randn(16, 32)),
+        lambda: setattr(model.config, "relation_aggregation", "max"),
+        lambda: model.set_relation_offsets({"none": 2.0}),
+    ):
+        change()
+        assert_found(model.search(k=3, index="faiss", **batch), brute_force(model, batch), 3)
+
+
 def test_what_cannot_be_searched(make_model, batch, processor, monkeypatch):
     model = make_model()
     with pytest.raises(ValueError, match="k must be 1 or more"):
