@@ -547,7 +547,7 @@ class RocModel(RocPreTrainedModel):
 
     @property
     def device(self) -> torch.device:
-        """Where inputs go. Offloaded parameters lie nowhere until they are used, so there it is where they are used."""
+        """Where inputs go. Offloaded parameters lie nowhere until they are used: there it is where they are used."""
         device, hook = super().device, getattr(self, "_hf_hook", None)
         return device if device.type != "meta" or hook is None else torch.device(hook.execution_device)
 
