@@ -25,6 +25,7 @@ from .relation_memory_roc import (
     evaluating,
     example_labels,
     full_precision,
+    is_sharded,
     make_memory,
     read_examples,
     refresh_memory,
@@ -542,7 +543,7 @@ class RocModel(RocPreTrainedModel):
 
     @property
     def device(self) -> torch.device:
-        """Where inputs go. Offloaded parameters lie nowhere until they are used, so there it is where they are used."""
+        """Where inputs go. Offloaded parameters lie nowhere until they are used: there it is where they are used."""
         device, hook = super().device, getattr(self, "_hf_hook", None)
         return device if device.type != "meta" or hook is None else torch.device(hook.execution_device)
 
@@ -847,7 +848,9 @@ class RocModel(RocPreTrainedModel):
         Raises:
             RuntimeError: as `refresh_memory` does.
         """
-        if self.config.objective == "retrieval" and copy_in_force(self.memory).has_texts():
+        retrieves = self.config.objective == "retrieval" and copy_in_force(self.memory).has_texts()
+        # One process saves; sharded weights would need all. A sharded memory is marked already.
+        if retrieves and not any(map(is_sharded, self.parameters())):
             self.refresh_memory()
             if state_dict is not None:
                 live, memory = self.state_dict(), self.memory.state_dict(prefix="memory.")
@@ -858,7 +861,13 @@ class RocModel(RocPreTrainedModel):
                         if name in memory:
                             memory[name] = torch.zeros_like(memory[name])
                 state_dict = {**own, **memory}
-        return super().save_pretrained(save_directory, *args, state_dict=state_dict, **kwargs)
+        sharding = type(self)
+        # FSDP2 makes a class of its own, whose code and name would be saved in place of this one's.
+        self.__class__ = next(kind for kind in sharding.__mro__ if not hasattr(kind, "unshard"))
+        try:
+            return super().save_pretrained(save_directory, *args, state_dict=state_dict, **kwargs)
+        finally:
+            self.__class__ = sharding
 
     def load_adapter(self, peft_model_id=None, adapter_name=None, **kwargs):
         """As in transformers, for `AutoModel.from_pretrained` with an adapter's name; its relations may be others."""

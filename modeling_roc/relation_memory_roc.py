@@ -137,7 +137,7 @@ def content_proof(tensors: Sequence[torch.Tensor | str]) -> torch.Tensor | None:
         if isinstance(tensor, str):
             described.append(tensor)
             continue
-        if type(tensor) not in (torch.Tensor, nn.Parameter) or tensor.is_meta:
+        if type(tensor) not in (torch.Tensor, nn.Parameter) or tensor.is_meta or is_sharded(tensor):
             return None
         described.append(f"{tensor.dtype}{tuple(tensor.shape)}")
         sums.append(_checksum(tensor.detach()))
@@ -164,7 +164,14 @@ def _checksum(tensor: torch.Tensor, width: int = 1024) -> torch.Tensor:
 
 def glance(tensors: Sequence[torch.Tensor | str]) -> tuple:
     """What shows cheaply that tensors were written to: where they lie, their versions, and on the CPU an element."""
+    if any(map(is_sharded, tensors)):
+        return ()  # all processes encode anew, or none does: what only one of them sees must not decide it
     return tuple(tensor if isinstance(tensor, str) else _glance(tensor) for tensor in tensors)
+
+
+def is_sharded(tensor) -> bool:
+    """Whether a process holds but a part of it, by FSDP2 (a DTensor) or DeepSpeed's ZeRO."""
+    return hasattr(tensor, "device_mesh") or hasattr(tensor, "ds_id")
 
 
 def _glance(tensor: torch.Tensor) -> tuple:
@@ -511,6 +518,8 @@ def encode_descriptions(model, input_ids: torch.Tensor, batch_size: int = 64) ->
     if not len(input_ids):
         return center.new_zeros(0, len(center))
     order = (input_ids >= 0).sum(dim=1).argsort()
+    if hasattr(model, "unshard"):
+        model.unshard()  # FSDP2 gathers what is in no layer within a model's own forward alone
     # Not in inference mode either: what is made there cannot be written to later.
     with torch.inference_mode(False), torch.no_grad(), evaluating(model), full_precision(center):
         quiet = len(order) < LARGE_MEMORY

@@ -1,10 +1,16 @@
 # Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
 """Adapters of peft in a model: whose memory answers, and what comes back with an adapter."""
 
+import copy
 import itertools
+import os
+import pickle
+import subprocess
+import sys
 
 import pytest
 import torch
+from demo_runs import WITHOUT_PROJECT
 from memories import count_encodings, encoded_anew
 from peft import LoraConfig, PeftModel, get_peft_model
 from test_memory import answers
@@ -110,6 +116,32 @@ def test_an_adapter_comes_back_on_its_base(make_adapted, batch, tmp_path, settin
     whole, info = RocModel.from_pretrained(tmp_path / "merged", output_loading_info=True)
     assert not any(info.values()) and labels(whole) == labels(model)
     assert torch.equal(answers(whole, batch), answers(merged, batch))
+
+
+def test_an_adapter_names_a_class_of_transformers_for_its_base(make_adapted, batch, processor, tmp_path):
+    """So that it opens in one line where only packages are installed, with the code of its base."""
+    model = make_adapted(OTHERS)
+    model.save_pretrained(tmp_path / "adapter")
+    processor.save_pretrained(tmp_path / "adapter")
+    torch.save((batch, answers(model, batch)), tmp_path / "answers.pt")
+    program = f"""{WITHOUT_PROJECT}
+import torch
+from peft import AutoPeftModel
+model = AutoPeftModel.from_pretrained({str(tmp_path / "adapter")!r}, trust_remote_code=True).eval()
+batch, expected = torch.load({str(tmp_path / "answers.pt")!r})
+with torch.no_grad():
+    assert torch.allclose(model(**batch).logits, expected, atol=1e-5)
+assert list(model.config.id2label.values()) == {list(OTHERS)!r}
+"""
+    environment = {**os.environ, "HF_HOME": str(tmp_path / "hf_home"), "HF_HUB_OFFLINE": "1"}
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environment, check=True)
+
+
+def test_a_model_with_an_adapter_is_copied_and_pickled(make_adapted, batch):
+    model = make_adapted()
+    expected = answers(model, batch)
+    assert torch.equal(answers(copy.deepcopy(model), batch), expected)
+    assert torch.equal(answers(pickle.loads(pickle.dumps(model)), batch), expected)
 
 
 def test_each_adapter_has_its_own_relations_and_memory(make_adapted, batch, processor, tmp_path):

@@ -44,7 +44,7 @@ from tests.test_configuration_common import ConfigTester  # noqa: E402
 from tests.test_modeling_common import ModelTesterMixin  # noqa: E402
 from tests.test_processing_common import ProcessorTesterMixin  # noqa: E402
 
-BATCH_SIZE, TEXT_LENGTH, NUM_OBJECTS, HIDDEN_SIZE, VOCAB_SIZE = 5, 9, 3, 32, 60
+BATCH_SIZE, TEXT_LENGTH, NUM_OBJECTS, HIDDEN_SIZE, VOCAB_SIZE = 7, 9, 3, 32, 60
 RELATIONS = {"none": ["Nothing."], "friend_of": ["They like each other.", "Friends."], "member_of": ["Belongs to."]}
 SHAPE = {"hidden_size": HIDDEN_SIZE, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 37}
 PICTURE = {**SHAPE, "image_size": 30, "patch_size": 15}
@@ -143,9 +143,9 @@ class RocModelTester:
         inputs = {
             "input_ids": torch.randint(5, VOCAB_SIZE, (BATCH_SIZE, TEXT_LENGTH)),
             "attention_mask": torch.ones(BATCH_SIZE, TEXT_LENGTH, dtype=torch.long),
-            "head_index": torch.arange(BATCH_SIZE) % 3,
-            "tail_index": torch.arange(BATCH_SIZE) % 4 + 3,
-            "head_span": torch.tensor([[1, 3]] * BATCH_SIZE),
+            "head_index": torch.arange(BATCH_SIZE) % 2 + 2,  # not where the suites put padding
+            "tail_index": torch.arange(BATCH_SIZE) % 3 + 4,
+            "head_span": torch.tensor([[2, 4]] * BATCH_SIZE),
             "tail_span": torch.tensor([[4, 6]] * BATCH_SIZE),
         }
         if "vision_config" in self.settings:
@@ -158,7 +158,7 @@ class RocModelTester:
         return self.get_config(), inputs
 
 
-TRAINING = ("training", "gradient", "grad")
+TRAINING = ("training", "gradient", "grad", "resize")
 
 
 class SetUp(ModelTesterMixin):
@@ -202,9 +202,21 @@ for name, _ in inspect.getmembers(ConfigTester, inspect.isfunction):
         setattr(Config, "test_" + name.removeprefix("create_and_test_"), _config_test(name))
 
 
+class PreparedRocProcessor(RocProcessor):
+    """With a head and a tail for each text: the suites know of none."""
+
+    @functools.wraps(RocProcessor.__call__)
+    def __call__(self, text=None, **kwargs):
+        if text is not None:
+            places = [{"start": 0, "end": 5}, {"start": 6, "end": 11}]
+            kwargs["head"], kwargs["tail"] = (
+                places if isinstance(text, str) else ([place] * len(text) for place in places)
+            )
+        return super().__call__(text, **kwargs)
+
+
 class Processor(ProcessorTesterMixin, unittest.TestCase):
-    maxDiff = None
-    processor_class = RocProcessor
+    processor_class = PreparedRocProcessor
 
     @classmethod
     def _setup_tokenizer(cls):

@@ -4,6 +4,7 @@
 from dataclasses import dataclass, field, fields
 
 from torch import nn
+from transformers import AutoModel
 from transformers.utils import is_peft_available
 
 from modeling_roc.configuration_roc import RocConfig
@@ -103,9 +104,18 @@ def add_lora(model, processor, lora_args: LoraArguments, with_relation_encoder: 
             trainable_token_indices={words: processor.marker_ids},
         ),
     )
-    # The project's card says more than peft's, which would overwrite it.
-    adapted.create_or_update_model_card = lambda output_dir: None
+    adapted.create_or_update_model_card = _keep_card
+    adapted._get_base_model_class = _base_model_class
     return adapted
+
+
+def _keep_card(output_dir):
+    """Nothing, in place of peft's card: the project's says more, and would be overwritten."""
+
+
+def _base_model_class(is_prompt_tuning=False):
+    """What `peft.AutoPeftModel` opens the base with: its code comes with its checkpoint, not with a package."""
+    return AutoModel
 
 
 def _parts(model) -> list[str]:
