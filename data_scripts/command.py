@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import multiprocess
+
 from data_scripts.hub_errors import HubError, explain_full_disk, is_disk_full
 from data_scripts.reading import DataError
 
@@ -19,13 +21,15 @@ def ending_in_one_line(what_stands: Callable[[], str]) -> Iterator[None]:
     Args:
         what_stands: what an interrupted command tells of its work, for example "nothing was written".
     """
-    process, received = os.getpid(), signal.SIGINT
+    process, received = os.getpid(), None
 
     def stop(number, frame):
         nonlocal received
         if os.getpid() == process:
             signal.signal(number, signal.SIG_IGN)  # the impatient press twice: the cleaning up goes on
             received = number
+            signal.signal(signal.SIGALRM, _kill_workers)
+            signal.setitimer(signal.ITIMER_REAL, 2, 2)
             raise KeyboardInterrupt
         # A worker is ended by the process that started it, whatever else a terminal sends to both.
         if number == signal.SIGTERM:
@@ -34,15 +38,23 @@ def ending_in_one_line(what_stands: Callable[[], str]) -> Iterator[None]:
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
-    except (DataError, HubError) as error:
-        sys.exit(f"error: {error}")
-    except OSError as error:
-        if not is_disk_full(error):
-            raise
-        sys.exit(f"error: {explain_full_disk(error)}")
-    except KeyboardInterrupt:
-        print(f"interrupted; {what_stands()}", file=sys.stderr)
-        sys.exit(128 + received)
+    except BaseException as error:
+        # Work in several processes that is broken off raises whatever it likes.
+        if received is not None:
+            print(f"interrupted; {what_stands()}", file=sys.stderr)
+            sys.exit(128 + received)
+        if isinstance(error, DataError | HubError):
+            sys.exit(f"error: {error}")
+        if is_disk_full(error):
+            sys.exit(f"error: {explain_full_disk(error)}")
+        raise
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _kill_workers(number, frame):
+    """A worker that was started just when all were told to end did not hear it, and would be waited for."""
+    for worker in multiprocess.active_children():
+        worker.kill()

@@ -1,10 +1,19 @@
 # Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
 """Opens what the converters write, from a folder or from the Hub: the rows and the relation descriptions."""
 
+import hashlib
 import logging
+import os
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from datasets import ClassLabel, Dataset, DatasetDict, Image, load_dataset
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
+from datasets import ClassLabel, Dataset, DatasetDict, Image, load_dataset_builder
+from datasets.builder import Key
+from datasets.packaged_modules.parquet.parquet import Parquet
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import RemoteEntryNotFoundError
 
@@ -79,13 +88,56 @@ def open_rows(
         return (rows if split is None else rows[split]).cast_column("image", Image(decode=False))
     try:
         with explain_hub_errors(name, "dataset", revision):
-            rows = load_dataset(name, config_name, revision=revision, split=split)
+            builder = load_dataset_builder(name, config_name, revision=revision)
+            if isinstance(builder, Parquet):
+                builder._generate_tables = _reading_pictures_once(builder)
+            builder.download_and_prepare()
+            rows = builder.as_dataset(split)
     except ValueError as error:
         raise DataError(f"data set {name!r}: {error}") from error
     features = rows.features if split is not None else next(iter(rows.values())).features
     if not isinstance(features.get("relation"), ClassLabel):
         raise DataError(f"data set {name!r} has no ClassLabel column `relation`; convert it with data_scripts first")
     return rows.cast_column("image", Image(decode=False))
+
+
+def _reading_pictures_once(builder: Parquet) -> Callable[[list[str], list], Iterator[tuple[Key, pa.Table]]]:
+    """What fills a builder's cache, but with pictures as paths of files that are named by their content: its own would
+    hold a picture as often as there are rows with it."""
+    folder = Path(datasets.config.HF_DATASETS_CACHE) / "pictures"
+
+    def generate_tables(files: list[str], row_groups_list: list) -> Iterator[tuple[Key, pa.Table]]:
+        folder.mkdir(parents=True, exist_ok=True)
+        images = [name for name, feature in builder.info.features.items() if isinstance(feature, Image)]
+        for file_number, file in enumerate(files):
+            for number, batch in enumerate(pq.ParquetFile(file).iter_batches(batch_size=1000)):
+                table = builder._cast_table(pa.Table.from_batches([batch]))
+                for name in images:
+                    index = table.schema.get_field_index(name)
+                    column = _keep_once(table.column(index).combine_chunks(), folder)
+                    table = table.set_column(index, table.schema.field(index), column)
+                yield Key(file_number, number), table
+
+    return generate_tables
+
+
+def _keep_once(images: pa.StructArray, folder: Path) -> pa.StructArray:
+    """A column of `datasets.Image` with paths below `folder` in place of bytes."""
+    content = images.field("bytes").dictionary_encode()
+    paths = []
+    for picture in content.dictionary.to_pylist():
+        path = folder / hashlib.sha256(picture).hexdigest()
+        if not path.exists():
+            with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
+                file.write(picture)
+            os.replace(file.name, path)
+        paths.append(str(path))
+    kept = pa.array(paths, pa.string()).take(content.indices)
+    return pa.StructArray.from_arrays(
+        [pa.nulls(len(images), pa.binary()), pa.compute.coalesce(kept, images.field("path"))],
+        ["bytes", "path"],
+        mask=images.is_null(),
+    )
 
 
 def _load_own_descriptions(name: str, revision: str | None, negative_relation: str | None = None) -> dict:

@@ -86,6 +86,10 @@ def read_picture(content: bytes, open_picture: Callable[[bytes], Image.Image]) -
         except ValueError:  # a PNG with longer texts than Pillow reads; the model's processor leaves them out
             width, height = struct.unpack(">II", content[16:24])
         picture = open_picture(content) if width * height <= MAX_PIXELS else None
+    except Image.DecompressionBombError as error:
+        raise Refusal(
+            f"The picture is far too large: this demo takes up to {MAX_PIXELS / 1e6:.0f} megapixels."
+        ) from error
     except Exception as error:  # decoders raise nearly every type there is
         raise Refusal(
             "This file cannot be read as a picture: it is broken, or none of PNG, JPEG, WebP, GIF and BMP."

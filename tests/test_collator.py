@@ -74,11 +74,34 @@ def test_each_picture_stands_once_in_the_table(table, processor):
         table["other.png"]
 
 
-def test_the_first_row_with_a_picture_counts(processor):
-    images = [None, encoded((255, 0, 0)), encoded((0, 0, 255))]
-    data = Dataset.from_dict({"image": images, "image_id": ["x"] * 3}, features=FEATURES)
-    assert PictureTable(processor, [data])["x"][0].min() == 255
-    assert PictureTable(processor, [data.select([2, 1, 0])])["x"][0].max() == 0
+def test_an_image_id_names_one_picture(processor, tmp_path):
+    """In all data sets together, however each of them keeps its pictures."""
+    Image.new("RGB", (20, 30), COLORS["red.png"]).save(tmp_path / "kept.png")
+    names = ["lime.png", "red.png"]
+    path = {"bytes": None, "path": str(tmp_path / "kept.png")}
+    other = Dataset.from_dict({"image": [None, path], "image_id": names}, features=FEATURES)
+    assert PictureTable(processor, [rows(*names), other])["red.png"][0].min() == 255
+    other = Dataset.from_dict({"image": [path, None], "image_id": names}, features=FEATURES)
+    with pytest.raises(ValueError, match="'lime.png' names two .* row 1 of data set 0 and row 0 of data set 1;"):
+        PictureTable(processor, [rows("red.png", "lime.png"), other])
+    other = other.add_column("id", ["post-7", "post-8"])
+    with pytest.raises(ValueError, match="'lime.png' names two .* row 1 of data set 0 and row 'post-7'; rename"):
+        PictureTable(processor, [rows("red.png", "lime.png"), other])
+
+
+def test_a_row_without_its_picture_gets_none_of_the_same_name(processor):
+    entity = {"kind": "text", "name": None, "box": None, "type": None}
+    text = {"tokens": ["Maya", "met", "Tom"], "head": entity | {"start": 0, "end": 1}, "relation": 0, "objects": []}
+    data = [
+        {"id": name, "image": image, "image_id": "red.png", "tail": entity | {"start": 2, "end": 3}, **text}
+        for name, image in (("with", encoded(COLORS["red.png"])), ("without", None))
+    ]
+    data = Dataset.from_list(data).cast_column("image", ImageFeature())
+    splits = DatasetDict(train=data.select([0]), test=data.select([1]))
+    prepared, pictures = encode_splits(splits, processor, DataArguments(preprocessing_num_workers=None))
+    collate = RocDataCollator(processor, pictures)
+    assert collate([prepared["train"][0]])["image_index"].tolist() == [0]
+    assert "pixel_values" not in collate([prepared["test"][0]])
 
 
 def test_a_table_without_any_picture(processor):
@@ -88,7 +111,7 @@ def test_a_table_without_any_picture(processor):
 
 def test_wrong_pictures_are_named(processor):
     data = Dataset.from_dict({"image": [None, encoded((0, 0, 0))], "image_id": ["x", None]}, features=FEATURES)
-    with pytest.raises(ValueError, match="row 1 has a picture but no image_id"):
+    with pytest.raises(ValueError, match="row 1 of data set 0 has a picture but no image_id"):
         PictureTable(processor, [data])
     broken = {"image": [{"bytes": b"not a picture", "path": None}], "image_id": ["x.jpg"]}
     with pytest.raises(ValueError, match="image_id 'x.jpg': cannot read picture"):

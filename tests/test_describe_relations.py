@@ -280,7 +280,6 @@ def test_the_hubs_models_need_a_token(tmp_path):
 
 def test_examples_come_from_the_training_split_alone(describe):
     Path("data", "data").mkdir(parents=True)
-    Path("workspace").mkdir()
     for split, rows in load_demo(num_train=90, num_validation=20, num_test=20).items():
         names, rows = rows.features["relation"].names, rows.to_list()
         for row in rows:

@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[1]
 SHAPE = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
 LOAD = """
 import json, os, sys
+from datasets import Image
 from data_scripts.loading import load_relation_dataset
 from data_scripts.hub_errors import HubError
 from data_scripts.reading import DataError
@@ -34,7 +35,8 @@ for case in sys.argv[1:]:
         print(json.dumps({"error": str(error)}))
         continue
     sizes = {split: len(rows) for split, rows in splits.items()}
-    picture = next((row["image"].size for row in splits["train"] if row["image"]), None)
+    images = splits["train"].cast_column("image", Image())["image"]
+    picture = next((image.size for image in images if image), None)
     relation = splits["train"].features["relation"].names
     print(json.dumps({"sizes": sizes, "relation": relation, "picture": picture, "descriptions": descriptions}))
 """
@@ -250,6 +252,22 @@ def test_only_a_converted_folder_is_pushed(hub, call, tmp_path):
     said = fail(call(*push(tmp_path, "org/mnre")))
     assert f"{tmp_path} is no data set that a converter wrote: it has no README.md" in said
     assert not hub.repos
+
+
+def test_only_what_the_data_set_is_made_of_is_pushed_and_who_can_read_it_is_told(hub, call, converted, tmp_path):
+    folder = shutil.copytree(converted, tmp_path / "folder")
+    for name in ("notes.txt", ".README.md.swp", "data/notes.txt", "data/.train.parquet.swp", "mine/old.parquet"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("of nobody's business")
+    told = call(*push(folder, "org/mnre", "--token", WRITER), token=None)
+    succeed(told)
+    assert "The data set org/mnre on the Hub is public: anyone can read it." in told.stderr
+    files = hub.repo("dataset", "org/mnre").files().keys() - {".gitattributes"}
+    assert files == {str(path.relative_to(converted)) for path in converted.rglob("*") if path.is_file()}
+    told = call(*push(folder, "org/mine", "--hub_private_repo", "--hub_revision", "v2"))
+    succeed(told)
+    assert "org/mine on the Hub is private." in told.stderr and hub.repo("dataset", "org/mine").private
+    assert "README.md" in hub.repo("dataset", "org/mine").files("v2")
 
 
 def test_a_data_set_that_cannot_be_loaded(hub, call, converted):

@@ -3,6 +3,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from PIL import Image as PilImage
 
 from data_scripts.converters.convert import convert, run_converter
 from data_scripts.converters.mnre import read_mnre
+from data_scripts.loading import open_rows
 from data_scripts.reading import DataError
 
 NAMES = ["None", "/per/org/member_of", "/loc/loc/contain"]
@@ -75,6 +77,7 @@ def test_a_converted_set_is_what_load_dataset_opens(tmp_path, load):
 def test_the_report_counts_what_is_odd(tmp_path):
     report = convert(read_mnre, write_raw(tmp_path / "raw"), tmp_path / "out")
     train = report["splits"]["train"]
+    assert train["missing_pictures"] == [] and report["splits"]["test"]["missing_pictures"] == ["gone.jpg"]
     assert {name: value for name, value in train.items() if isinstance(value, int)} == {
         "rows": 3,
         "distinct_texts": 2,
@@ -82,6 +85,7 @@ def test_the_report_counts_what_is_odd(tmp_path):
         "distinct_pictures": 2,
         "pictures_found": 2,
         "pictures_missing": 0,
+        "pictures_unreadable": 0,
         "rows_with_picture": 3,
         "negative_rows": 1,
         "unlabelled_rows": 0,
@@ -138,6 +142,43 @@ def test_the_own_splits_picture_is_taken_and_crops_beside_the_pictures_are_not(t
     raw = read_mnre(tmp_path)
     assert raw.splits["train"][0]["image"] == str(tmp_path / "img_org/train/a.jpg")
     assert raw.splits["test"][0]["image"] is None
+
+
+def test_pictures_of_one_name_are_told_apart(tmp_path, load):
+    """Each split has its own, under names of their own; the same picture in two folders is one."""
+    raw = write_raw(tmp_path / "raw", test=TRAIN[:2])
+    (raw / "img_org/test").mkdir()
+    PilImage.new("RGB", (8, 6), "blue").save(raw / "img_org/test/a.jpg")
+    shutil.copy(raw / "img_org/train/b.jpg", raw / "img_org/test/b.jpg")
+    report = convert(read_mnre, raw, tmp_path / "out")
+    dataset = load(tmp_path / "out")
+    assert dataset["train"]["image_id"][:] == ["img_org/train/a.jpg", "b.jpg", "img_org/train/a.jpg"]
+    assert dataset["test"]["image_id"][:] == ["img_org/test/a.jpg", "b.jpg"]
+    assert (
+        dataset["train"][0]["image"].getpixel((3, 3))[2] < 50 < 200 < dataset["test"][0]["image"].getpixel((3, 3))[2]
+    )
+    assert report["shared"]["train and test"]["pictures"] == 1
+    # Nobody can tell which of them validation's text means.
+    write_raw(raw, val=[TRAIN[0]])
+    with pytest.raises(DataError, match=r"'a\.jpg' is there more than once.*test/a\.jpg, .*train/a\.jpg; .*'val'"):
+        read_mnre(raw)
+
+
+def test_links_to_folders_of_pictures_are_followed(tmp_path):
+    write_raw(tmp_path / "raw")
+    (tmp_path / "raw/img_org").rename(tmp_path / "elsewhere")
+    (tmp_path / "raw/img_org").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere/train/again").symlink_to(tmp_path / "raw")  # a circle
+    assert read_mnre(tmp_path / "raw").splits["train"][0]["image"] == str(tmp_path / "raw/img_org/train/a.jpg")
+
+
+def test_a_folder_without_any_picture_of_the_data_is_no_text_only_set_unless_that_is_asked_for(tmp_path):
+    raw = write_raw(tmp_path / "raw")
+    shutil.rmtree(raw / "img_org")
+    with pytest.raises(DataError, match=r"no picture is there: none of those that 5 rows name is in .*raw \(a\.jpg"):
+        convert(read_mnre, raw, tmp_path / "out")
+    report = convert(read_mnre, raw, tmp_path / "out", missing_images="text_only")
+    assert report["splits"]["train"]["missing_pictures"] == ["a.jpg", "b.jpg"]
 
 
 def test_without_rel2id_the_published_order_holds_and_the_report_says_so(tmp_path):
@@ -213,33 +254,80 @@ def test_a_missing_or_ambiguous_text_file_is_refused(tmp_path):
         read_mnre(tmp_path)
 
 
-def test_an_unreadable_picture_is_refused_by_name(tmp_path):
-    raw = write_raw(tmp_path / "raw")
+def test_unreadable_pictures_are_refused_by_name_kept_out_or_dropped(tmp_path, load):
+    """All of them have their names in a file, or in the report."""
+    names = [f"{number:02d}.jpg" for number in range(12)]
+    post = ["Ana", "at", "Arsenal"]
+    raw = write_raw(tmp_path / "raw", train=[TRAIN[0], *(line(post, (0, 1), (2, 3), name, "None") for name in names)])
     whole = (raw / "img_org/train/b.jpg").read_bytes()
-    (raw / "img_org/train/b.jpg").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(DataError, match=r"1 unreadable pictures:\n.*b\.jpg"):
+    for name in names:
+        (raw / "img_org/train" / name).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(
+        DataError, match=r"12 unreadable pictures:\n(.*\d\d\.jpg: .*\n){10} All 12 .* are named in "
+    ) as error:
         convert(read_mnre, raw, tmp_path / "out", num_proc=2)
-    assert os.listdir(tmp_path) == ["raw"]
+    named = Path(str(error.value).split(" named in ")[1])
+    assert sorted(os.listdir(tmp_path)) == [named.name, "raw"]
+    paths, faults = zip(*(text.split(": ", 1) for text in named.read_text().splitlines()), strict=True)
+    assert list(paths) == [str(raw / "img_org/train" / name) for name in names] and all(
+        "rror" in fault for fault in faults
+    )
+
+    report = convert(read_mnre, raw, tmp_path / "out", unreadable_images="text_only")
+    assert not named.exists()  # it told of the folder that is written now
+    rows = load(tmp_path / "out")["train"]
+    assert len(rows) == 13 and [image is None for image in rows["image"]] == [False, *[True] * 12]
+    assert rows["image_id"][:] == ["a.jpg", *names]
+    assert list(report["splits"]["train"]["unreadable_pictures"]) == names
+    assert "Rows with an unreadable picture: kept" in (tmp_path / "out/README.md").read_text()
+    report = convert(read_mnre, raw, tmp_path / "dropped", unreadable_images="drop", missing_images="text_only")
+    assert [split["rows_written"] for split in report["splits"].values()] == [1, 1, 1]
 
 
 def test_rows_without_a_picture_can_be_refused_or_dropped(tmp_path, load):
     raw = write_raw(tmp_path / "raw")
     with pytest.raises(DataError, match=r"1 rows have no picture: gone\.jpg \(row mnre-test-1\)"):
         convert(read_mnre, raw, tmp_path / "out", missing_images="error")
+    assert (tmp_path / "out-missing_images.txt").read_text() == "gone.jpg\n"
     report = convert(read_mnre, raw, tmp_path / "out", missing_images="drop")
     assert [split["rows_written"] for split in report["splits"].values()] == [3, 1, 0]
     assert list(load(tmp_path / "out")) == ["train", "validation"]
 
 
-def test_a_large_split_is_written_as_several_files_in_order(tmp_path, load, monkeypatch):
-    raw = write_raw(tmp_path / "raw")
-    monkeypatch.setattr(
-        "data_scripts.converters.convert.SHARD_BYTES", 2 * (raw / "img_org/train/a.jpg").stat().st_size
-    )
+@pytest.mark.parametrize(("limit", "pictures", "files"), [("FILE_BYTES", 1, 3), ("READ_BYTES", 2, 2)])
+def test_a_large_split_is_written_as_several_files_in_order(tmp_path, load, monkeypatch, limit, pictures, files):
+    """Both limits: of distinct pictures, and of the pictures of all rows."""
+    raw = write_raw(tmp_path / "raw", train=[TRAIN[0], TRAIN[2], TRAIN[1], TRAIN[2]])  # on a.jpg, a.jpg, b.jpg, a.jpg
+    size = (raw / "img_org/train/a.jpg").stat().st_size
+    monkeypatch.setattr(f"data_scripts.converters.convert.{limit}", pictures * size)
     convert(read_mnre, raw, tmp_path / "out")
-    files = sorted(path.name for path in (tmp_path / "out/data").glob("train-*"))
-    assert files == ["train-00000-of-00002.parquet", "train-00001-of-00002.parquet"]
-    assert load(tmp_path / "out")["train"]["id"][:] == ["mnre-train-1", "mnre-train-2", "mnre-train-3"]
+    names = sorted(path.name for path in (tmp_path / "out/data").glob("train-*"))
+    assert names == [f"train-{i:05d}-of-{files:05d}.parquet" for i in range(files)]
+    assert load(tmp_path / "out")["train"]["id"][:] == [f"mnre-train-{i}" for i in range(1, 5)]
+
+
+def test_a_picture_is_stored_once_for_all_its_rows(tmp_path, load, monkeypatch):
+    """In the Parquet file, which anyone can read, and in the cache of this project's commands."""
+    raw = write_raw(tmp_path / "raw", train=TRAIN * 300)
+    PilImage.effect_noise((200, 200), 80).save(raw / "img_org/train/a.jpg", quality=95)
+    a, b = ((raw / f"img_org/train/{name}.jpg").read_bytes() for name in "ab")
+    (raw / "img_org/train/b.jpg").write_bytes(a)  # one picture under two names, too
+    convert(read_mnre, raw, tmp_path / "out")
+    (file,) = (tmp_path / "out/data").glob("train-*")
+    assert len(a) < file.stat().st_size < 3 * len(a)
+    plain = load_dataset("parquet", data_files=str(file), cache_dir=str(tmp_path / "cache"), split="train")
+    stored = plain.cast_column("image", Image(decode=False))["image"][:]
+    assert [image["bytes"] == a for image in stored] == [True] * 900
+    assert [image["path"] for image in stored] == ["a.jpg", "b.jpg", "a.jpg"] * 300
+    assert plain[899]["image"].tobytes() == PilImage.open(raw / "img_org/train/a.jpg").tobytes()
+
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "ours")
+    rows = open_rows(str(tmp_path / "out"))["train"].cast_column("image", Image())
+    assert rows.features == plain.features
+    assert [image.tobytes() for image in rows["image"][:3]] == [image.tobytes() for image in plain["image"][:3]]
+    assert rows.remove_columns("image")[:] == plain.remove_columns("image")[:]
+    size = sum(path.stat().st_size for path in (tmp_path / "ours").rglob("*") if path.is_file())
+    assert size < 20 * len(a) < 900 * len(a)
 
 
 def test_an_interrupted_conversion_leaves_nothing(tmp_path, monkeypatch):

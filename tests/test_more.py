@@ -126,6 +126,22 @@ def test_both_sets_take_both_kinds_of_dictionary(tmp_path, read, write, suffix):
             assert np.allclose(*boxes, atol=1e-6)
 
 
+def test_boxes_of_numpy_are_read_and_those_of_no_rows_picture_are_not(tmp_path):
+    """As a program that computes boxes saves them; a box of a picture that no row has may be anything."""
+    write_more(tmp_path / "plain")
+    expected = read_more(tmp_path / "plain").splits["train"]
+    for folder, make in (
+        ("arrays", np.float32),
+        ("doubles", np.array),
+        ("numbers", lambda box: [np.float32(box[0]), *map(np.float64, box[1:])]),
+    ):
+        raw = write_more(tmp_path / folder)
+        boxes = {name: {key: make(box) for key, box in BOXES[name].items()} for name in ("1.jpg", "2.jpg", "3.jpg")}
+        torch.save({**boxes, "of no row.jpg": {"[OBJ0]": make((0.5, 0.5, 1.02, 1))}}, raw / "ent_train_dict.pth")
+        for row, other in zip(read_more(raw).splits["train"], expected, strict=True):
+            assert np.allclose(*([entry["box"] for entry in of["objects"]] for of in (row, other)), atol=1e-6)
+
+
 def test_umre_takes_other_names_of_files(tmp_path):
     write_umre(tmp_path)
     (tmp_path / "txt/valid.txt").rename(tmp_path / "umre_dev.txt")
@@ -314,7 +330,7 @@ def test_rows_whose_object_cannot_be_seen_are_refused_or_dropped(tmp_path, load)
     message = r"2 rows have an object as head or tail but no picture to see it in: 5\.jpg \(row umre-test-2\), .*drop"
     with pytest.raises(DataError, match=message):
         convert(read_umre, raw, tmp_path / "out")
-    assert os.listdir(tmp_path) == ["raw"]
+    assert (tmp_path / "out-missing_images.txt").read_text() == "5.jpg\n" and not (tmp_path / "out").exists()
     convert(read_umre, raw, tmp_path / "out", missing_images="drop")
     assert list(load(tmp_path / "out")) == ["train", "validation"]
     for path in raw.rglob("*.jpg"):

@@ -4,6 +4,7 @@
 import numpy as np
 import pytest
 import torch
+from datasets import load_dataset
 
 from data_scripts.demo.dataset import load_demo, load_demo_descriptions
 from evaluation_roc.zero_shot import format_zero_shot, negative_offset, score_zero_shot, unseen_offsets
@@ -113,6 +114,17 @@ def test_their_rows_leave_training_and_the_choice_of_a_checkpoint():
     assert set(seen_rows(rows, 7)["labels"]) == set(range(7)) & set(rows["labels"])
     with pytest.raises(ValueError, match="all training rows"):
         hold_out(splits, descriptions, list(descriptions["relations"]))
+
+
+def test_holding_out_copies_no_picture(tmp_path):
+    """A draw takes rows by their index, so that ten draws of a large data set do not fill a disk."""
+    for split, rows in load_demo(num_train=54, num_validation=27, num_test=27).items():
+        rows.to_parquet(tmp_path / "data" / f"{split}.parquet")
+    splits = load_dataset(str(tmp_path / "data"), cache_dir=str(tmp_path / "cache"))
+    before = sorted((tmp_path / "cache").rglob("*"))
+    held, _ = hold_out(splits, load_demo_descriptions(), ["/per/per/peer"], num_examples=2)
+    assert sorted((tmp_path / "cache").rglob("*")) == before
+    assert held["train"].data.nbytes < splits["train"].data.nbytes + 10_000 and held["few_shot"][0]["image"]
 
 
 def test_examples_of_held_out_relations_are_drawn_from_training_rows():

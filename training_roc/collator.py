@@ -1,7 +1,9 @@
 # Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
 """Rows to batches: dynamic padding, each distinct picture decoded once a data set and encoded once a batch."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import datasets
@@ -18,7 +20,7 @@ class PictureTable:
     `sizes` tells (width, height) of each upright picture before that, in its pixels, None where it is missing.
 
     Built by `datasets.map`: kept in its cache and memory-mapped, so that a second run (and every worker of a data
-    loader) finds them ready. The first row that has the picture of an `image_id` gives it.
+    loader) finds them ready. An `image_id` names one picture in all of `data`, though not every row with it has one.
 
     Args:
         processor: its image processor resizes and crops.
@@ -27,7 +29,8 @@ class PictureTable:
         num_proc: number of processes that decode.
 
     Raises:
-        ValueError: a picture has no `image_id`, cannot be read, or the processor has no image processor.
+        ValueError: a picture has no `image_id` or that of another picture, cannot be read, or the processor has no
+            image processor.
     """
 
     def __init__(self, processor: RocProcessor, data: Sequence[datasets.Dataset], num_proc: int | None = None):
@@ -36,14 +39,20 @@ class PictureTable:
         rows = datasets.concatenate_datasets(columns)
         first: dict[str, int] = {}
         self._places: dict[str, int | None] = {}
-        for i, (image_id, has_picture) in enumerate(_scan(rows)):
-            if image_id is None and has_picture:
-                raise ValueError(f"row {i} has a picture but no image_id")
-            if image_id is not None:
+        images: dict[str, bytes | str] = {}
+        for i, (image_id, image) in enumerate(_scan(rows)):
+            if image is None:
                 self._places.setdefault(image_id, None)
-            if has_picture and image_id not in first:
+                continue
+            if image_id is None:
+                raise ValueError(f"{_name_row(data, i)} has a picture but no image_id")
+            if image_id not in first:
                 self._places[image_id] = len(first)
-                first[image_id] = i
+                first[image_id], images[image_id] = i, image
+            elif image != images[image_id] and _digest(image) != _digest(images[image_id]):
+                places = " and ".join(_name_row(data, place) for place in (first[image_id], i))
+                raise ValueError(f"the image_id {image_id!r} names two pictures, those of {places}; rename one")
+        self._places.pop(None, None)
         # A blank picture tells the shape that the image processor makes of every picture.
         self.shape: tuple[int, int, int] = resize_pictures(
             [Image.new("RGB", (64, 64))], processor.image_processor
@@ -89,9 +98,30 @@ class PictureTable:
         return np.frombuffer(memoryview(buffer).toreadonly(), dtype=np.uint8).reshape(self.shape)
 
 
-def _scan(rows: datasets.Dataset) -> Iterable[tuple[str | None, bool]]:
-    for batch in rows.with_format("arrow").iter(batch_size=1000):
-        yield from zip(batch["image_id"].to_pylist(), batch["image"].is_valid().to_pylist(), strict=True)
+def _scan(rows: datasets.Dataset) -> Iterator[tuple[str | None, bytes | str | None]]:
+    """Each row's image_id, and its picture's digest or path."""
+    for batch in rows.with_format("arrow").iter(batch_size=100):
+        contents, paths = batch["image"].combine_chunks().flatten()
+        contents = contents.dictionary_encode()
+        digests = [hashlib.sha256(content.as_buffer()).digest() for content in contents.dictionary]
+        images = [
+            path if place is None else digests[place]
+            for place, path in zip(contents.indices.to_pylist(), paths.to_pylist(), strict=True)
+        ]
+        yield from zip(batch["image_id"].to_pylist(), images, strict=True)
+
+
+def _digest(image: bytes | str) -> bytes:
+    return image if isinstance(image, bytes) else hashlib.sha256(Path(image).read_bytes()).digest()
+
+
+def _name_row(data: Sequence[datasets.Dataset], index: int) -> str:
+    """The row at `index` of all data sets together, by its own id if it has one."""
+    for number, rows in enumerate(data):
+        if index < len(rows):
+            return f"row {rows['id'][index]!r}" if "id" in rows.column_names else f"row {index} of data set {number}"
+        index -= len(rows)
+    raise IndexError
 
 
 def _prepare(batch: Mapping[str, list], image_processor: Any, shape: tuple[int, int, int]) -> dict[str, list]:

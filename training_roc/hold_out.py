@@ -114,19 +114,21 @@ def hold_out(
     order = [name for name in names if name not in unseen] + [name for name in names if name in unseen]
     place = {names.index(name): index for index, name in enumerate(order)} | {None: None, -1: -1}
     num_seen, result = len(order) - len(unseen), {}
-    if num_examples:
-        splits = DatasetDict({**splits, FEW_SHOT: _draw_examples(splits["train"], unseen, num_examples, seed)})
     for split, rows in splits.items():
         labels = [place[relation] for relation in rows["relation"]]
+        # Before any row is selected: of a selection, a new column makes a copy, its pictures and all.
+        rows = rows.remove_columns("relation").add_column("relation", labels, feature=ClassLabel(names=order))
         if split == "train":
+            examples = _draw_examples(rows, unseen, num_examples, seed) if num_examples else None
             kept = [index for index, label in enumerate(labels) if label is None or label < num_seen]
             if not kept:
                 raise ValueError("all training rows are of relations that are to be held out")
-            rows, labels = rows.select(kept), [labels[index] for index in kept]
+            rows = rows.select(kept)
         if split == "validation" and not any(label is not None and 0 <= label < num_seen for label in labels):
             raise ValueError("no validation row is labelled with a relation that is trained on: none to calibrate on")
-        rows = rows.remove_columns("relation").add_column("relation", labels, feature=ClassLabel(names=order))
         result[split] = rows
+    if num_examples:
+        result[FEW_SHOT] = examples
     return DatasetDict(result), select_relations(descriptions, order)
 
 

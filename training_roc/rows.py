@@ -5,7 +5,7 @@ import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from datasets import DatasetDict, Features, List, Value
+from datasets import DatasetDict, Features, Image, List, Value
 
 from data_scripts.loading import load_relation_dataset
 from processing_roc import PAIR_PLACES, ExampleError, RocProcessor
@@ -106,7 +106,10 @@ def encode_splits(
         sizes = pictures.sizes
 
     def encode(rows):
-        image_sizes = [sizes.get(image_id) for image_id in rows["image_id"]]
+        # A row without its picture has none, though another row may have one under the same name.
+        images = rows["image"] if "image" in rows else rows["image_id"]
+        image_ids = [image_id if image else None for image_id, image in zip(rows["image_id"], images, strict=True)]
+        image_sizes = [sizes.get(image_id) for image_id in image_ids]
         # An object that is not head or tail goes with its picture.
         is_seen = [processor.image_processor is None or size is not None for size in image_sizes]
         try:
@@ -120,17 +123,21 @@ def encode_splits(
         except ExampleError as error:
             raise ValueError(f"row {rows['id'][error.index]!r}: {error.problem}") from error
         return {
+            "image_id": image_ids,
             **{name: encoded[name] for name in ("input_ids", *PAIR_PLACES)},
             "object_boxes": encoded.get("object_boxes", [[]] * len(image_sizes)),
             # Published test splits without labels hold -1.
             "labels": [-100 if relation in (None, -1) else relation for relation in rows["relation"]],
         }
 
-    columns = next(iter(splits.values())).column_names
-    encoded = splits.select_columns([name for name in columns if name != "image"]).map(
+    if pictures is None:
+        splits = splits.select_columns([name for name in next(iter(splits.values())).column_names if name != "image"])
+    else:
+        splits = splits.cast_column("image", Image(decode=False))
+    encoded = splits.map(
         encode,
         batched=True,
-        remove_columns=[name for name in columns if name not in ("image", "image_id")],
+        remove_columns=next(iter(splits.values())).column_names,
         features=FEATURES,
         num_proc=num_proc,
         desc="Tokenizing",

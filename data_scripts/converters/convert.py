@@ -4,14 +4,14 @@
 import argparse
 import dataclasses
 import json
-import math
 import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from datasets import Dataset, DatasetInfo, SplitDict, SplitInfo
-from datasets.arrow_writer import ParquetWriter
+import pyarrow as pa
+import pyarrow.parquet as pq
+from datasets import Dataset, DatasetInfo, Features, SplitDict, SplitInfo
 from datasets.info import DatasetInfosDict
 from huggingface_hub import DatasetCard, DatasetCardData
 from tqdm.auto import tqdm
@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 from data_scripts.command import ending_in_one_line
 from data_scripts.converters.entity_typing import load_tagger, type_rows
 from data_scripts.converters.pictures import check_pictures
-from data_scripts.converters.push import add_push_arguments, explain_rest, push_dataset
+from data_scripts.converters.push import add_push_arguments, explain_rest, push_dataset, take_push_arguments
 from data_scripts.converters.report import (
     describe_objects,
     describe_rows,
@@ -33,12 +33,16 @@ from data_scripts.reading import DataError
 from data_scripts.schema import dataset_features
 
 CARD_TEMPLATE = Path(__file__).with_name("dataset_card.md")
-SHARD_BYTES = 500_000_000
-MISSING_IMAGES = {
-    "text_only": "kept, with image null, without objects, and with image_id telling which picture is missing",
+FILE_BYTES = 100_000_000
+"""Of distinct pictures in a Parquet file: who wants its first row reads no more."""
+READ_BYTES = 500_000_000
+"""Of the pictures of a Parquet file's rows, each with its own: readers hold them in memory at once."""
+WITHOUT_IMAGE = {
+    "text_only": "kept, with image null, without objects, and with image_id telling which picture it is",
     "error": "refused",
     "drop": "dropped",
 }
+"""What becomes of rows whose picture is missing or unreadable."""
 
 
 @dataclasses.dataclass
@@ -87,9 +91,15 @@ def run_converter(
     parser.add_argument("--output_dir", type=Path, required=True, help="folder to write; must not exist yet")
     parser.add_argument(
         "--missing_images",
-        choices=MISSING_IMAGES,
-        default="text_only",
-        help="rows whose picture is not there: keep them without, refuse them, or drop them",
+        choices=WITHOUT_IMAGE,
+        help="rows whose picture is not there: keep them without, refuse them, or drop them; by default they are kept "
+        "if any picture is found",
+    )
+    parser.add_argument(
+        "--unreadable_images",
+        choices=WITHOUT_IMAGE,
+        default="error",
+        help="rows whose picture cannot be opened: the same choice; default: %(default)s",
     )
     parser.add_argument(
         "--entity_tagger",
@@ -102,7 +112,7 @@ def run_converter(
     add_push_arguments(parser)
     options = vars(parser.parse_args(arguments))
     folder = options["output_dir"]
-    repo_id, private, revision = (options.pop(name) for name in ("push_to_hub", "private", "revision"))
+    repo_id, private, revision = take_push_arguments(options)
     if repo_id is None and (private or revision is not None):
         parser.error("--private and --revision say how to push: name a data set by --push_to_hub")
 
@@ -125,7 +135,8 @@ def convert(
     read: Callable[..., RawDataset],
     raw_dir: Path,
     output_dir: Path,
-    missing_images: str = "text_only",
+    missing_images: str | None = None,
+    unreadable_images: str = "error",
     entity_tagger: str = "none",
     num_proc: int | None = None,
     **reader_options,
@@ -136,15 +147,17 @@ def convert(
         read: reader of the raw data set, from its folder.
         raw_dir: folder with the raw files.
         output_dir: folder to write, which must not exist; it appears only when it is complete.
-        missing_images: "text_only", "error" or "drop": what happens to rows whose picture is not there.
+        missing_images: "text_only", "error" or "drop": what happens to rows whose picture is not there. None:
+            "text_only", if any picture is there at all.
+        unreadable_images: the same of rows whose picture cannot be opened.
         entity_tagger: "none", "spacy:<pipeline>" or "hf:<model>".
         num_proc: processes for tagging and for checking the pictures.
         reader_options: what else `read` is given.
 
     Raises:
         DataError: if the raw files are broken, a folder is not as it should be, no row is left, the tagger cannot be
-            used, or pictures are missing and `missing_images` is "error", or "text_only" though head or tail is an
-            object.
+            used, or pictures are missing or unreadable and that is to be an error, or "text_only" though head or tail
+            is an object. A file beside `output_dir` then names all of these pictures.
         DescriptionError: if the relations' descriptions are broken.
     """
     if not raw_dir.is_dir():
@@ -153,14 +166,30 @@ def convert(
         raise DataError(f"{output_dir} exists already; name another folder or remove it first")
     tag = load_tagger(entity_tagger)
     raw = read(raw_dir, **reader_options)
-    check_pictures(sorted({row["image"] for rows in raw.splits.values() for row in rows if row["image"]}), num_proc)
+    rows = [row for split in raw.splits.values() for row in split]
+    missing = [row for row in rows if row["image_id"] is not None and row["image"] is None]
+    pictures = sorted({row["image"] for row in rows if row["image"] is not None})
+    if missing and not pictures and missing_images is None:
+        folder = reader_options.get("image_dir") or raw_dir
+        raise DataError(
+            f"no picture is there: none of those that {len(missing)} rows name is in {folder} "
+            f"({_name_rows(missing)}). To keep the texts alone, say --missing_images text_only"
+        )
+    missing_images = missing_images or "text_only"
+    faults = check_pictures(pictures, num_proc)
+    unreadable = [row for row in rows if row["image"] in faults]
+    names = {row["image_id"]: row["image_id"] for row in missing}
+    check_without_image(missing, missing_images, "missing", names, output_dir)
+    names = {row["image_id"]: f"{row['image']}: {faults[row['image']]}" for row in unreadable}
+    check_without_image(unreadable, unreadable_images, "unreadable", names, output_dir)
     negative_relation = raw.descriptions["negative_relation"]
     report = {
         "dataset": raw.name,
         "relations": len(raw.relation_names),
         "relation_order": raw.relation_order,
         "negative_relation": negative_relation,
-        "missing_images": MISSING_IMAGES[missing_images],
+        "missing_images": WITHOUT_IMAGE[missing_images],
+        "unreadable_images": WITHOUT_IMAGE[unreadable_images],
         "entity_tagger": entity_tagger,
         "splits": {},
         "shared": describe_sharing(raw.splits),
@@ -171,7 +200,9 @@ def convert(
         counts = report["splits"][split] = describe_rows(rows, negative_relation)
         counts |= describe_objects(rows) if with_objects else {}
         counts |= raw.counts.get(split, {})
-        raw.splits[split] = treat_missing_images(rows, missing_images)
+        own_faults = {row["image_id"]: faults[row["image"]] for row in rows if row["image"] in faults}
+        counts |= {"pictures_unreadable": len(own_faults), "unreadable_pictures": own_faults}
+        raw.splits[split] = treat_without_image(rows, faults, missing_images, unreadable_images)
         counts["rows_written"] = len(raw.splits[split])
     if not any(raw.splits.values()):
         raise DataError("no row is left to write")
@@ -183,23 +214,41 @@ def convert(
     return report
 
 
-def treat_missing_images(rows: list[dict], missing_images: str) -> list[dict]:
-    """The rows to write; one that is kept without its picture loses its objects. Raises what `convert` says."""
-    missing = [row for row in rows if row["image_id"] is not None and row["image"] is None]
-    unseen = [row for row in missing if "object" in (row["head"]["kind"], row["tail"]["kind"])]
-    if missing and missing_images == "error":
-        raise DataError(f"{len(missing)} rows have no picture: {_name_rows(missing)}")
-    if unseen and missing_images == "text_only":
-        raise DataError(
+def check_without_image(rows: list[dict], how: str, fault: str, names: dict[str, str], output: Path) -> None:
+    """Refuses rows whose picture is missing or unreadable (`fault`) where `convert` says so; all `names` of these
+    pictures are then in a file beside `output`."""
+    list_file = output.with_name(f"{output.name}-{fault}_images.txt")
+    list_file.unlink(missing_ok=True)  # of an earlier try
+    unseen = [row for row in rows if "object" in (row["head"]["kind"], row["tail"]["kind"])]
+    if how == "error" and fault == "missing" and rows:
+        message = f"{len(rows)} rows have no picture: {_name_rows(rows)}."
+    elif how == "error" and rows:
+        message = f"{len(names)} unreadable pictures:\n" + "\n".join([*names.values()][:10]) + "\n"
+    elif how == "text_only" and unseen:
+        message = (
             f"{len(unseen)} rows have an object as head or tail but no picture to see it in: {_name_rows(unseen)}. "
-            "They cannot be kept as text only: add the pictures, or leave out all rows without a picture by "
-            "--missing_images drop; --missing_images error makes sure that none is missing"
+            f"They cannot be kept as text only: add the pictures, or leave out all rows with a {fault} one by "
+            f"--{fault}_images drop; --{fault}_images error makes sure that there is none."
         )
-    if missing_images == "drop":
-        return [row for row in rows if row["image_id"] is None or row["image"] is not None]
-    for row in missing:
-        row["objects"] = []
-    return rows
+    else:
+        return
+    list_file.parent.mkdir(parents=True, exist_ok=True)
+    list_file.write_text("\n".join(names.values()) + "\n", encoding="utf-8", errors="backslashreplace")
+    raise DataError(f"{message} All {len(names)} pictures are named in {list_file}")
+
+
+def treat_without_image(
+    rows: list[dict], faults: dict[str, str], missing_images: str, unreadable_images: str
+) -> list[dict]:
+    """The rows to write; one that is kept without its picture loses its objects."""
+    written = []
+    for row in rows:
+        if row["image"] in faults or (row["image"] is None and row["image_id"] is not None):
+            if (unreadable_images if row["image"] in faults else missing_images) == "drop":
+                continue
+            row |= {"image": None, "objects": []}
+        written.append(row)
+    return written
 
 
 def _name_rows(rows: list[dict]) -> str:
@@ -241,22 +290,63 @@ def write_dataset(raw: RawDataset, report: dict, output_dir: Path) -> None:
 
 
 def write_split(rows: list[dict], relation_names: list[str], folder: Path, split: str) -> int:
-    """Writes a split of at least one row as Parquet files of about SHARD_BYTES, the pictures' own bytes inside.
+    """Writes a split of at least one row as Parquet files, each of one row group, with each picture's own bytes once.
+
+    Parquet keeps them as a dictionary, so that many rows with one picture cost little; whoever reads the file has the
+    picture in each of them.
 
     Returns:
-        The split's size as Arrow data, in bytes.
+        The split's size as Arrow data, in bytes: there each row has its picture.
     """
-    features = dataset_features(relation_names)
-    columns = {name: [row[name] for row in rows] for name in features}
-    num_shards = max(1, math.ceil(sum(os.path.getsize(path) for path in columns["image"] if path) / SHARD_BYTES))
-    dataset = Dataset.from_dict(columns, features=features).with_format("arrow")
-    num_bytes = 0
+    features, parts, num_bytes = dataset_features(relation_names), cut_by_size(rows), 0
+    images = features.arrow_schema.get_field_index("image")
     with tqdm(total=len(rows), desc=f"Writing {split}", unit=" rows") as progress:
-        for index in range(num_shards):
-            path = folder / f"{split}-{index:05d}-of-{num_shards:05d}.parquet"
-            with ParquetWriter(features=features, path=str(path), embed_local_files=True) as writer:
-                for table in dataset.shard(num_shards, index, contiguous=True).iter(batch_size=100):
-                    writer.write_table(table)
-                    progress.update(len(table))
-                num_bytes += writer.finalize()[1]
+        for number, part in enumerate(parts):
+            columns = {name: [row[name] for row in part] for name in features}
+            paths = columns.pop("image")
+            others = Features({name: feature for name, feature in features.items() if name != "image"})
+            table = Dataset.from_dict(columns, features=others).data.table
+            num_bytes += table.nbytes + sum(os.path.getsize(path) for path in paths if path)
+            table = table.add_column(images, "image", embed_once(paths))
+            with pq.ParquetWriter(
+                folder / f"{split}-{number:05d}-of-{len(parts):05d}.parquet",
+                table.schema,
+                # Readers are to have plain bytes, not a dictionary of Arrow's.
+                store_schema=False,
+                dictionary_pagesize_limit=2**31 - 1,
+                use_dictionary=True,
+            ) as writer:
+                writer.write_table(table)
+                writer.add_key_value_metadata(features.arrow_schema.metadata)
+            progress.update(len(part))
     return num_bytes
+
+
+def cut_by_size(rows: list[dict]) -> list[list[dict]]:
+    """Rows in their order, in parts of at most FILE_BYTES of distinct pictures, and READ_BYTES of all rows'."""
+    parts, seen, distinct, read = [[]], set(), 0, 0
+    for row in rows:
+        path = row["image"]
+        size = os.path.getsize(path) if path else 0
+        new = size if path not in seen else 0
+        if parts[-1] and (distinct + new > FILE_BYTES or read + size > READ_BYTES):
+            parts.append([])
+            seen, distinct, read, new = set(), 0, 0, size
+        parts[-1].append(row)
+        seen.add(path)
+        distinct += new
+        read += size
+    return parts
+
+
+def embed_once(paths: list[str | None]) -> pa.StructArray:
+    """The pictures at `paths` as a column of `datasets.Image`, their bytes in a dictionary."""
+    places, index = {}, {None: None}
+    for path in dict.fromkeys(paths):
+        if path is not None:
+            index[path] = places.setdefault(Path(path).read_bytes(), len(places))
+    content = pa.DictionaryArray.from_arrays(
+        pa.array([index[path] for path in paths], pa.int32()), pa.array(list(places), pa.binary())
+    )
+    names = pa.array([path and os.path.basename(path) for path in paths], pa.string())
+    return pa.StructArray.from_arrays([content, names], ["bytes", "path"], mask=names.is_null())

@@ -28,7 +28,6 @@ form (see data_scripts/descriptions/files.py); its order is the order of the lab
 """
 
 import bisect
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,7 +37,7 @@ from tqdm.auto import tqdm
 
 from data_scripts.converters.convert import RawDataset, run_converter
 from data_scripts.converters.object_boxes import BOX_FORMS, find_form, read_box, same_box
-from data_scripts.converters.pictures import read_upright_size
+from data_scripts.converters.pictures import find_picture, read_upright_size
 from data_scripts.descriptions.files import load_descriptions
 from data_scripts.reading import (
     DataError,
@@ -119,10 +118,13 @@ class JsonRow:
         self.place = place
         self.record = self._fields(None, record, ROW_FIELDS)
         self.counts = counts
-        name = self._string(self.record, "image")
+        name, self.image = self._string(self.record, "image"), None
+        if name is not None:
+            try:
+                name, self.image = find_picture(image_dir, name)
+            except ValueError as error:
+                raise place.error("image", str(error)) from error
         self.image_id = self._string(self.record, "image_id") or name
-        # Two ways to write one path are one picture.
-        self.image = os.path.normpath(image_dir / name) if name and (image_dir / name).is_file() else None
 
     def read(self, default_id: str, relation_names: list[str]) -> dict:
         """The row; raises DataError if a field is missing or broken."""
@@ -259,8 +261,6 @@ class JsonRow:
             if form.endswith("pixels") and size is None:
                 return None
             box, clipped = read_box(fields[form], form, size)
-        except DataError as error:
-            raise self.place.error("image", str(error)) from error
         except ValueError as error:
             raise self.place.error(field, f"object {name!r}: {error}") from error
         self.counts["boxes_clipped"] += clipped

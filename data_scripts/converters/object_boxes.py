@@ -1,12 +1,14 @@
 # Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
 """Objects of pictures: the four ways to write a box, and the dictionaries (`.pth`, JSON) of boxes and captions."""
 
-import dataclasses
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
+
+import numpy as np
 
 from data_scripts.reading import DataError, is_text, read_json
 
@@ -82,42 +84,53 @@ def same_box(one: Sequence[float], other: Sequence[float]) -> bool:
     return all(abs(a - b) <= ROUNDING for a, b in zip(one, other, strict=True))
 
 
-@dataclasses.dataclass
 class ObjectDictionary:
-    """The objects of a split's pictures.
-
-    Attributes:
-        path: the file; None: there is none.
-        objects: `objects` of the schema by image id, in the file's order.
-        num_clipped: boxes that overshot their picture by rounding and were clipped.
-    """
-
-    path: Path | None = None
-    objects: dict[str, list[dict]] = dataclasses.field(default_factory=dict)
-    num_clipped: int = 0
-
-
-def read_object_dictionary(path: Path, captions: dict[str, dict[str, str]]) -> ObjectDictionary:
-    """Reads `{image id: {object: (center x, center y, width, height)}}` in fractions of the picture.
+    """The objects of a split's pictures: `{image id: {object: (center x, center y, width, height)}}`, the box in
+    fractions of the picture. A box is looked at when its picture is asked for: nobody minds those of other pictures.
 
     Args:
-        path: a `.json` file, or a `.pth` file (of which only plain data are read, never code).
+        path: a `.json` file, or a `.pth` file (of which only plain data are read, never code); None: there is none.
         captions: {image id: {object: caption}}.
 
+    Attributes:
+        num_clipped: boxes that overshot their picture by rounding and were clipped.
+
     Raises:
-        DataError: naming file, image and object, if the file cannot be read so or a box is not as `read_box` wants it.
+        DataError: naming the file, if it cannot be read so.
     """
-    dictionary = ObjectDictionary(path)
-    for image_id, boxes in _load_nested(path).items():
-        objects = dictionary.objects[image_id] = []
-        for name, box in boxes.items():
-            try:
-                corners, clipped = read_box(box.tolist() if hasattr(box, "tolist") else box, "box_center")
-            except ValueError as error:
-                raise DataError(f"{path}, image {image_id!r}, object {name!r}: {error}") from error
-            objects.append({"name": name, "box": corners, "caption": captions.get(image_id, {}).get(name)})
-            dictionary.num_clipped += clipped
-    return dictionary
+
+    def __init__(self, path: Path | None = None, captions: Mapping[str, dict[str, str]] = MappingProxyType({})):
+        self.path = path
+        self.num_clipped = 0
+        self._boxes = _load_nested(path) if path else {}
+        self._captions = captions
+        self._objects: dict[str, list[dict]] = {}
+
+    def __getitem__(self, image_id: str) -> list[dict]:
+        """`objects` of the schema, in the file's order.
+
+        Raises:
+            DataError: naming file, image and object, if a box is not as `read_box` wants it.
+        """
+        if image_id not in self._objects:
+            captions = self._captions.get(image_id, {})
+            self._objects[image_id] = [
+                {"name": name, "box": self._read(image_id, name, box), "caption": captions.get(name)}
+                for name, box in self._boxes.get(image_id, {}).items()
+            ]
+        return self._objects[image_id]
+
+    def _read(self, image_id: str, name: str, box: Any) -> list[float]:
+        if hasattr(box, "tolist"):
+            box = box.tolist()
+        elif isinstance(box, list | tuple):
+            box = [number.item() if hasattr(number, "item") else number for number in box]
+        try:
+            corners, clipped = read_box(box, "box_center")
+        except ValueError as error:
+            raise DataError(f"{self.path}, image {image_id!r}, object {name!r}: {error}") from error
+        self.num_clipped += clipped
+        return corners
 
 
 def read_captions(path: Path) -> dict[str, dict[str, str]]:
@@ -155,12 +168,20 @@ def _load_safely(path: Path) -> Any:
     import torch
 
     try:
-        with warnings.catch_warnings():  # of pickle protocols, which are torch's affair
+        # The warnings are of pickle protocols, which are torch's affair.
+        with warnings.catch_warnings(), torch.serialization.safe_globals(_numpy_parts()):
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a broken file raises nearly every type there is
         # torch's own message advises to load the file with the code in it: it is not passed on.
         raise DataError(
             f"{path}: refused, and no code of it was run: it is broken, or holds more than dictionaries, tuples, "
-            "strings, numbers and tensors; a JSON file of the same name and content does as well"
+            "strings, numbers, tensors and arrays; a JSON file of the same name and content does as well"
         ) from error
+
+
+def _numpy_parts() -> list:
+    """What numbers and arrays of numpy are made of in a pickle, under the names of version 1 and 2."""
+    makers = [value.__reduce__()[0] for value in (np.float64(), np.zeros(1))]
+    names = [(maker, f"numpy.{core}.multiarray.{maker.__name__}") for core in ("core", "_core") for maker in makers]
+    return [np.ndarray, np.dtype, *{type(np.dtype(letter)) for letter in "efdbhilqBHILQ"}, *names]

@@ -1,11 +1,12 @@
 # Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
 """Pictures of a raw data set: found wherever a copy keeps them, and opened once to see that they can be."""
 
+import filecmp
 import functools
 import io
 import os
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path, PureWindowsPath
 
 import numpy as np
 from datasets import Dataset
@@ -17,9 +18,12 @@ SIXTEEN_BIT = 65535
 GREYS = {"I": SIXTEEN_BIT, "F": 1}
 """Modes whose values a file may hold beyond what they mean at most."""
 
+LONGEST_PATH = 1000
+"""In characters; what is longer is no path but, say, a picture's own bytes as text."""
+
 
 def index_pictures(raw_dir: Path, names: set[str]) -> dict[str, list[Path]]:
-    """Where the pictures called `names` are.
+    """Where the pictures called `names` are; links to folders are followed.
 
     If any folder below `raw_dir` is called `img_org` (the published layout), only those are searched, since copies
     keep crops and drawings of the same names beside it; else all of `raw_dir` is.
@@ -27,19 +31,75 @@ def index_pictures(raw_dir: Path, names: set[str]) -> dict[str, list[Path]]:
     Returns:
         {file name: its paths, sorted}, without the names that are nowhere.
     """
-    folders = [Path(folder) for folder, _, _ in os.walk(raw_dir) if Path(folder).name == "img_org"] or [raw_dir]
+    folders = list(_folders_below(raw_dir))
+    published = [folder for folder in folders if "img_org" in folder.relative_to(raw_dir).parts]
     found: dict[str, list[Path]] = {}
-    for top in folders:
-        for folder, _, files in os.walk(top):
-            for name in names.intersection(files):
-                found.setdefault(name, []).append(Path(folder, name))
+    for folder in published or folders:
+        for name in names.intersection(os.listdir(folder)):
+            found.setdefault(name, []).append(folder / name)
     return {name: sorted(paths) for name, paths in found.items()}
 
 
+def _folders_below(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
+    """The folder and all below it; a link that leads back to one `above` is not followed."""
+    real = folder.resolve()
+    if real not in above:
+        yield folder
+        for entry in os.scandir(folder):
+            if entry.is_dir():
+                yield from _folders_below(folder / entry.name, above | {real})
+
+
 def locate_picture(pictures: dict[str, list[Path]], name: str, own_folders: Sequence[str]) -> str | None:
-    """Path of the picture `name`, best from a folder of its text's own split; None where there is none."""
+    """Path of the picture `name`, best from a folder of its text's own split; None where there is none.
+
+    Raises:
+        DataError: if several folders may be meant, and the pictures in them differ.
+    """
     paths = pictures.get(name, [])
-    return str(min(paths, key=lambda path: (path.parent.name not in own_folders, path))) if paths else None
+    paths = [path for path in paths if path.parent.name in own_folders] or paths
+    if not _are_same(paths):
+        raise DataError(
+            f"the picture {name!r} is there more than once, and not the same: {', '.join(map(str, paths))}; keep one, "
+            f"or put it into a folder called {own_folders[0]!r}"
+        )
+    return str(paths[0]) if paths else None
+
+
+def name_apart(rows: Iterable[dict], raw_dir: Path) -> None:
+    """Makes `image_id` tell pictures apart: where those of one name differ, it becomes the path below `raw_dir`."""
+    paths: dict[str, set[str]] = {}
+    for row in rows:
+        if row["image"] is not None:
+            paths.setdefault(row["image_id"], set()).add(row["image"])
+    unlike = {name for name, found in paths.items() if not _are_same(sorted(found))}
+    for row in rows:
+        if row["image_id"] in unlike:
+            row["image_id"] = Path(row["image"]).relative_to(raw_dir).as_posix()
+
+
+def _are_same(paths: Sequence[str | Path]) -> bool:
+    return all(filecmp.cmp(paths[0], path, shallow=False) for path in paths[1:])
+
+
+def find_picture(folder: Path, name: str) -> tuple[str, str | None]:
+    """The picture that a line calls `name`, a path from `folder` on, with slashes or as Windows writes it.
+
+    Returns:
+        The path from `folder` on in one spelling of many, and the file's, None if there is none.
+
+    Raises:
+        ValueError: if `name` leads out of `folder`, or can be no path.
+    """
+    if len(name) > LONGEST_PATH:
+        raise ValueError(f"the path of a picture is expected, not {len(name):,} characters: {name[:60]!r}…")
+    for written in dict.fromkeys((name, name.replace("\\", "/"))):
+        path = os.path.normpath(written)
+        if os.path.isabs(path) or path.split("/")[0] == ".." or PureWindowsPath(name).is_absolute():
+            raise ValueError(f"{name!r} leads out of the folder of pictures, {folder}; give the path from there on")
+        if os.path.isfile(folder / path):
+            return path, os.path.normpath(folder / path)
+    return path, None
 
 
 # Up to `upright` as in processing_roc/processing_roc.py, word for word: a converter opens pictures as the processor
@@ -105,23 +165,20 @@ def upright(image: Image.Image) -> Image.Image:
 
 
 @functools.cache
-def read_upright_size(path: str) -> tuple[int, int]:
-    """Width and height of a picture in pixels, as it is seen: turned the way its EXIF orientation says.
-
-    Raises:
-        DataError: if the file cannot be read as a picture.
-    """
+def read_upright_size(path: str) -> tuple[int, int] | None:
+    """Width and height of a picture in pixels, as it is seen: turned the way its EXIF orientation says; None if the
+    file cannot be read as a picture."""
     try:
         return read_picture(Path(path).read_bytes()).size
-    except Exception as error:  # decoders raise nearly every type there is
-        raise DataError(f"{path}: unreadable picture ({type(error).__name__}: {error})") from error
+    except Exception:  # decoders raise nearly every type there is
+        return None
 
 
-def check_pictures(paths: list[str], num_proc: int | None) -> None:
+def check_pictures(paths: list[str], num_proc: int | None) -> dict[str, str]:
     """Decodes every picture once.
 
-    Raises:
-        DataError: naming all pictures that cannot be decoded (the first ten of them).
+    Returns:
+        {path: why it cannot be decoded} of those that cannot.
     """
     checked = Dataset.from_dict({"path": paths}).map(
         lambda row: {"fault": _find_fault(row["path"])},
@@ -129,9 +186,7 @@ def check_pictures(paths: list[str], num_proc: int | None) -> None:
         keep_in_memory=True,
         desc="Checking pictures",
     )
-    faults = [f"{row['path']}: {row['fault']}" for row in checked if row["fault"]]
-    if faults:
-        raise DataError(f"{len(faults)} unreadable pictures:\n" + "\n".join(faults[:10]))
+    return {row["path"]: row["fault"] for row in checked if row["fault"]}
 
 
 def _find_fault(path: str) -> str:

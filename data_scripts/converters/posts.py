@@ -18,10 +18,9 @@ from data_scripts.converters.object_boxes import (
     ObjectDictionary,
     read_box,
     read_captions,
-    read_object_dictionary,
     same_box,
 )
-from data_scripts.converters.pictures import index_pictures, locate_picture
+from data_scripts.converters.pictures import index_pictures, locate_picture, name_apart
 from data_scripts.descriptions.files import load_builtin_descriptions, select_relations
 from data_scripts.reading import (
     Place,
@@ -90,18 +89,22 @@ def read_posts(raw_dir: Path, layout: PostFormat) -> RawDataset:
             object_files = _expand(layout.object_files, names)
             found = find_file(folders, object_files, f"object dictionary of the {split} split", required=False)
             if found:
-                dictionary = read_object_dictionary(found, captions)
-            counts[split] = {"boxes_clipped": dictionary.num_clipped}
+                dictionary = ObjectDictionary(found, captions)
             shown = found.name if found else f"no dictionary (none of {', '.join(object_files)} is there)"
             remarks.append(f"Objects of {split}: {shown}.")
         rows = _read_rows(path, split, list(descriptions["relations"]), dictionary, layout)
         splits[split] = list(tqdm(rows, desc=f"Reading {path.name}", unit=" rows"))
+        if with_objects:
+            counts[split] = {"boxes_clipped": dictionary.num_clipped}
     if with_objects:
         remarks.append(f"Captions of objects: {caption_file.name if caption_file else f'none (no {CAPTION_FILE})'}.")
     pictures = index_pictures(raw_dir, {row["image_id"] for rows in splits.values() for row in rows})
     for split, rows in splits.items():
+        names = {row["image_id"] for row in rows}
+        paths = {name: locate_picture(pictures, name, layout.raw_splits[split]) for name in names}
         for row in rows:
-            row["image"] = locate_picture(pictures, row["image_id"], layout.raw_splits[split])
+            row["image"] = paths[row["image_id"]]
+    name_apart([row for rows in splits.values() for row in rows], raw_dir)
     return RawDataset(layout.name, splits, descriptions, order, counts, remarks)
 
 
@@ -139,7 +142,7 @@ def _read_rows(
             "image_id": image_id,
             "tokens": tokens,
             **entities,
-            "objects": dictionary.objects.get(image_id, []),
+            "objects": dictionary[image_id],
             "relation": read_relation(place, record, relation_names),
         }
 
@@ -173,7 +176,7 @@ def _read_object(place: Place, record: dict, field: str, dictionary: ObjectDicti
     if not isinstance(value, dict) or "name" not in value:
         raise place.error(field, f"a dict with an object's key as 'name' is expected, not {value!r}")
     name = read_string(place, value, "name", within=field)
-    boxes = {entry["name"]: entry["box"] for entry in dictionary.objects.get(image_id, [])}
+    boxes = {entry["name"]: entry["box"] for entry in dictionary[image_id]}
     if name not in boxes:
         source = dictionary.path or "no object dictionary of this split was found"
         raise place.error(f"{field}.name", f"image {image_id!r} has no object {name!r} ({source})")

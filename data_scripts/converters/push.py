@@ -6,7 +6,9 @@ push that broke off; the converters themselves take `--push_to_hub` too.
 """
 
 import argparse
+import os
 import shlex
+import sys
 from pathlib import Path
 
 from huggingface_hub import HfApi
@@ -15,16 +17,33 @@ from data_scripts.command import ending_in_one_line
 from data_scripts.hub_errors import HubError, explain_hub_errors, prepare_repository
 from data_scripts.reading import DataError
 
+PARTS = ("README.md", "relation_descriptions.json", "report.json", "data/*.parquet")
+"""What a converter writes."""
+
 
 def add_push_arguments(parser: argparse.ArgumentParser, required: bool = False) -> None:
-    """Adds `--push_to_hub`, `--private` and `--revision`."""
+    """Adds `--push_to_hub`, `--private`, `--revision` and `--token`, the last three also under Trainer's names."""
     parser.add_argument("--push_to_hub", metavar="NAME", required=required, help="data set on the Hub, e.g. org/mnre")
-    parser.add_argument("--private", action="store_true", help="make the data set on the Hub private")
-    parser.add_argument("--revision", help="branch to push to, made if there is none; default: main")
+    privacy = "make the data set private; otherwise a new one is as visible as its namespace's are by default"
+    parser.add_argument("--private", "--hub_private_repo", action="store_true", help=privacy)
+    branch = "branch to push to, made if there is none; default: main"
+    parser.add_argument("--revision", "--hub_revision", help=branch)
+    token = "token with write access; default: HF_TOKEN, or that of `hf auth login`"
+    parser.add_argument("--token", "--hub_token", help=token)
+
+
+def take_push_arguments(options: dict) -> tuple[str | None, bool, str | None]:
+    """Takes what `add_push_arguments` added out of parsed options: repository, privacy, branch. A token is used from
+    here on."""
+    token = options.pop("token")
+    if token is not None:
+        os.environ["HF_TOKEN"] = token
+    return options.pop("push_to_hub"), options.pop("private"), options.pop("revision")
 
 
 def push_dataset(folder: Path, repo_id: str, private: bool = False, revision: str | None = None) -> str:
-    """Pushes a data set that a converter wrote: Parquet files, card, relation descriptions and report.
+    """Pushes a data set that a converter wrote: Parquet files, card, relation descriptions and report, nothing else of
+    the folder. Says on stderr who can read it.
 
     Data files of an earlier push that the folder no longer has are deleted by the same commit.
 
@@ -45,11 +64,17 @@ def push_dataset(folder: Path, repo_id: str, private: bool = False, revision: st
     try:
         repo_id = prepare_repository(repo_id, "dataset", private, revision)
         with explain_hub_errors(repo_id, "dataset", revision):
-            commit = HfApi().upload_folder(
+            api = HfApi()
+            readers = (
+                "private" if api.repo_info(repo_id, repo_type="dataset").private else "public: anyone can read it"
+            )
+            print(f"The data set {repo_id} on the Hub is {readers}.", file=sys.stderr)
+            commit = api.upload_folder(
                 repo_id=repo_id,
                 repo_type="dataset",
                 folder_path=folder,
                 revision=revision,
+                allow_patterns=list(PARTS),
                 delete_patterns="data/*",
                 commit_message="Upload the converted data set",
             )
@@ -70,7 +95,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, required=True, help="folder that a converter wrote")
     add_push_arguments(parser, required=True)
-    options = parser.parse_args()
-    push = (options.folder, options.push_to_hub, options.private, options.revision)
+    options = vars(parser.parse_args())
+    push = (options["folder"], *take_push_arguments(options))
     with ending_in_one_line(lambda: explain_rest(*push)):
         print(push_dataset(*push))

@@ -44,6 +44,7 @@ def describe_rows(rows: list[dict], negative_relation: str | None) -> dict:
         "distinct_pictures": len(named),
         "pictures_found": len(found),
         "pictures_missing": len(named - found),
+        "missing_pictures": sorted(named - found),
         "rows_with_picture": sum(row["image"] is not None for row in rows),
         "negative_rows": relations[negative_relation],
         "unlabelled_rows": unlabelled,
@@ -130,6 +131,8 @@ def render_report(report: dict) -> str:
     shown = f" ({', '.join(conflicts[:5])}{', …' if len(conflicts) > 5 else ''})" if conflicts else ""
     lines.append(f"- Same text and spans, different relations: {len(conflicts)}{shown}.")
     lines.append(f"- Rows without a picture: {report['missing_images']}.")
+    if any(split["pictures_unreadable"] for split in splits.values()):
+        lines.append(f"- Rows with an unreadable picture: {report['unreadable_images']}.")
     lines.append(f"- Entity types: {_render_types(report)}.")
     return "\n".join(lines)
 
