@@ -656,6 +656,19 @@ class RocProcessor(ProcessorMixin):
         )
         return {name: padded[name] for name in ("input_ids", "attention_mask")}
 
+    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> list[str]:
+        """As in transformers. A slow tokenizer's files are kept as it read them: BERTweet's writes some that it cannot
+        read."""
+        names = {} if self.tokenizer.is_fast else self.tokenizer.vocab_files_names
+        sources = {file: getattr(self.tokenizer, name, None) for name, file in names.items()}
+        read = {
+            file: Path(source).read_bytes() for file, source in sources.items() if source and Path(source).is_file()
+        }
+        files = super().save_pretrained(save_directory, **kwargs)
+        for file, content in read.items():
+            Path(save_directory, file).write_bytes(content)
+        return files
+
     @classmethod
     def _get_arguments_from_pretrained(cls, pretrained_model_name_or_path, processor_dict=None, **kwargs):
         if processor_dict and processor_dict.get("image_processor", ...) is None:
