@@ -6,6 +6,7 @@ whose result can be kept, and normalize.
 """
 
 import io
+import math
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -127,11 +128,12 @@ def _load(picture: Any) -> Image.Image:
 
 def _name_picture(picture: Any) -> str:
     if isinstance(picture, Mapping):
-        picture = picture.get("path") or picture.get("bytes")
+        named = (picture.get("path"), picture.get("bytes"))
+        picture = next((one for one in named if isinstance(one, (str, *BYTES))), "of a dict")
     if isinstance(picture, BYTES):
         return f"{len(picture)} bytes"
-    if hasattr(picture, "__array__") and not isinstance(picture, Image.Image):
-        return f"of shape {tuple(np.shape(picture))}"
+    if hasattr(picture, "__array__"):
+        return f"of shape {tuple(getattr(picture, 'shape', ()))}"
     name = getattr(picture, "filename", "") or picture
     name = str(os.fspath(name) if isinstance(name, os.PathLike) else name)
     return name if len(name) <= 100 else name[:100] + "…"
@@ -255,6 +257,24 @@ def _needed(image_processor: Any) -> Any:
     if image_processor is None:
         raise ValueError("pictures are given, but this processor has no image processor (text only)")
     return image_processor
+
+
+def check_resized(picture: Image.Image, image_processor: Any, where: str = "") -> Image.Image:
+    """The picture; `where` is how an error's message begins.
+
+    Raises:
+        ValueError: it is so narrow that resizing its shorter side, as the image processor does, would take gigabytes.
+    """
+    size, most = getattr(image_processor, "size", None), 2 * (Image.MAX_IMAGE_PIXELS or math.inf)
+    edge, longest = (getattr(size, f"{name}_edge", None) for name in ("shortest", "longest"))
+    if getattr(image_processor, "do_resize", False) and edge and not longest:
+        if (pixels := round(edge**2 * max(picture.size) / min(picture.size))) > most:
+            width, height = picture.size
+            raise ValueError(
+                f"{where}{type(image_processor).__name__} would make {pixels:,} pixels of a picture of {width} × "
+                f"{height}, as it is so narrow; cut it"
+            )
+    return picture
 
 
 def one_size(pixels: Sequence[Any], image_processor: Any) -> Sequence[Any]:
@@ -481,7 +501,7 @@ class RocProcessor(ProcessorMixin):
         opened = []
         for i, picture in enumerate(pictures):
             with _of_example(index.index(i)):
-                opened.append(open_picture(picture))
+                opened.append(check_resized(open_picture(picture), image_processor))
         sizes = [size if i < 0 else opened[i].size for i, size in zip(index, image_sizes, strict=True)]
         pixels = one_size(image_processor(opened)["pixel_values"], image_processor)
         return {"pixel_values": pixels, "image_index": index}, sizes
