@@ -417,8 +417,8 @@ class RocProcessor(ProcessorMixin):
                 `start`, `end`; its tag becomes the type, "PER" a "person"), of an object-detection pipeline (`label`,
                 which becomes the type, and `box` with `xmin`, `ymin`, `xmax`, `ymax` in pixels, cut off at the
                 picture's edges). For a batch lists.
-            images: a PIL picture, a path, the bytes of a picture file or None; for a batch a list aligned with `text`.
-                The same object or path given more than once is encoded once.
+            images: a picture in any of the forms that `open_picture` takes (not a URL), or None; for a batch a list
+                aligned with `text`. The same object or path given more than once is encoded once.
             objects: further objects of the picture, as context: a list of dicts with a box in one of these forms
                 and optionally `name`, `caption` and `type`; for a batch a list of such lists. Words are taken from
                 head and tail only.
@@ -451,9 +451,10 @@ class RocProcessor(ProcessorMixin):
 
         Raises:
             ExampleError: an example is wrong (see `read_example`, `open_picture`), both mentions do not fit into
-                `max_length`, head or tail is an object without a picture or cropped away with it, or objects are too
-                many. A ValueError with the example's `index` in the batch and the `problem`.
-            ValueError: a description is blank or too long, the arguments do not go together, or a slow tokenizer is
+                `max_length`, there are objects but no picture, the crop leaves less than `MIN_SHOWN` of a head or tail
+                that is one, or objects are too many. A ValueError with the example's `index` in the batch and the `problem`.
+            ValueError: a description is blank or too long, the image processor leaves pictures of unlike sizes, the
+                arguments do not go together, or a slow tokenizer is
                 asked for offsets.
         """
         if return_offsets_mapping and not self.tokenizer.is_fast:
