@@ -685,7 +685,9 @@ def _resized(image_processor: Any, size: tuple[int, int]) -> tuple[int, int]:
         height, width = get_size_with_aspect_ratio((height, width), target["shortest_edge"], target["longest_edge"])
     else:
         picture = np.broadcast_to(np.uint8(0), (height, width, 3))  # a view: takes no memory
-        height, width = get_resize_output_image_size(picture, target["shortest_edge"], default_to_square=False)
+        height, width = get_resize_output_image_size(
+            picture, target["shortest_edge"], default_to_square=False, input_data_format="channels_last"
+        )
     return width, height
 
 
