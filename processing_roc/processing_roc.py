@@ -452,10 +452,10 @@ class RocProcessor(ProcessorMixin):
         Raises:
             ExampleError: an example is wrong (see `read_example`, `open_picture`), both mentions do not fit into
                 `max_length`, there are objects but no picture, the crop leaves less than `MIN_SHOWN` of a head or tail
-                that is one, or objects are too many. A ValueError with the example's `index` in the batch and the `problem`.
+                that is one, or objects are too many. A ValueError with the example's `index` in the batch and the
+                `problem`.
             ValueError: a description is blank or too long, the image processor leaves pictures of unlike sizes, the
-                arguments do not go together, or a slow tokenizer is
-                asked for offsets.
+                arguments do not go together, or a slow tokenizer is asked for offsets.
         """
         if return_offsets_mapping and not self.tokenizer.is_fast:
             raise ValueError(
