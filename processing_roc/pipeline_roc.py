@@ -610,9 +610,10 @@ class PublicAddresses(httpx2.AsyncHTTPTransport):
     """Connects to public addresses only, and to the very one that was checked, after a redirect too."""
 
     async def handle_async_request(self, request):
-        host, url = request.url.host, request.url
-        port = url.port or {"http": 80, "https": 443}[url.scheme]
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        url, host = request.url, request.url.raw_host.decode("ascii")
+        if url.scheme not in ("http", "https"):
+            raise httpx2.UnsupportedProtocol(f"unsupported protocol {url.scheme}://")
+        found = await asyncio.get_running_loop().getaddrinfo(host, url.port, type=socket.SOCK_STREAM)
         address = found[0][4][0]
         if not is_public(address):
             raise ValueError(f"{host} is at {address}, which is no public address")

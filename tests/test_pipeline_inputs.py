@@ -214,6 +214,9 @@ def test_only_public_addresses_are_asked_for_a_stranger(pipe, hosts, monkeypatch
     good, bad = f"http://127.0.0.2:{port}", f"http://127.0.0.1:{port}"
     assert pipe(make_input(image=f"{good}/redirect//picture/"), from_network=True) == pipe(make_input())
     seen = len(hosts.seen)
+    with pytest.raises(ValueError, match="^image: cannot fetch .*unsupported protocol"):
+        pipe(make_input(image=f"{good}/redirect/file:///etc/hostname"), from_network=True)
+    seen += 1
     with pytest.raises(ValueError, match="127.0.0.1, which is no public address"):
         pipe(make_input(image=f"{good}/redirect/{bad}/picture/"), from_network=True)
     assert len(hosts.seen) == seen + 1
