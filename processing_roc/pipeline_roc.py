@@ -33,6 +33,7 @@ from .spans_and_boxes_roc import (
     Region,
     follow,
     plain,
+    present,
     read_entities,
     read_example,
     same_entity,
@@ -190,7 +191,7 @@ class RelationExtractionPipeline(Pipeline):
         batch_size = NUM_PAIRS if given is None else given
         if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
             raise ValueError(f"batch_size must be a positive integer, got {batch_size!r}")
-        inputs = plain(inputs)
+        inputs = inputs.to_dict("records") if hasattr(inputs, "iterrows") else plain(inputs)
         if isinstance(inputs, Sequence) and not isinstance(inputs, (str, bytes, Dataset)):
             inputs = list(inputs)
         elif not isinstance(inputs, (Mapping, str, bytes, Dataset)) and isinstance(inputs, Iterable):
@@ -479,7 +480,7 @@ def read_input(
         )
     if unknown := inputs.keys() - set(FIELDS) - set(ROW_FIELDS):
         raise ValueError(f"{where}unknown fields {sorted(map(str, unknown))}; known are {', '.join(FIELDS)}")
-    text, tokens, head, tail, entities, objects, image = (inputs.get(field) for field in FIELDS)
+    text, tokens, head, tail, entities, objects, image = (present(inputs.get(field)) for field in FIELDS)
     if text is not None and tokens is not None:
         raise ValueError(f"{where}give either text or tokens, not both")
     text = tokens if text is None else text

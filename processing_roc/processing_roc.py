@@ -43,6 +43,7 @@ from .spans_and_boxes_roc import (
     move,
     place_tokens,
     plain,
+    present,
     read_example,
     share_shown,
     shown_part,
@@ -763,8 +764,8 @@ def _described(example: Example) -> str:
 
 
 def _as_batch(text, head, tail, images, objects, image_sizes) -> dict[str, Sequence]:
-    if head is None or tail is None:
-        raise ValueError("text needs a head and a tail")
+    if missing := [name for name, entity in (("head", head), ("tail", tail)) if entity is None]:
+        raise ValueError(f"{missing[0]} is missing: text needs a head and a tail")
     columns = {"text": text, "head": head, "tail": tail, "images": images, "objects": objects}
     columns["image_sizes"] = image_sizes
     if _is_one_entity(head):
@@ -776,8 +777,7 @@ def _as_batch(text, head, tail, images, objects, image_sizes) -> dict[str, Seque
             raise ValueError(f"{name} must be a list, as head is one (a batch), got {type(value).__name__}")
         if len(value) != len(head):
             raise ValueError(f"a batch of {len(head)} heads, but {len(value)} in {name}")
-        # In a data frame's column a missing value is a nan.
-        columns[name] = [None if optional and isinstance(one, float) and one != one else one for one in value]
+        columns[name] = [present(one) for one in value]
     if not columns["head"]:
         raise ValueError("the batch is empty")
     return columns

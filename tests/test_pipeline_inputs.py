@@ -14,6 +14,7 @@ import time
 
 import httpx2
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from datasets import Dataset
@@ -368,6 +369,8 @@ def test_rows_of_a_data_set_go_in_as_they_are(pipe):
         for one, other in zip(found, [expected, pipe(make_input(image=None))], strict=True):
             assert_same(one, other)
     pairs = Dataset.from_list([{"pair": {**make_input(image=None)}}] * 2)
+    frame = pd.DataFrame({"text": [TEXT], "head": [MAYA], "tail": [ROVERS], "image": pd.Series([None], dtype=float)})
+    assert pipe(frame) == [pipe(make_input(image=None))]
     for column in (pairs["pair"], pairs.to_pandas()["pair"], np.array([make_input(image=None)] * 2)):
         assert len(pipe(column)) == 2
     with pytest.raises(ValueError, match="^give either text or tokens, not both"):
