@@ -18,7 +18,7 @@ from transformers import EarlyStoppingCallback, set_seed
 from transformers.utils import logging as transformers_logging
 
 from data_scripts.hub_errors import HubError
-from data_scripts.loading import has_objects
+from data_scripts.loading import most_objects
 from data_scripts.writing import replacing_in, write_json
 from evaluation_roc.calibration import calibrate, draw_calibration, measure_calibration
 from evaluation_roc.pictures import save_example_page
@@ -92,7 +92,7 @@ def load(settings: Settings) -> Run:
     with args.main_process_first(desc="loading the data set"):
         data = load_data(settings)
     seen = seen_descriptions(data.descriptions, data.unseen)
-    model, processor = make_model(settings, seen, has_objects(data.splits))
+    model, processor = make_model(settings, seen, most_objects(data.splits))
     check_folder(args, model)
     if processor.image_processor is not None:
         check_pictures(data.splits, model_args.vision_model_name_or_path, args.do_train)

@@ -33,6 +33,7 @@ from .spans_and_boxes_roc import (
     Region,
     follow,
     plain,
+    present,
     read_entities,
     read_example,
     same_entity,
@@ -190,7 +191,7 @@ class RelationExtractionPipeline(Pipeline):
         batch_size = NUM_PAIRS if given is None else given
         if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
             raise ValueError(f"batch_size must be a positive integer, got {batch_size!r}")
-        inputs = plain(inputs)
+        inputs = inputs.to_dict("records") if hasattr(inputs, "iterrows") else plain(inputs)
         if isinstance(inputs, Sequence) and not isinstance(inputs, (str, bytes, Dataset)):
             inputs = list(inputs)
         elif not isinstance(inputs, (Mapping, str, bytes, Dataset)) and isinstance(inputs, Iterable):
@@ -479,7 +480,7 @@ def read_input(
         )
     if unknown := inputs.keys() - set(FIELDS) - set(ROW_FIELDS):
         raise ValueError(f"{where}unknown fields {sorted(map(str, unknown))}; known are {', '.join(FIELDS)}")
-    text, tokens, head, tail, entities, objects, image = (inputs.get(field) for field in FIELDS)
+    text, tokens, head, tail, entities, objects, image = (present(inputs.get(field)) for field in FIELDS)
     if text is not None and tokens is not None:
         raise ValueError(f"{where}give either text or tokens, not both")
     text = tokens if text is None else text
@@ -610,9 +611,10 @@ class PublicAddresses(httpx2.AsyncHTTPTransport):
     """Connects to public addresses only, and to the very one that was checked, after a redirect too."""
 
     async def handle_async_request(self, request):
-        host, url = request.url.host, request.url
-        port = url.port or {"http": 80, "https": 443}[url.scheme]
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        url, host = request.url, request.url.raw_host.decode("ascii")
+        if url.scheme not in ("http", "https"):
+            raise httpx2.UnsupportedProtocol(f"unsupported protocol {url.scheme}://")
+        found = await asyncio.get_running_loop().getaddrinfo(host, url.port, type=socket.SOCK_STREAM)
         address = found[0][4][0]
         if not is_public(address):
             raise ValueError(f"{host} is at {address}, which is no public address")

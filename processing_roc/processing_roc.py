@@ -6,6 +6,7 @@ whose result can be kept, and normalize.
 """
 
 import io
+import math
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -42,6 +43,7 @@ from .spans_and_boxes_roc import (
     move,
     place_tokens,
     plain,
+    present,
     read_example,
     share_shown,
     shown_part,
@@ -127,11 +129,12 @@ def _load(picture: Any) -> Image.Image:
 
 def _name_picture(picture: Any) -> str:
     if isinstance(picture, Mapping):
-        picture = picture.get("path") or picture.get("bytes")
+        named = (picture.get("path"), picture.get("bytes"))
+        picture = next((one for one in named if isinstance(one, (str, *BYTES))), "of a dict")
     if isinstance(picture, BYTES):
         return f"{len(picture)} bytes"
-    if hasattr(picture, "__array__") and not isinstance(picture, Image.Image):
-        return f"of shape {tuple(np.shape(picture))}"
+    if hasattr(picture, "__array__"):
+        return f"of shape {tuple(getattr(picture, 'shape', ()))}"
     name = getattr(picture, "filename", "") or picture
     name = str(os.fspath(name) if isinstance(name, os.PathLike) else name)
     return name if len(name) <= 100 else name[:100] + "…"
@@ -255,6 +258,24 @@ def _needed(image_processor: Any) -> Any:
     if image_processor is None:
         raise ValueError("pictures are given, but this processor has no image processor (text only)")
     return image_processor
+
+
+def check_resized(picture: Image.Image, image_processor: Any, where: str = "") -> Image.Image:
+    """The picture; `where` is how an error's message begins.
+
+    Raises:
+        ValueError: it is so narrow that resizing its shorter side, as the image processor does, would take gigabytes.
+    """
+    size, most = getattr(image_processor, "size", None), 2 * (Image.MAX_IMAGE_PIXELS or math.inf)
+    edge, longest = (getattr(size, f"{name}_edge", None) for name in ("shortest", "longest"))
+    if getattr(image_processor, "do_resize", False) and edge and not longest:
+        if (pixels := round(edge**2 * max(picture.size) / min(picture.size))) > most:
+            width, height = picture.size
+            raise ValueError(
+                f"{where}{type(image_processor).__name__} would make {pixels:,} pixels of a picture of {width} × "
+                f"{height}, as it is so narrow; cut it"
+            )
+    return picture
 
 
 def one_size(pixels: Sequence[Any], image_processor: Any) -> Sequence[Any]:
@@ -397,8 +418,8 @@ class RocProcessor(ProcessorMixin):
                 `start`, `end`; its tag becomes the type, "PER" a "person"), of an object-detection pipeline (`label`,
                 which becomes the type, and `box` with `xmin`, `ymin`, `xmax`, `ymax` in pixels, cut off at the
                 picture's edges). For a batch lists.
-            images: a PIL picture, a path, the bytes of a picture file or None; for a batch a list aligned with `text`.
-                The same object or path given more than once is encoded once.
+            images: a picture in any of the forms that `open_picture` takes (not a URL), or None; for a batch a list
+                aligned with `text`. The same object or path given more than once is encoded once.
             objects: further objects of the picture, as context: a list of dicts with a box in one of these forms
                 and optionally `name`, `caption` and `type`; for a batch a list of such lists. Words are taken from
                 head and tail only.
@@ -431,10 +452,11 @@ class RocProcessor(ProcessorMixin):
 
         Raises:
             ExampleError: an example is wrong (see `read_example`, `open_picture`), both mentions do not fit into
-                `max_length`, head or tail is an object without a picture or cropped away with it, or objects are too
-                many. A ValueError with the example's `index` in the batch and the `problem`.
-            ValueError: a description is blank or too long, the arguments do not go together, or a slow tokenizer is
-                asked for offsets.
+                `max_length`, there are objects but no picture, the crop leaves less than `MIN_SHOWN` of a head or tail
+                that is one, or objects are too many. A ValueError with the example's `index` in the batch and the
+                `problem`.
+            ValueError: a description is blank or too long, the image processor leaves pictures of unlike sizes, the
+                arguments do not go together, or a slow tokenizer is asked for offsets.
         """
         if return_offsets_mapping and not self.tokenizer.is_fast:
             raise ValueError(
@@ -481,7 +503,7 @@ class RocProcessor(ProcessorMixin):
         opened = []
         for i, picture in enumerate(pictures):
             with _of_example(index.index(i)):
-                opened.append(open_picture(picture))
+                opened.append(check_resized(open_picture(picture), image_processor))
         sizes = [size if i < 0 else opened[i].size for i, size in zip(index, image_sizes, strict=True)]
         pixels = one_size(image_processor(opened)["pixel_values"], image_processor)
         return {"pixel_values": pixels, "image_index": index}, sizes
@@ -656,6 +678,19 @@ class RocProcessor(ProcessorMixin):
         )
         return {name: padded[name] for name in ("input_ids", "attention_mask")}
 
+    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> list[str]:
+        """As in transformers. A slow tokenizer's files are kept as it read them: BERTweet's writes some that it cannot
+        read."""
+        names = {} if self.tokenizer.is_fast else self.tokenizer.vocab_files_names
+        sources = {file: getattr(self.tokenizer, name, None) for name, file in names.items()}
+        read = {
+            file: Path(source).read_bytes() for file, source in sources.items() if source and Path(source).is_file()
+        }
+        files = super().save_pretrained(save_directory, **kwargs)
+        for file, content in read.items():
+            Path(save_directory, file).write_bytes(content)
+        return files
+
     @classmethod
     def _get_arguments_from_pretrained(cls, pretrained_model_name_or_path, processor_dict=None, **kwargs):
         if processor_dict and processor_dict.get("image_processor", ...) is None:
@@ -729,8 +764,8 @@ def _described(example: Example) -> str:
 
 
 def _as_batch(text, head, tail, images, objects, image_sizes) -> dict[str, Sequence]:
-    if head is None or tail is None:
-        raise ValueError("text needs a head and a tail")
+    if missing := [name for name, entity in (("head", head), ("tail", tail)) if entity is None]:
+        raise ValueError(f"{missing[0]} is missing: text needs a head and a tail")
     columns = {"text": text, "head": head, "tail": tail, "images": images, "objects": objects}
     columns["image_sizes"] = image_sizes
     if _is_one_entity(head):
@@ -742,8 +777,7 @@ def _as_batch(text, head, tail, images, objects, image_sizes) -> dict[str, Seque
             raise ValueError(f"{name} must be a list, as head is one (a batch), got {type(value).__name__}")
         if len(value) != len(head):
             raise ValueError(f"a batch of {len(head)} heads, but {len(value)} in {name}")
-        # In a data frame's column a missing value is a nan.
-        columns[name] = [None if optional and isinstance(one, float) and one != one else one for one in value]
+        columns[name] = [present(one) for one in value]
     if not columns["head"]:
         raise ValueError("the batch is empty")
     return columns

@@ -186,6 +186,11 @@ def plain(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") else value
 
 
+def present(value: Any) -> Any:
+    """A value, or None for the nan by which a data frame says that there is none."""
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
 def _as_entity(given: Any, text: str, bounds: list | None, where: str) -> tuple[Mapping, list | None]:
     """An entity in any form as a dict of `ENTITY_KEYS`, and the tokens' places if its positions count tokens."""
     given = plain(given)

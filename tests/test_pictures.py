@@ -345,6 +345,17 @@ def test_pictures_of_unlike_sizes_are_refused():
         resize_pictures([], image_processor)
 
 
+def test_a_thread_of_pixels_does_not_fill_the_memory(processor):
+    cropping = CLIPImageProcessorPil(size={"shortest_edge": 224}, crop_size={"height": 224, "width": 224})
+    pair = {"text": "Maya met Noah", "head": {"start": 0, "end": 4}, "tail": {"start": 9, "end": 13}}
+    thread = Image.new("RGB", (1, 60_000))
+    with pytest.raises(
+        ValueError, match="example 0: CLIPImageProcessorPil would make 3,010,560,000 pixels .* 1 × 60000"
+    ):
+        RocProcessor(cropping, processor.tokenizer)(**pair, images=thread)
+    assert len(processor(**pair, images=thread)["pixel_values"]) == 1  # to a fixed size: nothing to it
+
+
 def test_an_image_processor_that_does_not_resize_takes_pictures_of_one_size(processor):
     plain = RocProcessor(ViTImageProcessorPil(do_resize=False), processor.tokenizer)
     pair = {"text": ["Maya met Noah"] * 2, "head": [{"start": 0, "end": 4}] * 2, "tail": [{"start": 9, "end": 13}] * 2}

@@ -14,6 +14,7 @@ import time
 
 import httpx2
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from datasets import Dataset
@@ -214,6 +215,9 @@ def test_only_public_addresses_are_asked_for_a_stranger(pipe, hosts, monkeypatch
     good, bad = f"http://127.0.0.2:{port}", f"http://127.0.0.1:{port}"
     assert pipe(make_input(image=f"{good}/redirect//picture/"), from_network=True) == pipe(make_input())
     seen = len(hosts.seen)
+    with pytest.raises(ValueError, match="^image: cannot fetch .*unsupported protocol"):
+        pipe(make_input(image=f"{good}/redirect/file:///etc/hostname"), from_network=True)
+    seen += 1
     with pytest.raises(ValueError, match="127.0.0.1, which is no public address"):
         pipe(make_input(image=f"{good}/redirect/{bad}/picture/"), from_network=True)
     assert len(hosts.seen) == seen + 1
@@ -365,6 +369,8 @@ def test_rows_of_a_data_set_go_in_as_they_are(pipe):
         for one, other in zip(found, [expected, pipe(make_input(image=None))], strict=True):
             assert_same(one, other)
     pairs = Dataset.from_list([{"pair": {**make_input(image=None)}}] * 2)
+    frame = pd.DataFrame({"text": [TEXT], "head": [MAYA], "tail": [ROVERS], "image": pd.Series([None], dtype=float)})
+    assert pipe(frame) == [pipe(make_input(image=None))]
     for column in (pairs["pair"], pairs.to_pandas()["pair"], np.array([make_input(image=None)] * 2)):
         assert len(pipe(column)) == 2
     with pytest.raises(ValueError, match="^give either text or tokens, not both"):

@@ -351,6 +351,12 @@ def test_a_slow_tokenizer_answers_and_tells_no_offsets(tmp_path):
     made = processor(text="Tom met Maya", head="Tom", tail="Maya", relations=["Maya met Tom"])
     assert tokens(processor, made["input_ids"][0]) == "<s> [HEAD] Tom [/HEAD] met [TAIL] Maya [/TAIL] </s>".split()
     assert tokens(processor, made["relation_input_ids"][0]) == "<s> Maya met Tom </s>".split()
+    for folder in ("once", "twice"):
+        processor.save_pretrained(tmp_path / folder)
+        processor = RocProcessor.from_pretrained(tmp_path / folder)
+        assert processor(text="Tom met Maya", head="Tom", tail="Maya", relations=["Maya met Tom"]) == made
+    processor.save_pretrained(tmp_path / "twice")
+    assert RocProcessor.from_pretrained(tmp_path / "twice").tokenizer.tokenize("Tom met") == ["Tom", "met"]
     with pytest.raises(ValueError, match="offsets, which explain=True needs, .* BertweetTokenizer is slow"):
         processor(text="Tom met Maya", head="Tom", tail="Maya", return_offsets_mapping=True)
 

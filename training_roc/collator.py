@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from processing_roc.processing_roc import PAIR_PLACES, RocProcessor, one_size, open_picture
+from processing_roc.processing_roc import PAIR_PLACES, RocProcessor, check_resized, one_size, open_picture
 
 
 class PictureTable:
@@ -125,9 +125,10 @@ def _name_row(data: Sequence[datasets.Dataset], index: int) -> str:
 
 
 def _prepare(batch: Mapping[str, list], image_processor: Any, shape: tuple[int, int, int]) -> dict[str, list]:
+    names = [f"image_id {image_id!r}: " for image_id in batch["image_id"]]
     opened = [
-        open_picture(image, f"image_id {image_id!r}: ")
-        for image, image_id in zip(batch["image"], batch["image_id"], strict=True)
+        check_resized(open_picture(image, name), image_processor, name)
+        for image, name in zip(batch["image"], names, strict=True)
     ]
     pixels = resize_pictures(opened, image_processor)
     if pixels.shape[1:] != tuple(shape):
