@@ -33,14 +33,15 @@ def index_pictures(raw_dir: Path, names: set[str]) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {}
     for folder in published or folders:
         for name in names.intersection(os.listdir(folder)):
-            found.setdefault(name, []).append(folder / name)
+            if (folder / name).is_file():
+                found.setdefault(name, []).append(folder / name)
     return {name: sorted(paths) for name, paths in found.items()}
 
 
 def _folders_below(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
-    """The folder and all below it; a link that leads back to one `above` is not followed."""
+    """The folder and all below it that may be read; a link that leads back to one `above` is not followed."""
     real = folder.resolve()
-    if real not in above:
+    if real not in above and os.access(folder, os.R_OK | os.X_OK):
         yield folder
         for entry in os.scandir(folder):
             if entry.is_dir():
