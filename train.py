@@ -17,7 +17,7 @@ from transformers import EarlyStoppingCallback, set_seed
 from transformers.utils import logging as transformers_logging
 
 from data_scripts.hub_errors import HubError
-from data_scripts.loading import has_objects
+from data_scripts.loading import most_objects
 from evaluation_roc.calibration import report_calibration
 from evaluation_roc.pictures import save_example_page
 from evaluation_roc.report import GROUP_COLUMNS, format_example, group_metrics, report_split, score_groups
@@ -76,7 +76,7 @@ def load(settings: Settings) -> Run:
     with args.main_process_first(desc="loading the data set"):
         data = load_data(settings)
     seen = seen_descriptions(data.descriptions, data.unseen)
-    model, processor = make_model(settings, seen, has_objects(data.splits))
+    model, processor = make_model(settings, seen, most_objects(data.splits))
     with args.main_process_first(desc="preparing texts and pictures"):
         encoded, pictures = encode_splits(data.splits, processor, data_args)
     data.splits.pop(FEW_SHOT, None)

