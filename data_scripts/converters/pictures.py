@@ -15,6 +15,9 @@ from data_scripts.reading import DataError
 UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 """What Pillow raises when it cannot read a picture."""
 
+PICTURE_FOLDERS = {"img_org", "UMKE_IMG"}
+"""Names of the folders of pictures in the published layouts."""
+
 LONGEST_PATH = 1000
 """In characters; what is longer is no path but, say, a picture's own bytes as text."""
 
@@ -22,14 +25,14 @@ LONGEST_PATH = 1000
 def index_pictures(raw_dir: Path, names: set[str]) -> dict[str, list[Path]]:
     """Where the pictures called `names` are; links to folders are followed.
 
-    If any folder below `raw_dir` is called `img_org` (the published layout), only those are searched, since copies
-    keep crops and drawings of the same names beside it; else all of `raw_dir` is.
+    If any folder below `raw_dir` is one of PICTURE_FOLDERS, only those are searched, since copies keep crops and
+    drawings of the same names beside it; else all of `raw_dir` is.
 
     Returns:
         {file name: its paths, sorted}, without the names that are nowhere.
     """
     folders = list(_folders_below(raw_dir))
-    published = [folder for folder in folders if "img_org" in folder.relative_to(raw_dir).parts]
+    published = [folder for folder in folders if PICTURE_FOLDERS & {*folder.relative_to(raw_dir).parts}]
     found: dict[str, list[Path]] = {}
     for folder in published or folders:
         for name in names.intersection(os.listdir(folder)):
