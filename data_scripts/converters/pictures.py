@@ -67,8 +67,12 @@ def locate_picture(pictures: dict[str, list[Path]], name: str, own_folders: Sequ
     return str(paths[0]) if paths else None
 
 
-def name_apart(rows: Iterable[dict], raw_dir: Path) -> None:
-    """Makes `image_id` tell pictures apart: where those of one name differ, it becomes the path below `raw_dir`."""
+def name_apart(rows: Iterable[dict], raw_dir: Path) -> set[str]:
+    """Makes `image_id` tell pictures apart: where those of one name differ, it becomes the path below `raw_dir`.
+
+    Returns:
+        These names.
+    """
     paths: dict[str, set[str]] = {}
     for row in rows:
         if row["image"] is not None:
@@ -77,6 +81,7 @@ def name_apart(rows: Iterable[dict], raw_dir: Path) -> None:
     for row in rows:
         if row["image_id"] in unlike:
             row["image_id"] = Path(row["image"]).relative_to(raw_dir).as_posix()
+    return unlike
 
 
 def _are_same(paths: Sequence[str | Path]) -> bool:
