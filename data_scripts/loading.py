@@ -4,7 +4,6 @@
 import hashlib
 import logging
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -136,9 +135,9 @@ def _keep_once(images: pa.StructArray, folder: Path) -> pa.StructArray:
     for picture in content.dictionary.to_pylist():
         path = folder / hashlib.sha256(picture).hexdigest()
         if not path.exists():
-            with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
-                file.write(picture)
-            os.replace(file.name, path)
+            temporary = path.with_name(f"{path.name}.{os.getpid()}")
+            temporary.write_bytes(picture)
+            os.replace(temporary, path)
         paths.append(str(path))
     kept = pa.array(paths, pa.string()).take(content.indices)
     return pa.StructArray.from_arrays(

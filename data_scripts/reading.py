@@ -28,6 +28,9 @@ class Place:
         return DataError(f"{self.path}, line {self.line}{f', field {field!r}' if field else ''}: {message}")
 
 
+INVISIBLE = ("Cc", "Cf", "Zs", "Zl", "Zp")
+"""Unicode's categories of control and format characters and of blanks."""
+
 SPLIT_NAMES = {"train": ("train",), "validation": ("val", "valid", "dev", "validation"), "test": ("test",)}
 """What people call a split's files and folders."""
 
@@ -184,12 +187,8 @@ def is_text(value: Any) -> bool:
 
 def quote(value: Any) -> str:
     """A refused value as a message shows it; a text is not seen to hold half a surrogate pair, so that is said."""
-    note = (
-        " (with half a surrogate pair, which is no text)"
-        if isinstance(value, str) and not is_text(value or " ")
-        else ""
-    )
-    return f"{value!r}{note}"
+    is_broken = isinstance(value, str) and value and not is_text(value)
+    return f"{value!r} (with half a surrogate pair, which is no text)" if is_broken else repr(value)
 
 
 def read_string(place: Place, record: dict, field: str, within: str | None = None) -> str:
@@ -232,7 +231,7 @@ def check_span(place: Place, field: str, start: int, end: int, length: int, unit
 
 def check_mention(place: Place, field: str, mention: str) -> None:
     """Refuses a mention of blanks and control and format characters alone, which tokenizers make nothing of."""
-    if all(unicodedata.category(character)[0] in "CZ" for character in mention):
+    if all(unicodedata.category(character) in INVISIBLE for character in mention):
         raise place.error(field, f"the mention {ascii(mention)} has no visible character")
 
 

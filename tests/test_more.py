@@ -143,6 +143,27 @@ def test_boxes_of_numpy_are_read_and_those_of_no_rows_picture_are_not(tmp_path):
             assert np.allclose(*([entry["box"] for entry in of["objects"]] for of in (row, other)), atol=1e-6)
 
 
+def test_what_is_told_of_one_picture_is_not_believed_of_another_of_its_name(tmp_path):
+    """Each split's own dictionary is of its own picture; captions, or a dictionary of all splits, cannot be."""
+    raw = write_more(tmp_path, lines={**MORE_LINES, "test": [post(ANA, seen("[OBJ0]"), "1.jpg", "none")]})
+    torch.save({"1.jpg": {"[OBJ0]": (0.5, 0.5, 0.5, 0.5)}}, raw / "ent_test_dict.pth")
+    PilImage.new("RGB", (80, 60), "white").save(raw / "img_org/test/1.jpg")
+    with pytest.raises(DataError, match=r"caption_dict\.json tells of one picture '1\.jpg', but .* have several"):
+        read_more(raw)
+    (raw / "caption_dict.json").unlink()
+    splits = read_more(raw).splits
+    train, test = splits["train"][0], splits["test"][0]
+    assert (train["image_id"], test["image_id"]) == ("img_org/train/1.jpg", "img_org/test/1.jpg")
+    assert (train["tail"]["box"], test["tail"]["box"]) == ([0.0, 0.0, 0.5, 1.0], [0.25, 0.25, 0.75, 0.75])
+    umre = write_umre(tmp_path / "umre", lines={**UMRE_LINES, "test": [post(ANA, LISBON, "1.jpg", "none")]})
+    PilImage.new("RGB", (80, 60), "white").save(umre / "img_org/test/1.jpg")
+    for path in umre.glob("ent_*_dict.json"):
+        path.unlink()
+    (umre / "txt/ent_dict.json").write_text(json.dumps(BOXES))
+    with pytest.raises(DataError, match=r"ent_dict\.json tells of one picture '1\.jpg'"):
+        read_umre(umre)
+
+
 def test_umre_takes_other_names_of_files(tmp_path):
     write_umre(tmp_path)
     (tmp_path / "txt/valid.txt").rename(tmp_path / "umre_dev.txt")

@@ -60,7 +60,7 @@ def load_tagger(flag: str) -> EntityTagger | None:
             type_word(label)
         if library == "hf":
             load_token_classifier(name)  # what is wrong with it is told before any work
-    except (OSError, ValueError, ImportError) as error:
+    except (OSError, ValueError, KeyError, ImportError) as error:
         raise DataError(f"entity tagger {flag!r}: {error}") from error
     return functools.partial(tag_by_spacy if library == "spacy" else tag_by_transformer, name)
 

@@ -112,6 +112,10 @@ class ObjectDictionary:
         self._captions = captions
         self._objects: dict[str, list[dict]] = {}
 
+    def __contains__(self, image_id: str) -> bool:
+        """Whether the file has a picture of this name."""
+        return image_id in self._boxes
+
     def __getitem__(self, image_id: str) -> list[dict]:
         """`objects` of the schema, in the file's order.
 

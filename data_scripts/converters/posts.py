@@ -139,7 +139,14 @@ def read_posts(
         paths = {name: locate_picture(pictures, name, SPLIT_NAMES[split]) for name in names}
         for row in rows:
             row["image"] = paths[row["image_id"]]
-    name_apart([row for rows in splits.values() for row in rows], raw_dir)
+    unlike = name_apart([row for rows in splits.values() for row in rows], raw_dir)
+    one_for_all = found[0] if len(set(object_files.values())) == 1 and found else None
+    for file, names in ((one_for_all, dictionary), (caption_file, captions)):
+        for name in sorted(unlike):
+            if file and name in names:
+                raise DataError(
+                    f"{file} tells of one picture {name!r}, but the splits' folders have several: rename them"
+                )
     return RawDataset(layout.name, splits, descriptions, order, counts, remarks)
 
 
