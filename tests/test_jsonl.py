@@ -372,7 +372,9 @@ def stop(command, is_under_way, number, to_all=False):
                 assert process.poll() is None, said
                 said += process.stderr.read() or b""
                 time.sleep(0.005)
-            (os.killpg if to_all else os.kill)(process.pid, number)
+            for one in (number, number, signal.SIGTERM):  # the impatient try again, and otherwise
+                (os.killpg if to_all else os.kill)(process.pid, one)
+                time.sleep(0.02)
             os.set_blocking(process.stderr.fileno(), True)
             said += process.communicate(timeout=60)[1]
             with pytest.raises(ProcessLookupError):  # no worker is left
