@@ -357,6 +357,9 @@ def test_the_command_line(tmp_path, capsys):
     assert "| pictures found | 1 |" in printed and "negative relation: none." in printed
     with pytest.raises(SystemExit, match="error: .*out exists already"):
         run_converter(read_jsonl, arguments=arguments, reader_flags=FLAGS)
+    with pytest.raises(SystemExit):
+        run_converter(read_jsonl, arguments=[*arguments, "--num_proc", "-1"], reader_flags=FLAGS)
+    assert "--num_proc must be at least 1" in capsys.readouterr().err
 
 
 def stop(command, is_under_way, number, to_all=False):
