@@ -26,7 +26,8 @@ def ending_in_one_line(what_stands: Callable[[], str]) -> Iterator[None]:
     def stop(number, frame):
         nonlocal received
         if os.getpid() == process:
-            signal.signal(number, signal.SIG_IGN)  # the impatient press twice: the cleaning up goes on
+            for one in before:  # the impatient press twice: the cleaning up goes on
+                signal.signal(one, signal.SIG_IGN)
             received = number
             signal.signal(signal.SIGALRM, _kill_workers)
             signal.setitimer(signal.ITIMER_REAL, 2, 2)
@@ -49,9 +50,11 @@ def ending_in_one_line(what_stands: Callable[[], str]) -> Iterator[None]:
             sys.exit(f"error: {explain_full_disk(error)}")
         raise
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        if received is None:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        else:
+            signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def _kill_workers(number, frame):

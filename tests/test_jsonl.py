@@ -357,6 +357,9 @@ def test_the_command_line(tmp_path, capsys):
     assert "| pictures found | 1 |" in printed and "negative relation: none." in printed
     with pytest.raises(SystemExit, match="error: .*out exists already"):
         run_converter(read_jsonl, arguments=arguments, reader_flags=FLAGS)
+    with pytest.raises(SystemExit):
+        run_converter(read_jsonl, arguments=[*arguments, "--num_proc", "-1"], reader_flags=FLAGS)
+    assert "--num_proc must be at least 1" in capsys.readouterr().err
 
 
 def stop(command, is_under_way, number, to_all=False):
@@ -372,7 +375,9 @@ def stop(command, is_under_way, number, to_all=False):
                 assert process.poll() is None, said
                 said += process.stderr.read() or b""
                 time.sleep(0.005)
-            (os.killpg if to_all else os.kill)(process.pid, number)
+            for one in (number, number, signal.SIGTERM):  # the impatient try again, and otherwise
+                (os.killpg if to_all else os.kill)(process.pid, one)
+                time.sleep(0.02)
             os.set_blocking(process.stderr.fileno(), True)
             said += process.communicate(timeout=60)[1]
             with pytest.raises(ProcessLookupError):  # no worker is left

@@ -115,6 +115,8 @@ def run_converter(
     repo_id, private, revision = take_push_arguments(options)
     if repo_id is None and (private or revision is not None):
         parser.error("--private and --revision say how to push: name a data set by --push_to_hub")
+    if options["num_proc"] is not None and options["num_proc"] < 1:
+        parser.error("--num_proc must be at least 1")
 
     def what_stands() -> str:
         if not folder.exists():

@@ -80,7 +80,8 @@ def warn_of_doubts(content: dict, where: str | Path) -> None:
         if content["negative_relation"] is None and letters in NEGATIVE_NAMES:
             logger.warning(
                 "%s: relation %r COUNTS AS ANY OTHER, in F1 too, for no negative relation is named. If it says that "
-                "none of the relations holds, name it by --negative_relation",
+                "none of the relations holds, name it: by --negative_relation of the converter, or in the file of "
+                "descriptions",
                 where,
                 name,
             )
