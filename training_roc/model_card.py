@@ -22,7 +22,7 @@ from evaluation_roc.report import MAX_LISTED, format_table, markdown_code, markd
 logger = logging.getLogger(__name__)
 
 ROOT = Path(__file__).parent.parent
-TEMPLATE = ROOT / "model_card.md"
+TEMPLATE = Path(__file__).with_name("model_card.md")
 # The splits that a run evaluates, and what their metrics' and files' names begin with.
 SPLITS = {"validation": "eval", "test": "test"}
 SCORES = {

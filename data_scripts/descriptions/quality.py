@@ -14,7 +14,6 @@ one set with another, not with 0.
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -23,6 +22,7 @@ import numpy as np
 from data_scripts.descriptions.files import in_words, load_descriptions
 from data_scripts.hub_errors import HubError, explain_hub_errors
 from data_scripts.reading import DataError, read_json
+from data_scripts.writing import write_json
 
 
 def encode_descriptions(model_name_or_path: str, texts: list[str], batch_size: int = 32) -> np.ndarray:
@@ -177,5 +177,4 @@ def main() -> None:
             print(f"  {name}: {text}")
     if options.output_dir is not None:
         content = {"model": options.model_name_or_path, "relations": table, "closest_descriptions": pairs}
-        path = options.output_dir / "relation_quality.json"
-        path.write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+        write_json(options.output_dir / "relation_quality.json", content)
