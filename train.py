@@ -199,7 +199,7 @@ def save_metrics(run: Run, name: str, metrics: dict):
         earlier = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         write_json(folder / f"{name}_results.json", dict(sorted(metrics.items())))
         write_json(path, dict(sorted((earlier | metrics).items())))
-    run.trainer.log_metrics(name, metrics)
+    run.trainer.log_metrics(name, {key: value for key, value in metrics.items() if value is not None})
 
 
 def report(run: Run):

@@ -128,15 +128,17 @@ def _explain(error: Exception, repo_id: str, repo_type: str, revision: str | Non
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """The exception and what caused it, down to the first cause."""
+    """The exception and what it was raised from, down to the first cause. What was merely being handled when it was
+    raised is no cause."""
     while error is not None:
         yield error
-        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        error = error.__cause__
 
 
 def _explain_answer(error: HfHubHTTPError, repo_id: str, repo_type: str) -> str:
     """What to do about an answer of the Hub that is none of the named ones."""
-    status, words = error.response.status_code, error.server_message or str(error).strip().splitlines()[0]
+    status, words = error.response.status_code, error.server_message or str(error).strip().split("\n")[0]
+    words = words.strip() or "without a reason"
     if status == 401 and get_token() is None:
         return NO_TOKEN
     if status == 401:
@@ -144,7 +146,9 @@ def _explain_answer(error: HfHubHTTPError, repo_id: str, repo_type: str) -> str:
             "The Hub does not know this token: it is mistyped, expired or revoked. Run `hf auth login --force`, or"
             f" set HF_TOKEN to a token from {TOKENS_PAGE}."
         )
-    if status == 403:
+    request = error.response.request
+    writes = request.method not in ("GET", "HEAD") or "/auth-check" in request.url.path
+    if status == 403 and writes:
         return _explain_forbidden(repo_id, repo_type, words)
     if status == 429:
         return f"The Hub was asked too much at a time ({words}). Wait some minutes, and run this again."
@@ -157,7 +161,6 @@ def _explain_answer(error: HfHubHTTPError, repo_id: str, repo_type: str) -> str:
 
 def _explain_forbidden(repo_id: str, repo_type: str, words: str) -> str:
     """Why the token may not write: it only reads, or the namespace is someone else's."""
-    namespace = repo_id.split("/")[0]
     try:
         account = HfApi().whoami()
     except (HfHubHTTPError, httpx2.TransportError, LocalTokenNotFoundError):
@@ -165,6 +168,7 @@ def _explain_forbidden(repo_id: str, repo_type: str, words: str) -> str:
     if account.get("auth", {}).get("accessToken", {}).get("role") == "read":
         return f"The token may only read. Make one with write access at {TOKENS_PAGE}, and log in with it."
     mine = [account["name"], *(organization["name"] for organization in account.get("orgs", []))]
+    namespace = repo_id.split("/")[0] if "/" in repo_id else account["name"]
     if namespace not in mine:
         return (
             f"{account['name']!r} may not write to {namespace!r} ({words}). Push to a namespace of your own"

@@ -208,33 +208,31 @@ def calibrate(output, config) -> dict[str, float]:
         config ([`RocConfig`]): of the model.
 
     Returns:
-        What was chosen, as `eval_calibration_temperature` and `eval_abstention_threshold`, and by how many rows, as
-        `eval_calibration_samples` and `eval_threshold_samples`.
+        `eval_calibration_temperature` and `eval_abstention_threshold` (None: there is none), and by how many rows each
+        was chosen, `eval_calibration_samples` and `eval_threshold_samples`: 0 where it was left as it is.
     """
     logits, references = _labelled(output)
-    metrics, negative = {}, _negative(config)
-    if len(references) < MIN_ROWS:
-        logger.warning(
-            "%d labelled validation rows are too few to calibrate scores by: %d are needed. They are divided by a"
-            " temperature of %s as before",
-            len(references), MIN_ROWS, config.calibration_temperature,
-        )  # fmt: skip
+    negative, num_rows = _negative(config), len(references)
+    num_gold = _num_gold(references, negative)
+    if num_rows < MIN_ROWS:
+        words = "%d labelled validation rows are too few to calibrate scores by, %d are needed: temperature stays %s"
+        logger.warning(words, num_rows, MIN_ROWS, config.calibration_temperature)
+        num_rows = 0
     else:
         config.calibration_temperature = fit_temperature(logits, references)
-        metrics["eval_calibration_temperature"] = config.calibration_temperature
-        metrics["eval_calibration_samples"] = len(references)
-    if (number := _num_gold(references, negative)) < MIN_RELATION_ROWS:
-        logger.warning(
-            "%d validation rows with a relation are too few to choose a threshold by: %d are needed. It stays %s",
-            number, MIN_RELATION_ROWS, config.abstention_threshold,
-        )  # fmt: skip
+    if num_gold < MIN_RELATION_ROWS:
+        words = "%d validation rows with a relation are too few for a threshold, %d are needed: it stays %s"
+        logger.warning(words, num_gold, MIN_RELATION_ROWS, config.abstention_threshold)
+        num_gold = 0
     else:
         probabilities = calibrated_probabilities(logits, config.calibration_temperature)
         config.abstention_threshold, _ = choose_threshold(probabilities, references, negative)
-        metrics["eval_threshold_samples"] = number
-        if config.abstention_threshold is not None:
-            metrics["eval_abstention_threshold"] = config.abstention_threshold
-    return metrics
+    return {
+        "eval_calibration_temperature": config.calibration_temperature,
+        "eval_calibration_samples": num_rows,
+        "eval_abstention_threshold": config.abstention_threshold,
+        "eval_threshold_samples": num_gold,
+    }
 
 
 def measure_calibration(name: str, output, config) -> dict[str, float]:

@@ -33,7 +33,8 @@ def read_run(folder: str | Path, split: str) -> dict:
 
     Returns:
         `run` (the folder), `train_samples`, `micro_f1` and `macro_f1` (0-1), `seed`, `settings` (all others that the
-        card holds), and `by_relation`, the scores of each relation, `{relation: {"f1", "support", ...}}`.
+        card holds, and `num_processes` where it is not 1), and `by_relation`, the scores of each relation,
+        `{relation: {"f1", "support", ...}}`.
 
     Raises:
         ValueError: naming the folder and what is missing in it or is not as train.py writes it.
@@ -68,6 +69,8 @@ def read_run(folder: str | Path, split: str) -> dict:
     if not table or len(by_relation) != len(table):
         raise ValueError(f"{folder}: {name} holds no relation, or one twice")
     settings = read_settings(folder)
+    if (processes := results.get("train_processes", 1)) != 1:
+        settings["num_processes"] = processes  # of `accelerate launch`; the batch grows with it
     run = {"run": str(folder), "train_samples": train_samples, **scores, "seed": settings.pop("seed")}
     return {**run, "settings": settings, "by_relation": by_relation}
 

@@ -2,8 +2,8 @@
 """A small Hub on loopback: what huggingface_hub 2.4 asks of one, over real sockets, kept in memory.
 
 A test starts `HubServer`, gives `server.environment(home)` to a subprocess, and the client in it, unpatched, pushes
-and loads. Members: `ann` (token WRITER; READER may only read) and her organisation `org`, and `bob` (token OTHER).
-Anything else sent as a token is invalid.
+and loads. Members: `ann` (token WRITER; READER and FINE may only read) and her organisation `org`, and `bob` (token
+OTHER). Anything else sent as a token is invalid.
 """
 
 import base64
@@ -21,8 +21,13 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from hub_store import DATE, Blob, Refusal, Repo, list_tree, read_card
 
-WRITER, READER, OTHER = "hf_writer", "hf_reader", "hf_other"
-MEMBERS = {WRITER: ("ann", "write", ["org"]), READER: ("ann", "read", ["org"]), OTHER: ("bob", "write", [])}
+WRITER, READER, FINE, OTHER = "hf_writer", "hf_reader", "hf_fine", "hf_other"
+MEMBERS = {
+    WRITER: ("ann", "write", ["org"]),
+    READER: ("ann", "read", ["org"]),
+    FINE: ("ann", "fineGrained", ["org"]),
+    OTHER: ("bob", "write", []),
+}
 LFS_SUFFIXES = (".parquet", ".safetensors", ".bin", ".arrow", ".png", ".jpg")
 
 REPO_API = re.compile(r"/api/(model|dataset|space)s/([^/]+(?:/[^/]+)?)$")

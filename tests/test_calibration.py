@@ -215,11 +215,12 @@ def test_a_handful_of_rows_chooses_nothing(number, caplog):
     output = predicted([[0.0, 1.0]] * number + [[0.0, 0.0]], [1] * number + [-100])
     config = retrieval_config(calibration_temperature=1.5, abstention_threshold=0.25)
     chosen = calibrate(output, config)
-    assert config.abstention_threshold == 0.25 and "eval_abstention_threshold" not in chosen
-    assert f"{number} validation rows with a relation are too few to choose a threshold by: 75" in caplog.text
+    assert config.abstention_threshold == chosen["eval_abstention_threshold"] == 0.25
+    assert config.calibration_temperature == chosen["eval_calibration_temperature"]
+    assert f"{number} validation rows with a relation are too few for a threshold, 75 are" in caplog.text
     if number < 50:
-        assert config.calibration_temperature == 1.5 and chosen == {}
-        assert f"{number} labelled validation rows are too few to calibrate scores by: 50 are needed" in caplog.text
+        assert config.calibration_temperature == 1.5 and chosen["eval_calibration_samples"] == 0
+        assert f"{number} labelled validation rows are too few to calibrate scores by, 50 are needed" in caplog.text
     else:
         assert chosen["eval_calibration_samples"] == 50 and 0.25 < config.calibration_temperature < 0.5
 
@@ -229,7 +230,8 @@ def test_a_threshold_needs_rows_with_a_relation_not_others():
     for number, has_threshold in ((74, False), (75, True)):
         config = retrieval_config()
         chosen = calibrate(predicted(logits[75 - number :], labels[75 - number :]), config)
-        assert ("eval_abstention_threshold" in chosen) == has_threshold == (config.abstention_threshold is not None)
+        assert (config.abstention_threshold is not None) == has_threshold
+        assert chosen["eval_threshold_samples"] == number * has_threshold
 
 
 def test_the_diagram_is_drawn(tmp_path):

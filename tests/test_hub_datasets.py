@@ -7,10 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx2
 import pytest
 import yaml
 from datasets import load_dataset
-from hub_server import OTHER, READER, WRITER
+from hub_server import FINE, OTHER, READER, WRITER
+from huggingface_hub.errors import HfHubHTTPError
 from PIL import Image
 from raw_trees import write_more, write_umre
 from test_mnre import NAMES, RAW_MNRE, TEST, TRAIN, line, write_raw
@@ -18,6 +20,7 @@ from transformers import AutoTokenizer, BertConfig, BertModel, ViTConfig, ViTIma
 
 from data_scripts.converters.convert import convert
 from data_scripts.converters.mnre import read_mnre
+from data_scripts.hub_errors import HubError, explain_hub_errors
 
 ROOT = Path(__file__).parents[1]
 SHAPE = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
@@ -220,6 +223,8 @@ def test_the_real_sample_goes_up_comes_back_and_is_trained_on(hub, call, train_c
         ("hf_gone", "org/mnre", [], "The Hub does not know this token"),
         (READER, "org/mnre", [], "The token may only read"),
         (READER, "org/public", [], "The token may only read"),
+        (READER, "mnre", [], "The token may only read"),
+        (FINE, "mnre", [], "The token has no right to write to mnre"),
         (OTHER, "org/mnre", [], "'bob' may not write to 'org'"),
         (OTHER, "org/public", [], "'bob' may not write to 'org'"),  # create_repo succeeds on it
         (OTHER, "org/secret", [], "'bob' may not write to 'org'"),
@@ -234,6 +239,39 @@ def test_a_push_that_may_not_be(hub, call, converted, token, name, more, expecte
     assert said.startswith(expected)
     assert f"The data set is whole in {converted}" in said and "To push it: python -m data_scripts.push" in said
     assert all(list(repo.files()) == [".gitattributes"] for repo in hub.repos.values())
+
+
+def answer(status: int, method: str, message: str = "") -> HfHubHTTPError:
+    request = httpx2.Request(method, "https://hub/api/datasets/org/mnre")
+    return HfHubHTTPError(message, response=httpx2.Response(status, request=request))
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (answer(418, "POST"), "The Hub refuses this for the dataset org/mnre (418: without a reason)."),
+        (answer(500, "GET", "\n"), "The Hub has a fault of its own (500: without a reason). Run this again later."),
+        # Reading is what was tried, so it is not for want of write access.
+        (answer(403, "GET", "taken down"), "The Hub refuses this for the dataset org/mnre (403: taken down)."),
+    ],
+)
+def test_an_answer_of_the_hub_is_told_as_it_is(error, expected):
+    with pytest.raises(HubError) as told, explain_hub_errors("org/mnre", "dataset"):
+        raise error
+    assert str(told.value) == expected
+
+
+def test_an_error_beside_a_broken_connection_is_not_taken_for_one():
+    with pytest.raises(KeyError, match="column"), explain_hub_errors("org/mnre", "dataset"):
+        try:
+            raise ConnectionError("no network")
+        except ConnectionError:
+            raise KeyError("column")  # noqa: B904
+    with pytest.raises(HubError, match="cannot be reached"), explain_hub_errors("org/mnre", "dataset"):
+        try:
+            raise ConnectionError("no network")
+        except ConnectionError as error:
+            raise RuntimeError("not loaded") from error
 
 
 def test_a_refused_push_is_known_before_the_conversion(hub, call, tmp_path):

@@ -13,6 +13,7 @@ import pytest
 import yaml
 from datasets import Dataset, DatasetDict
 from huggingface_hub import ModelCard, constants, metadata_eval_result
+from markdown_it import MarkdownIt
 from test_remote_code import WITHOUT_PROJECT
 from test_train_script import place, run  # noqa: F401
 from transformers import TrainingArguments
@@ -84,6 +85,7 @@ def test_the_card_of_a_run(run, place):  # noqa: F811
     assert card.data.library_name == "transformers" and card.data.license == "apache-2.0"
     assert card.data.base_model is None and card.data.datasets is None  # folders, and no repositories
     assert "relation-extraction" in card.data.tags and card.data.widget[0]["text"]
+    assert card.data.pipeline_tag == "relation-extraction"
     # No figure that the run did not print: every fraction in the body is in its result files or its settings.
     body = card.text
     known = {f"{round(value, places)}" for value in results.values() for places in (3, 4)}
@@ -278,6 +280,96 @@ def test_secrets_and_paths_stay_at_home(make_run, tmp_path):
     )
     card = str(build_model_card(made))
     assert "hf_secret" not in card and str(tmp_path) not in card
+
+
+def test_a_card_tells_no_path_on_this_machine(make_run, tmp_path, monkeypatch):
+    """Relative ones neither, wherever they lead; a setting that only looks like one is told."""
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    for folder in ("runs/base", "runs/vision", "../elsewhere/private", "notes"):
+        Path(folder).mkdir(parents=True)
+    Path("notes/relations.json").write_text("{}")
+    made = make_run(
+        model_args={"text_model_name_or_path": "runs/base", "vision_model_name_or_path": "./runs/vision/"},
+        data_args={"dataset_name": "../elsewhere/private", "relations_file": "notes/relations.json"},
+        metrics=TEST_METRICS,
+    )
+    card = str(build_model_card(made))
+    assert not any(words in card for words in ("runs", "elsewhere", "notes", str(tmp_path)))
+    settings = yaml.safe_load(re.search(r"```yaml\n(.*?)```", card, flags=re.DOTALL)[1])
+    told = [settings[name] for name in ("dataset_name", "text_model_name_or_path", "relations_file")]
+    assert told == ["private", "base", "relations.json"]
+    made = make_run(data_args={"dataset_name": "org/mnre", "dataset_revision": "refs/pr/1"})
+    assert "dataset_revision: refs/pr/1" in str(build_model_card(made))
+
+
+@pytest.mark.parametrize(
+    ("launched", "given", "expected"),
+    [("bf16", {}, ["bf16"]), ("no", {"bf16": True}, ["bf16"]), ("no", {"fp16": True}, []), ("no", {}, [])],
+)
+def test_the_precision_told_is_that_in_force(make_run, monkeypatch, launched, given, expected):
+    """On a CPU, where fp16 has no effect; `accelerate launch` tells its own by the environment."""
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", launched)
+    text = build_model_card(make_run(args={"use_cpu": True, **given})).text
+    settings = yaml.safe_load(re.search(r"```yaml\n(.*?)```", text, flags=re.DOTALL)[1])
+    assert [name for name in ("bf16", "fp16") if name in settings] == expected
+    assert ("in mixed precision (bf16)" in text) == bool(expected)
+
+
+def test_every_setting_that_decides_a_result_is_told(make_run):
+    decides = {"label_smoothing_factor": 0.1, "neftune_noise_alpha": 5.0, "optim": "adafactor", "eval_delay": 1.0,
+               "lr_scheduler_kwargs": {"num_cycles": 2}, "full_determinism": False, "dataloader_drop_last": True,
+               "gradient_accumulation_steps": 4}  # fmt: skip
+    idle = {"run_name": "x", "logging_steps": 3, "report_to": ["none"], "dataloader_num_workers": 2, "use_cpu": True}
+    text = build_model_card(make_run(args=decides | idle)).text
+    settings = yaml.safe_load(re.search(r"```yaml\n(.*?)```", text, flags=re.DOTALL)[1])
+    expected = {name: value for name, value in decides.items() if value}
+    assert settings == {"dataset_name": "demo", "seed": 42, "do_train": True, **expected}
+    assert "`accelerate launch --num_processes 1 train.py FILE" in text
+
+
+HARMLESS = ["fine_with|pipes", "tick`s", "# heading", "two\nlines", "<script>x</script>"]
+
+
+def test_labels_and_descriptions_of_any_text_make_no_other_card(make_run, make_model, processor):
+    model = make_model()
+    descriptions = {label: f"{label} is one.\n# Two\n- three | four" for label in HARMLESS}
+    model.set_relations(descriptions, processor, negative_relation=HARMLESS[0])
+    tables = {
+        "test": [{"relation": label, "precision": 0.5, "recall": 0.5, "f1": 0.5, "support": 3} for label in HARMLESS]
+    }
+    text = build_model_card(make_run(model=model, tables=tables, metrics=TEST_METRICS)).text
+    kinds, blocks = zip(*read_blocks(text), strict=True)
+    assert "html_block" not in kinds
+    assert not [child for block in blocks for child in block.children or () if child.type == "html_inline"]
+    assert read_headings(text) == read_headings(build_model_card(make_run(metrics=TEST_METRICS)).text)
+    texts = [
+        (kind, "".join(child.content for child in block.children or ()).removesuffix(" (negative)"))
+        for kind, block in zip(kinds, blocks, strict=True)
+    ]
+    for label in HARMLESS:
+        label = " ".join(label.split())
+        for expected in (label, f"{label} is one. # Two - three | four"):
+            assert ("paragraph_open", expected) in texts
+        assert ("td_open", label) in texts
+
+
+def read_blocks(text: str) -> list[tuple]:
+    """What stands on a page: of each block the kind of what it is in, and itself."""
+    blocks = MarkdownIt("commonmark").enable("table").parse(text)
+    return [(before.type, block) for before, block in zip(blocks, blocks[1:], strict=False)]
+
+
+def read_headings(text: str) -> list[str]:
+    return [block.content for kind, block in read_blocks(text) if kind == "heading_open"]
+
+
+def test_a_card_of_many_relations_stays_short(make_run, make_model, processor):
+    model = make_model()
+    model.set_relations({f"relation_{i}": f"It is number {i}." for i in range(300)}, processor)
+    text = build_model_card(make_run(model=model)).text
+    assert "with 300 relations" in text and "It is number 199." in text and "It is number 200." not in text
+    assert "\n\n100 more and their descriptions stand in `config.json`.\n\n## Limits" in text
 
 
 def test_the_trainers_card_does_not_overwrite_it(make_model, tmp_path):

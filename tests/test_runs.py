@@ -14,10 +14,17 @@ from evaluation_roc import runs
 SUPPORTS = {"none": 4, "/per/per/peer": 3}
 
 
-def write_run(folder, seed=0, train_samples=100, micro=0.5, macro=0.25, supports=SUPPORTS, f1=0.5, **settings):
+def write_run(
+    folder, seed=0, train_samples=100, micro=0.5, macro=0.25, supports=SUPPORTS, f1=0.5, num_processes=1, **settings
+):
     """The files of a run that the command reads."""
     folder.mkdir(parents=True)
-    results = {"train_samples": train_samples, "test_micro_f1": micro, "test_macro_f1": macro}
+    results = {
+        "train_samples": train_samples,
+        "train_processes": num_processes,
+        "test_micro_f1": micro,
+        "test_macro_f1": macro,
+    }
     table = [
         {"relation": name, "precision": 0.5, "recall": 0.5, "f1": f1, "support": n} for name, n in supports.items()
     ]
@@ -67,7 +74,8 @@ def test_means_and_deviations(folders, tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("changed", [{"learning_rate": 1e-5}, {"num_train_epochs": 3.0}, {"train_samples": 99},
-                                     {"text_model_name_or_path": "roberta-base"}, {"use_images": False}])  # fmt: skip
+                                     {"text_model_name_or_path": "roberta-base"}, {"use_images": False},
+                                     {"num_processes": 2}])  # fmt: skip
 def test_runs_that_differ_in_more_than_the_seed_are_not_averaged(tmp_path, monkeypatch, capsys, changed):
     folders = [
         write_run(tmp_path / "a"),

@@ -22,7 +22,7 @@ from evaluation_roc.report import MAX_LISTED, format_table, markdown_code, markd
 logger = logging.getLogger(__name__)
 
 ROOT = Path(__file__).parent.parent
-TEMPLATE = ROOT / "model_card.md"
+TEMPLATE = Path(__file__).with_name("model_card.md")
 # The splits that a run evaluates, and what their metrics' and files' names begin with.
 SPLITS = {"validation": "eval", "test": "test"}
 SCORES = {
@@ -265,7 +265,7 @@ def describe_calibration(run: TrainingRun, drawn: set[str]) -> dict | None:
     """`temperature`, number of `rows` that it was fitted on, `errors` by split, before and after, and the last split's
     `diagram` if it is among the `drawn` files; None without calibration."""
     fitted = figures(run, "eval", ["calibration_temperature", "calibration_samples"])
-    if not fitted:
+    if not fitted.get("calibration_samples"):
         return None
     errors = {title: figures(run, name, CALIBRATION_ERRORS) for title, name in SPLITS.items()}
     errors = {title: values for title, values in errors.items() if values}

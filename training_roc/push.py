@@ -18,6 +18,7 @@ from pathlib import Path
 from huggingface_hub import HfApi
 
 from data_scripts.hub_errors import HubError, explain_hub_errors, prepare_repository
+from data_scripts.writing import write_text
 
 # As the Trainer's, and its pickled arguments, which no one needs to open.
 IGNORED = ["_*", ".*", "checkpoint-*", "training_args.bin"]
@@ -107,7 +108,7 @@ def write_serving_files(folder: str | Path, is_adapter: bool = False) -> None:
         content = (SERVING / name).read_text(encoding="utf-8")
         if is_adapter and name == "requirements.txt":
             content += f"{ADAPTER_REQUIREMENT}\n"
-        _write(Path(folder) / name, content)
+        write_text(Path(folder) / name, content)
 
 
 def readdress(folder: Path, repo_id: str) -> None:
@@ -116,14 +117,7 @@ def readdress(folder: Path, repo_id: str) -> None:
     if card.is_file():
         content = card.read_text(encoding="utf-8")
         line = f'model_id = "{repo_id}"'
-        _write(card, re.sub(r'^model_id = ".*"$', lambda match: line, content, flags=re.MULTILINE))
-
-
-def _write(path: Path, content: str) -> None:
-    from evaluation_roc.report import replacing  # takes seconds, which `--help` need not wait for
-
-    with replacing(path) as temporary:
-        temporary.write_text(content, encoding="utf-8")
+        write_text(card, re.sub(r'^model_id = ".*"$', lambda match: line, content, flags=re.MULTILINE))
 
 
 def check_base(name: str) -> None:

@@ -35,7 +35,10 @@ def push_space(repo_id: str, model: str, private: bool = False) -> str:
 
     Raises:
         HubError: without a valid token that may write there, without such a model, or if the push fails; it says why.
+        FileNotFoundError: where there is no `space/`: an installed package has none.
     """
+    if not FOLDER.is_dir():
+        raise FileNotFoundError(f"there is no {FOLDER}: the Space is pushed from a checkout of the repository")
     with explain_hub_errors(model, "model"):
         HfApi().model_info(model)
     repo_id = prepare_repository(repo_id, "space", private)
@@ -71,7 +74,7 @@ def main() -> None:
         os.environ["HF_TOKEN"] = options.token
     try:
         print(push_space(options.push_to_hub, options.model, options.private))
-    except HubError as error:
+    except (FileNotFoundError, HubError) as error:
         sys.exit(f"error: {error}")
 
 

@@ -14,7 +14,6 @@ one set with another, not with 0.
 """
 
 import argparse
-import json
 import logging
 import sys
 import textwrap
@@ -26,6 +25,7 @@ from data_scripts.converters.entity_typing import count_positions
 from data_scripts.descriptions.files import in_words, load_descriptions, warn_of_doubts
 from data_scripts.hub_errors import HubError, explain_hub_errors
 from data_scripts.reading import DataError, read_json
+from data_scripts.writing import write_json
 
 logger = logging.getLogger(__name__)
 
@@ -197,5 +197,4 @@ def main() -> None:
             print(f"  {name}: {text}")
     if options.output_dir is not None:
         content = {"model": options.model_name_or_path, "relations": table, "closest_descriptions": pairs}
-        path = options.output_dir / "relation_quality.json"
-        path.write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+        write_json(options.output_dir / "relation_quality.json", content)
