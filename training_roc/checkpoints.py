@@ -13,6 +13,7 @@ from pathlib import Path
 from datasets import Dataset
 from transformers import TrainerCallback
 from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_callback import ExportableState
 from transformers.utils import logging
 
 from modeling_roc.configuration_roc import RELATION_FIELDS
@@ -150,6 +151,11 @@ def describe_inputs(trainer, hashes: dict[str, str]) -> dict:
         "processor": trainer.processing_class.to_dict() if hasattr(trainer.processing_class, "to_dict") else {},
         "training": {name: getattr(args, name) for name in DECISIVE},
         "batch size of a step": args.train_batch_size * args.world_size * args.gradient_accumulation_steps,
+        "callbacks": [
+            [type(one).__name__, one.state()["args"]]
+            for one in trainer.callback_handler.callbacks
+            if isinstance(one, ExportableState)
+        ],
         "length": [args.num_train_epochs, args.max_steps],
         "hashes": dict(hashes),
     }

@@ -74,7 +74,9 @@ class RocTrainingArguments(TrainingArguments):
     )
     label_names: list[str] | None = field(default_factory=lambda: ["labels"])
     metric_for_best_model: str | None = field(default="micro_f1", metadata={"help": "Chosen on validation."})
-    greater_is_better: bool | None = field(default=True, metadata={"help": "Whether higher is better."})
+    restore_callback_states_from_checkpoint: bool = field(
+        default=True, metadata={"help": "A resumed run goes on with early stopping's count, too."}
+    )
 
     def __post_init__(self):
         if self.ddp_find_unused_parameters is None:
