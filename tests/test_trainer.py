@@ -11,7 +11,7 @@ from datasets import Dataset
 from memories import encoded_anew
 from PIL import Image
 from torch import nn
-from transformers import EarlyStoppingCallback
+from transformers import EarlyStoppingCallback, TrainerCallback
 
 from data_scripts.schema import dataset_features
 from modeling_roc import RocModel
@@ -323,6 +323,18 @@ def test_a_run_cannot_go_on_without_the_states_of_its_optimizer(make_trainer):
     make_trainer(save_strategy="steps", save_steps=1, save_only_model=True).train()
     with pytest.raises(CheckpointError, match="holds no complete checkpoint"):
         make_trainer().train(resume_from_checkpoint=True)
+
+
+def test_two_trainings_into_one_folder(make_trainer):
+    """Found out by the second, while the first is at it."""
+
+    class Second(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            with pytest.raises(CheckpointError, match="another process is training into .*out: name another"):
+                make_trainer().train()
+
+    make_trainer(callbacks=[Second], max_steps=1).train()
+    make_trainer(max_steps=1).train()
 
 
 def test_relations_of_a_checkpoint_do_not_take_the_place_of_the_models(make_trainer, make_model, processor):

@@ -8,9 +8,11 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from datasets import Dataset
+from filelock import FileLock, Timeout
 from transformers import TrainerCallback
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_callback import ExportableState
@@ -34,7 +36,7 @@ NO_INPUT = {"dtype", "transformers_version", "architectures", "auto_map", "custo
 
 
 class CheckpointError(ValueError):
-    """A checkpoint is not one that this run can go on with; the message says why."""
+    """This run cannot go on with a checkpoint, or write beside those of a folder; the message says why."""
 
 
 def choose_checkpoint(args) -> str | None:
@@ -115,6 +117,26 @@ def is_whole(folder: Path) -> bool:
         return isinstance(json.loads((folder / TRAINER_STATE_NAME).read_text(encoding="utf-8")), dict)
     except (OSError, ValueError):
         return False
+
+
+@contextmanager
+def training_alone(output_dir: str) -> Iterator[None]:
+    """
+    Raises:
+        CheckpointError: if another process, which this one need not know of, is training into the same folder.
+    """
+    Path(output_dir).mkdir(parents=True, exist_ok=True)
+    lock = FileLock(Path(output_dir) / ".training")  # the system frees it, however a process ends
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise CheckpointError(f"another process is training into {output_dir}: name another --output_dir") from None
+    except NotImplementedError:
+        logger.warning(f"the file system of {output_dir} has no locks: see to it that nothing else trains into it")
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def remove_half_written(output_dir: str) -> None:

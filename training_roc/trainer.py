@@ -2,6 +2,7 @@
 """The Trainer with what ROC adds to it: learning rates by group, the batches' order, and the memory's upkeep."""
 
 import json
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from training_roc.checkpoints import (
     describe_inputs,
     get_last_complete_checkpoint,
     remove_half_written,
+    training_alone,
 )
 from training_roc.hard_negatives import RelationFeatures
 from training_roc.sampler import PictureGroupedSampler
@@ -201,7 +203,8 @@ class RocTrainer(Trainer):
         As transformers'; `True` stands for the last complete checkpoint.
 
         Raises:
-            CheckpointError: if there is no such checkpoint, or it is of a run with other inputs.
+            CheckpointError: if there is no such checkpoint, it is of a run with other inputs, or another process is
+                training into the same folder.
             ValueError: if a data set to evaluate during training has no labelled row.
         """
         if resume_from_checkpoint is True:
@@ -215,10 +218,11 @@ class RocTrainer(Trainer):
         self.inputs = describe_inputs(self, self.inputs["hashes"])
         if resume_from_checkpoint:
             check_inputs(resume_from_checkpoint, self.inputs)
-            if self.args.should_save:
-                remove_half_written(self.args.output_dir)
         self._start_relations_anew()
-        return super().train(resume_from_checkpoint, **kwargs)
+        with training_alone(self.args.output_dir) if self.args.should_save else nullcontext():
+            if resume_from_checkpoint and self.args.should_save:
+                remove_half_written(self.args.output_dir)
+            return super().train(resume_from_checkpoint, **kwargs)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         if model.training and self._relation_features is not None:
