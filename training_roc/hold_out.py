@@ -51,9 +51,8 @@ def choose_unseen(wanted: str, relations: Sequence[str], negative: str | None, s
     Which relations training is not to see.
 
     Args:
-        wanted: labels with commas between them (a label may hold commas itself), or a number: so many are drawn by
-            `seed`, and those of a smaller number are among those of a larger one. A number is a label if a comma
-            follows it.
+        wanted: labels with commas between them, or a number: so many are drawn by `seed`, and those of a smaller
+            number are among those of a larger one.
         relations: all relations of the data set.
         negative: the one that means "no relation", which is never chosen.
         seed: of the draw.
@@ -67,20 +66,11 @@ def choose_unseen(wanted: str, relations: Sequence[str], negative: str | None, s
     """
     candidates = [label for label in relations if label != negative]
     if re.fullmatch(r"-?\d+", wanted.strip()):
-        if wanted.strip() in relations:
-            raise ValueError(
-                f"{wanted!r} is a relation, too: write '{wanted},' to hold it out, or name several by labels"
-            )
         number = int(wanted)
         random.Random(seed).shuffle(candidates)
         chosen = candidates[: max(number, 0)]
     else:
-        chosen, parts = [], [part.strip() for part in wanted.strip().removesuffix(",").split(",")]
-        known = {",".join(part.strip() for part in label.split(",")): label for label in relations}
-        while parts:  # the longest beginning that is a label
-            taken = next((number for number in range(len(parts), 0, -1) if ",".join(parts[:number]) in known), 1)
-            chosen.append(known.get(",".join(parts[:taken]), parts[0]))
-            del parts[:taken]
+        chosen = [label.strip() for label in wanted.split(",")]
         number = len(chosen)
         for label in chosen:
             if label == negative:
