@@ -11,7 +11,7 @@ from datasets import Dataset
 from memories import encoded_anew
 from PIL import Image
 from torch import nn
-from transformers import EarlyStoppingCallback
+from transformers import EarlyStoppingCallback, TrainerCallback
 
 from data_scripts.schema import dataset_features
 from modeling_roc import RocModel
@@ -243,6 +243,22 @@ def test_early_stopping(make_trainer):
     assert trainer.state.global_step == 3
 
 
+def test_a_resumed_run_goes_on_counting_to_its_early_stop(make_trainer):
+    settings = {**EVERY_STEP, "max_steps": 2}
+    make_trainer(compute_metrics=scripted([0.5, 0.4]), callbacks=[EarlyStoppingCallback(2)], **settings).train()
+    settings["max_steps"] = 6
+    with pytest.raises(CheckpointError, match=r"callbacks was .*'early_stopping_patience': 2.* and is \[\]"):
+        make_trainer(compute_metrics=scripted([0.3]), **settings).train(resume_from_checkpoint=True)
+    trainer = make_trainer(compute_metrics=scripted([0.3, 0.2, 0.1]), callbacks=[EarlyStoppingCallback(2)], **settings)
+    trainer.train(resume_from_checkpoint=True)
+    assert trainer.state.global_step == 3 and trainer.state.best_metric == 0.5
+
+
+def test_the_lowest_loss_is_the_best():
+    for metric, is_higher_better in (("micro_f1", True), ("eval_loss", False), ("loss", False)):
+        assert RocTrainingArguments("out", metric_for_best_model=metric).greater_is_better is is_higher_better
+
+
 def test_every_epoch_has_an_order_of_its_own(make_trainer):
     """Also one that is resumed in its middle."""
     trainer, orders = make_trainer(num_train_epochs=2, max_steps=-1, save_strategy="steps", save_steps=4), {}
@@ -307,6 +323,18 @@ def test_a_run_cannot_go_on_without_the_states_of_its_optimizer(make_trainer):
     make_trainer(save_strategy="steps", save_steps=1, save_only_model=True).train()
     with pytest.raises(CheckpointError, match="holds no complete checkpoint"):
         make_trainer().train(resume_from_checkpoint=True)
+
+
+def test_two_trainings_into_one_folder(make_trainer):
+    """Found out by the second, while the first is at it."""
+
+    class Second(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            with pytest.raises(CheckpointError, match="another process is training into .*out: name another"):
+                make_trainer().train()
+
+    make_trainer(callbacks=[Second], max_steps=1).train()
+    make_trainer(max_steps=1).train()
 
 
 def test_relations_of_a_checkpoint_do_not_take_the_place_of_the_models(make_trainer, make_model, processor):

@@ -8,11 +8,14 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from datasets import Dataset
+from filelock import FileLock, Timeout
 from transformers import TrainerCallback
 from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_callback import ExportableState
 from transformers.utils import logging
 
 from modeling_roc.configuration_roc import RELATION_FIELDS
@@ -33,7 +36,7 @@ NO_INPUT = {"dtype", "transformers_version", "architectures", "auto_map", "custo
 
 
 class CheckpointError(ValueError):
-    """A checkpoint is not one that this run can go on with; the message says why."""
+    """This run cannot go on with a checkpoint, or write beside those of a folder; the message says why."""
 
 
 def choose_checkpoint(args) -> str | None:
@@ -116,6 +119,26 @@ def is_whole(folder: Path) -> bool:
         return False
 
 
+@contextmanager
+def training_alone(output_dir: str) -> Iterator[None]:
+    """
+    Raises:
+        CheckpointError: if another process, which this one need not know of, is training into the same folder.
+    """
+    Path(output_dir).mkdir(parents=True, exist_ok=True)
+    lock = FileLock(Path(output_dir) / ".training")  # the system frees it, however a process ends
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise CheckpointError(f"another process is training into {output_dir}: name another --output_dir") from None
+    except NotImplementedError:
+        logger.warning(f"the file system of {output_dir} has no locks: see to it that nothing else trains into it")
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def remove_half_written(output_dir: str) -> None:
     """Removes what a killed run left half-written: the Trainer would keep it as the newest, and drop a whole one."""
     for folder in _checkpoints(output_dir).values():
@@ -150,6 +173,11 @@ def describe_inputs(trainer, hashes: dict[str, str]) -> dict:
         "processor": trainer.processing_class.to_dict() if hasattr(trainer.processing_class, "to_dict") else {},
         "training": {name: getattr(args, name) for name in DECISIVE},
         "batch size of a step": args.train_batch_size * args.world_size * args.gradient_accumulation_steps,
+        "callbacks": [
+            [type(one).__name__, one.state()["args"]]
+            for one in trainer.callback_handler.callbacks
+            if isinstance(one, ExportableState)
+        ],
         "length": [args.num_train_epochs, args.max_steps],
         "hashes": dict(hashes),
     }

@@ -2,6 +2,7 @@
 """The Trainer with what ROC adds to it: learning rates by group, the batches' order, and the memory's upkeep."""
 
 import json
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from training_roc.checkpoints import (
     describe_inputs,
     get_last_complete_checkpoint,
     remove_half_written,
+    training_alone,
 )
 from training_roc.hard_negatives import RelationFeatures
 from training_roc.sampler import PictureGroupedSampler
@@ -75,7 +77,9 @@ class RocTrainingArguments(TrainingArguments):
     )
     label_names: list[str] | None = field(default_factory=lambda: ["labels"])
     metric_for_best_model: str | None = field(default="micro_f1", metadata={"help": "Chosen on validation."})
-    greater_is_better: bool | None = field(default=True, metadata={"help": "Whether higher is better."})
+    restore_callback_states_from_checkpoint: bool = field(
+        default=True, metadata={"help": "A resumed run goes on with early stopping's count, too."}
+    )
 
     def __post_init__(self):
         if self.ddp_find_unused_parameters is None:
@@ -207,7 +211,8 @@ class RocTrainer(Trainer):
         As transformers'; `True` stands for the last complete checkpoint.
 
         Raises:
-            CheckpointError: if there is no such checkpoint, or it is of a run with other inputs.
+            CheckpointError: if there is no such checkpoint, it is of a run with other inputs, or another process is
+                training into the same folder.
             ValueError: if a data set to evaluate during training has no labelled row.
         """
         if resume_from_checkpoint is True:
@@ -221,10 +226,11 @@ class RocTrainer(Trainer):
         self.inputs = describe_inputs(self, self.inputs["hashes"])
         if resume_from_checkpoint:
             check_inputs(resume_from_checkpoint, self.inputs)
-            if self.args.should_save:
-                remove_half_written(self.args.output_dir)
         self._start_relations_anew()
-        return super().train(resume_from_checkpoint, **kwargs)
+        with training_alone(self.args.output_dir) if self.args.should_save else nullcontext():
+            if resume_from_checkpoint and self.args.should_save:
+                remove_half_written(self.args.output_dir)
+            return super().train(resume_from_checkpoint, **kwargs)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         if model.training and self._relation_features is not None:
