@@ -338,7 +338,7 @@ class RelationEncoder(nn.Module):
 
     def knows(self, input_ids: torch.Tensor) -> torch.Tensor:
         """Which tokens an encoder of its own knows: its vocabulary is the published one, in which no markers are."""
-        return input_ids < self.text_encoder.get_input_embeddings().num_embeddings
+        return input_ids < len(self.text_encoder.get_input_embeddings().weight)
 
     @torch.no_grad()
     def move_text_center(self, input_ids, attention_mask, text_encoder: nn.Module | None = None):

@@ -429,7 +429,7 @@ def check_tokenizer(model, processor):
     Raises:
         ValueError: as above, or if the tokenizer has tokens that the model has no embeddings for.
     """
-    tokenizer, number = processor.tokenizer, model.get_input_embeddings().num_embeddings
+    tokenizer, number = processor.tokenizer, len(model.get_input_embeddings().weight)
     problem = f"the processor's tokenizer, {type(tokenizer).__name__}, is not the model's: "
     if len(tokenizer) > number:
         raise ValueError(f"{problem}it has {len(tokenizer)} tokens, the model {number}")
