@@ -4,7 +4,6 @@
 import hashlib
 import logging
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from datasets.packaged_modules.parquet.parquet import Parquet
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import RemoteEntryNotFoundError
 
-from data_scripts.descriptions.files import DescriptionError, load_descriptions, select_relations
+from data_scripts.descriptions.files import DescriptionError, load_descriptions, select_relations, warn_of_doubts
 from data_scripts.hub_errors import HubError, explain_hub_errors
 from data_scripts.reading import DataError
 
@@ -65,9 +64,11 @@ def load_relation_dataset(
             except DescriptionError as error:
                 logger.warning("no relation is the negative one, as none is named (%s)", error)
     try:
-        return splits, select_relations(descriptions, relation_names)
+        descriptions = select_relations(descriptions, relation_names)
     except DescriptionError as error:
         raise DescriptionError(f"data set {name!r}: {error}") from error
+    warn_of_doubts(descriptions, f"data set {name!r}")
+    return splits, descriptions
 
 
 def open_rows(
@@ -129,9 +130,9 @@ def _keep_once(images: pa.StructArray, folder: Path) -> pa.StructArray:
     for picture in content.dictionary.to_pylist():
         path = folder / hashlib.sha256(picture).hexdigest()
         if not path.exists():
-            with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
-                file.write(picture)
-            os.replace(file.name, path)
+            temporary = path.with_name(f"{path.name}.{os.getpid()}")
+            temporary.write_bytes(picture)
+            os.replace(temporary, path)
         paths.append(str(path))
     kept = pa.array(paths, pa.string()).take(content.indices)
     return pa.StructArray.from_arrays(

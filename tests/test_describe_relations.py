@@ -148,6 +148,7 @@ def test_a_failing_server_is_asked_until_it_answers_and_only_for_what_is_missing
         three("has nothing to do with"),
         ("answer", "Here are they: 1. ..."),
         answer("only one"),
+        answer("THE HEAD has  nothing to do with the tail, said in way 1.", "b", "c"),
         answer("twice", "twice", "thrice"),
         answer("a", "b", " "),
         three("has nothing to do with"),
@@ -187,15 +188,21 @@ def test_answers_that_break_parsers_are_refused_and_asked_for_again(describe, ca
         ("answer", "[" * 50_000),
         ("answer", "1" * 5_000),
         ("body", json.dumps(completion([{"type": "text", "text": three("ignores")[1]}])).encode()),
+        ("body", b"[1, 2]"),
+        ("body", b'[{"error": "no list is a completion"}]'),
+        ("body", b"12"),
+        ("body", b'{"error": {"message": "the model is being loaded"}}'),
         ("body", json.dumps({**completion(three("ignores")[1]), "usage": {"prompt_tokens": "many"}}).encode()),
         *(three(word) for word in ("knows", "is in", "leads")),
     ]
     with running(ChatServer(script)) as server:
-        assert describe(*against(server)) is None
+        assert describe(*against(server), "--max_attempts", "10") is None
         assert not server.script
     assert caplog.text.count("must be a list of strings that are not blank, and Unicode text") == 2
     assert caplog.text.count("it is not one JSON object") == 2
-    assert "no chat completion (TypeError: the content is a list)" in caplog.text
+    assert "no chat completion (TypeError: the content is a list; it sent " in caplog.text
+    assert caplog.text.count("no chat completion (ValueError: Invalid") == 3
+    assert "it sent ChatCompletionOutput(choices=None" in caplog.text and "the model is being loaded" in caplog.text
     # What cannot be sent is not shown to the model again.
     assert [len(request["messages"]) for request in server.requests[:4]] == [1, 3, 1, 3]
     assert len(load_descriptions("out.json")["relations"]) == 4
@@ -316,6 +323,14 @@ def test_labels_are_read_from_every_kind_of_file(tmp_path):
     assert read_labels(text) == (["b", "a"], None)
     assert read_labels(ids) == (["a", "b"], None)
     assert read_labels(described) == (["b"], "b")
+    for name in ("rel2id.JSON", "ids.txt"):  # what is in a file counts
+        (tmp_path / name).write_text(json.dumps({"b": 1, "a": 0}, indent=2))
+        assert read_labels(tmp_path / name) == (["a", "b"], None)
+    (tmp_path / "twice.json").write_text('{"b": "One.",\n "a": "Two.",\n "b": "Three."}')
+    with pytest.raises(
+        DataError, match=r"twice\.json: .*the keys \['b'\] stand twice in one object; see lines \[1, 3\]"
+    ):
+        read_labels(tmp_path / "twice.json")
     described.write_text('{"b": "One text.", "a": ["Two", "texts."]}')
     assert read_labels(described) == (["b", "a"], None)
     text.write_text("a\nb\na\n")
@@ -346,7 +361,7 @@ def test_prompt_templates_are_checked_and_change_their_version(tmp_path):
         with pytest.raises(DataError, match=message):
             read_prompt(path)
     path.write_bytes("$label, $num_descriptions für".encode("latin-1"))
-    with pytest.raises(DataError, match="mine.md: not UTF-8"):
+    with pytest.raises(DataError, match="mine.md, line 1: not UTF-8"):
         read_prompt(path)
     assert PROMPT_FILE.name == "relation_v1.md"
 

@@ -3,6 +3,11 @@
 
 import copy
 import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -12,6 +17,7 @@ from raw_trees import UMRE_LABELS
 from data_scripts.demo.dataset import load_demo_descriptions
 from data_scripts.descriptions.files import (
     DescriptionError,
+    DescriptionWriter,
     check_descriptions,
     count_unreviewed,
     load_builtin_descriptions,
@@ -126,6 +132,50 @@ def test_any_names_and_texts_come_back_as_they_were_written(tmp_path_factory, te
     write_descriptions(content, path)
     assert load_descriptions(path) == content
     assert list(load_descriptions(path)["relations"]) == list(texts)
+
+
+ADDS_LABELS = """
+import sys, time
+from pathlib import Path
+from data_scripts.descriptions.files import DescriptionWriter
+writer = DescriptionWriter(Path(sys.argv[1]), ["none"], "none")
+Path(sys.argv[2] + ".ready").touch()
+while not Path("go").exists():
+    time.sleep(0.001)
+for number in range(40):
+    text = f"{sys.argv[2]} says {number}."
+    writer.add({f"{sys.argv[2]} {number}": {"descriptions": [text], "source": "a test", "reviewed": False}})
+"""
+
+
+def test_two_processes_that_write_one_file_lose_nothing(tmp_path):
+    names = ("one", "two")
+    command = [sys.executable, "-c", ADDS_LABELS, "made.json"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    writers = [subprocess.Popen([*command, name], cwd=tmp_path, env=environment) for name in names]
+    while not all((tmp_path / f"{name}.ready").exists() for name in names):
+        assert all(writer.poll() is None for writer in writers)
+        time.sleep(0.01)
+    (tmp_path / "go").touch()
+    assert [writer.wait(timeout=60) for writer in writers] == [0, 0]
+    relations = load_descriptions(tmp_path / "made.json")["relations"]
+    assert set(relations) == {f"{name} {number}" for name in names for number in range(40)}
+    assert relations["two 7"]["descriptions"] == ["two says 7."]
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_a_relation_that_another_process_changed_is_not_written_over(tmp_path):
+    path = tmp_path / "made.json"
+    entry = {"descriptions": ["The head leads the tail."], "source": "a test", "reviewed": False}
+    first, second = (DescriptionWriter(path, ["a", "b"], None) for _ in range(2))
+    first.add({"a": entry})
+    second.add({"a": entry, "b": {**entry, "descriptions": ["The tail leads the head."]}})  # the same: no conflict
+    with pytest.raises(DescriptionError, match=r"made\.json: relation 'b' was changed by another process"):
+        first.add({"b": {**entry, "descriptions": ["Something else."]}})
+    assert load_descriptions(path)["relations"]["b"]["descriptions"] == ["The tail leads the head."]
+    path.write_text(path.read_text().replace("The head leads", "By hand, the head leads"))
+    with pytest.raises(DescriptionError, match="relation 'a' was changed by another process"):
+        second.add({"a": {**entry, "reviewed": True}})
 
 
 def test_unreviewed_relations_are_counted():

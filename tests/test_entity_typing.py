@@ -1,11 +1,20 @@
 # Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
 """Entity typing: tags to entities, entities to mention types, and real taggers on a data set's own tokens."""
 
+import sys
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import BertConfig, BertForTokenClassification, BertTokenizer
+from transformers import (
+    BertConfig,
+    BertForTokenClassification,
+    BertModel,
+    BertTokenizer,
+    RobertaConfig,
+    RobertaForTokenClassification,
+)
 
 from data_scripts.converters.entity_typing import (
     TYPE_WORDS,
@@ -139,9 +148,40 @@ def test_a_token_classification_model_tags_tokens_by_their_first_piece(tiny_tagg
     assert tag(texts) == [[(0, 2, "person"), (3, 4, "location")], [(1, 2, "location")], []]
 
 
-def test_a_text_too_long_for_the_model_is_refused(tiny_tagger):
-    with pytest.raises(DataError, match="a text of 9 word pieces is longer than the 8"):
-        load_tagger(f"hf:{tiny_tagger}")([["in"] * 7])
+def test_a_text_longer_than_the_model_can_read_is_tagged_to_its_end(tiny_tagger):
+    # Nine word pieces in each clause, six in a window; some windows begin with ##bel, the middle of a word.
+    clause, entities = ["anabel", "roy", "in", "in", "oslo", "in", "anabel"], [(0, 2), (4, 5), (6, 7)]
+    expected = [
+        (start + 7 * number, end + 7 * number, "location" if start == 4 else "person")
+        for number in range(12)
+        for start, end in entities
+    ]
+    tag = load_tagger(f"hf:{tiny_tagger}")
+    assert tag([["oslo"], clause * 12, ["in"] * 7]) == [[(0, 1, "location")], expected, []]
+
+
+def test_a_model_whose_positions_begin_after_the_padding_reads_no_more_than_it_has(tmp_path, tiny_tagger):
+    tokenizer = BertTokenizer.from_pretrained(tiny_tagger)
+    tokenizer.model_max_length = 1000
+    tokenizer.save_pretrained(tmp_path)
+    shape = {"hidden_size": 4, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 4}
+    config = RobertaConfig(vocab_size=10, max_position_embeddings=9, pad_token_id=0, id2label={0: "O"}, **shape)
+    RobertaForTokenClassification(config).save_pretrained(tmp_path)
+    assert load_tagger(f"hf:{tmp_path}")([["in"] * 40]) == [[]]
+
+
+def test_what_cannot_tag_is_told_at_once_and_in_words(tmp_path, tiny_tagger, monkeypatch):
+    spacy = pytest.importorskip("spacy")
+    spacy.blank("en").to_disk(tmp_path / "blank")
+    with pytest.raises(DataError, match=r"spacy:.*blank.*: the pipeline has no entity tagger \('ner'\), only \[\]"):
+        load_tagger(f"spacy:{tmp_path / 'blank'}")
+    BertModel(BertConfig.from_pretrained(tiny_tagger)).save_pretrained(tmp_path / "encoder")
+    BertTokenizer.from_pretrained(tiny_tagger).save_pretrained(tmp_path / "encoder")
+    with pytest.raises(DataError, match="is not trained to classify tokens: it has no weights for classifier.bias"):
+        load_tagger(f"hf:{tmp_path / 'encoder'}")
+    monkeypatch.setitem(sys.modules, "spacy", None)  # what an import finds where it is not installed
+    with pytest.raises(DataError, match="^entity tagger 'spacy:absent': spaCy is not installed .*pip install spacy"):
+        load_tagger("spacy:absent")
 
 
 def test_a_model_with_labels_that_are_no_types_is_refused(tmp_path):

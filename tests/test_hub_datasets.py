@@ -291,9 +291,13 @@ def test_a_data_set_that_cannot_be_loaded(hub, call, converted):
         assert words in found["error"]
 
 
-def test_offline(call):
+def test_offline(call, converted, tmp_path):
     (found,) = load(call, f"org/mnre,,{WRITER}", HF_HUB_OFFLINE="1")
     assert found["error"] == "HF_HUB_OFFLINE is set, and the dataset org/mnre is not wholly in the cache: unset it."
+    succeed(call(*push(converted, "org/mnre")))
+    loaded = load(call, f"org/mnre,,{WRITER}", HF_HOME=str(tmp_path / "home"))
+    assert load(call, f"org/mnre,,{WRITER}", HF_HOME=str(tmp_path / "home"), HF_HUB_OFFLINE="1") == loaded
+    assert loaded[0]["picture"] == [8, 6]
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@
 import ast
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -75,3 +76,27 @@ def test_remote_code_imports_its_siblings_and_packages_only(place):
 def test_remote_code_is_few_files():
     files = [path for path in FILES if path.parts[0] in REMOTE_CODE and path.name.endswith("_roc.py")]
     assert 2 <= len(files) <= MOST_REMOTE_FILES, files
+
+
+SHOWS_HELP = """
+import contextlib, io, runpy, sys
+for command in sys.argv[1:]:
+    sys.argv = [command, "--help"]
+    with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()) as shown:
+        runpy.run_module(command, run_name="__main__")
+    assert "--" in shown.getvalue(), command
+    assert not {"torch", "transformers", "spacy", "sklearn", "matplotlib"} & sys.modules.keys(), command
+"""
+
+
+def test_commands_show_their_help_without_what_takes_seconds_to_import():
+    """All but train.py, whose settings are transformers' own."""
+    no_commands = {"evaluation_roc.relation_f1.app", "data_scripts.demo.space_examples"}
+    commands = {
+        ".".join(path.with_suffix("").parts)
+        for path in FILES
+        if len(path.parts) > 1 and '__name__ == "__main__"' in (ROOT / path).read_text(encoding="utf-8")
+    }
+    commands = sorted(name for name in commands - no_commands if not name.startswith("space."))
+    assert len(commands) >= 11
+    subprocess.run([sys.executable, "-c", SHOWS_HELP, *commands], cwd=ROOT, check=True)

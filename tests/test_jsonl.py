@@ -18,6 +18,7 @@ from PIL import Image
 from data_scripts.converters.convert import convert, run_converter
 from data_scripts.converters.jsonl import FLAGS, read_jsonl, split_text
 from data_scripts.descriptions.files import DescriptionError, load_descriptions
+from data_scripts.loading import load_relation_dataset
 from data_scripts.reading import DataError
 
 TEXT = "Ana Roy joins Rovers' bench"
@@ -172,7 +173,14 @@ def objects(*entries):
         (changed(id="train-1"), r"field 'id': 'train-1' is the id of train\.jsonl, line 1, already"),
         (changed(text=None), "field 'text': give either 'text'"),
         (changed(tokens=["Ana"]), "field 'text': give either 'text'"),
-        (changed(text="\ud83d Ana Roy joins them all"), "field 'text': a non-blank string"),
+        (changed(text="\u200b" + TEXT, head={"start": 0, "end": 1}), r"'head': the mention '\\u200b' has no visible"),
+        (changed(text="\u0000\u0007" + TEXT, head={"start": 0, "end": 2}), "'head': the mention .* has no visible"),
+        (changed(image="iVBORw0KGgo" * 200), "field 'image': the path of a picture is expected, not 2,200 characters"),
+        (json.dumps(LINE)[:-1] + ', "tail": {"start": 8, "end": 13}}', r"\['tail'\] stand twice"),
+        ('{"text": "a b", "head": {"start": 0, "start": 1}}', r"\['start'\] stand twice"),
+        ("[" * 100_000, ": not a JSON object .*recursion"),
+        ('{"text": ' + "9" * 5_000 + "}", ": not a JSON object .*4300 digits"),
+        (changed(text="\ud83d Ana Roy joins them all"), "field 'text': a non-blank .*half a surrogate pair"),
         (changed(text=None, tokens=["Ana", " "]), "field 'head': the span|field 'tokens': token 1 is blank"),
         (changed(head={"start": 0, "end": 70}), r"field 'head': the span \[0, 70\] is outside the text's 27 char"),
         (changed(head={"start": 7, "end": 0}), r"field 'head': the span \[7, 0\] is inverted"),
@@ -218,8 +226,16 @@ def test_a_line_that_is_not_utf8_and_a_file_without_lines_are_refused(tmp_path):
     with pytest.raises(DataError, match=r"test\.jsonl has no line"):
         read_jsonl(raw)
     (raw / "train.jsonl").write_bytes(b'{"text": "\xff"}\n')
-    with pytest.raises(DataError, match=r"train\.jsonl, line 1: not UTF-8"):
+    with pytest.raises(DataError, match=r"train\.jsonl, line 1: not UTF-8 .*save the file as UTF-8"):
         read_jsonl(raw)
+    (raw / "train.jsonl").write_text(json.dumps(LINE), encoding="utf-16")
+    with pytest.raises(DataError, match=r"train\.jsonl: not UTF-8 but UTF-16"):
+        read_jsonl(raw)
+    (raw / "train.jsonl").unlink()
+    (raw / "train.jsonl").mkdir()
+    with pytest.raises(DataError, match=r"train\.jsonl: Is a directory"):
+        read_jsonl(raw)
+    (raw / "train.jsonl").rmdir()
     for path in raw.glob("*.jsonl"):
         path.unlink()
     with pytest.raises(DataError, match=r"no data: none of .*'validation\.jsonl'"):
@@ -272,6 +288,8 @@ def test_a_path_may_be_written_in_many_ways(tmp_path):
         ({"a": "same", "b": "same"}, "stands at 'a' too"),
         ({"a": " "}, "a description must be a non-blank string"),
         ({"relations": {"a": "x"}, "negative_relation": None}, "relation 'a' must be an object, not str"),
+        ({"a": "half \ud83d"}, r"relation 'a': a description must be .*half a surrogate pair"),
+        ({"\ud83d": "x"}, r"a relation's name must be .*half a surrogate pair"),
     ],
 )
 def test_broken_descriptions_are_refused(tmp_path, content, message):
@@ -281,6 +299,41 @@ def test_broken_descriptions_are_refused(tmp_path, content, message):
     (raw / "relation_descriptions.json").unlink()
     with pytest.raises(DescriptionError, match=r"relation_descriptions\.json is missing"):
         read_jsonl(raw)
+
+
+@pytest.mark.parametrize("name", ["val", "valid", "dev"])
+def test_the_validation_split_goes_by_several_names(tmp_path, name):
+    raw = write(tmp_path, train=[LINE], **{name: [LINE, LINE], "extra": [LINE]})
+    read = read_jsonl(raw)
+    assert {split: len(rows) for split, rows in read.splits.items()} == {"train": 1, "validation": 2}
+    assert read.splits["validation"][0]["id"] == "validation-1" and read.remarks == ["Not read: extra.jsonl."]
+    (raw / "validation.jsonl").write_text(json.dumps(LINE))
+    with pytest.raises(
+        DataError, match=f"more than one file of the validation split: .*{name}.jsonl, .*validation.jsonl"
+    ):
+        read_jsonl(raw)
+
+
+@pytest.mark.parametrize("label", ["none", "NO_RELATION", "N/A", "Other"])
+def test_a_label_called_like_no_relation_is_told_loudly_where_it_counts_as_any_other(tmp_path, caplog, label):
+    raw = write(tmp_path / "raw", {label: "nothing", "plays for": "x", "another": "y"}, train=[LINE])
+    convert(read_jsonl, raw, tmp_path / "silent", negative_relation=label)
+    assert not caplog.text
+    convert(read_jsonl, raw, tmp_path / "out")
+    assert f"relation {label!r} COUNTS AS ANY OTHER, in F1 too" in caplog.text
+    assert "another" not in caplog.text
+    caplog.clear()
+    load_relation_dataset(str(tmp_path / "out"))
+    assert f"{label!r} COUNTS AS ANY OTHER" in caplog.text and "--negative_relation" in caplog.text
+
+
+def test_descriptions_that_an_uncased_encoder_reads_as_one_are_told(tmp_path, caplog):
+    read_jsonl(
+        write(
+            tmp_path, {"a": "The head owns it.", "b": ["x", "the HEAD  owns it. "]}, train=[{**LINE, "relation": "a"}]
+        )
+    )
+    assert "relation 'b' has a description of 'a', but for case or blanks" in caplog.text
 
 
 def test_the_negative_relation_is_told_by_a_flag_or_by_the_file(tmp_path):

@@ -1,6 +1,7 @@
 # Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
 """The MNRE converter: layouts, broken input, whole data sets or none, and the published counts on the real files."""
 
+import ast
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ from PIL import Image as PilImage
 
 from data_scripts.converters.convert import convert, run_converter
 from data_scripts.converters.mnre import read_mnre
+from data_scripts.descriptions.files import DescriptionError, load_builtin_descriptions
 from data_scripts.loading import open_rows
 from data_scripts.reading import DataError
 
@@ -206,6 +208,8 @@ def fault(**changes):
         ("{'token': [", "not a Python dict literal"),
         ("__import__('os').getcwd()", "not a Python dict literal"),
         ("['token']", "not a Python dict literal but a list"),
+        ("{'token': ['a'], 'h': {'name': 'a', 'name': 'b'}}", r"the keys \['name'\] stand twice"),
+        ('{"token": ["a"], "token": ["b"]}', r"the keys \['token'\] stand twice"),
         (fault(img_id=None), "field 'img_id': missing"),
         (fault(img_id=7), "field 'img_id': a non-blank string is expected, not 7"),
         (fault(token=[]), "field 'token': a non-empty list of tokens"),
@@ -233,7 +237,11 @@ def test_broken_lines_are_refused_with_file_line_and_field(tmp_path, text, messa
         ("{", "not a JSON object"),
         ("[]", r"a JSON object \{relation name: id\} is expected"),
         ('{"None": 0, "/per/per/peer": 2}', "the ids must be 0 to 1, each once"),
-        ('{"None": 0, "/per/per/unheard_of": 1}', "no description for the relations"),
+        ('{"None": 0, "/per/per/unheard_of": 1}', "unheard_of'.* among the built-in ones.*--relations_file"),
+        ('{"None": 0,\n"/per/per/peer": 1,\n"None": 2}', r"the keys \['None'\] stand twice .*lines \[1, 3\]"),
+        ('{"None": 0} {"None": 1}', "more after it"),
+        ('{"None": "0"}', "relation name: id"),
+        ('{"None": 0, "half \\ud83d": 1}', "half a surrogate pair"),
     ],
 )
 def test_broken_relation_ids_are_refused(tmp_path, content, message):
@@ -241,6 +249,42 @@ def test_broken_relation_ids_are_refused(tmp_path, content, message):
     (tmp_path / "rel2id.json").write_text(content)
     with pytest.raises(ValueError, match=message):
         read_mnre(tmp_path)
+
+
+def test_pretty_printed_relation_ids_are_read(tmp_path):
+    write_raw(tmp_path)
+    ids = {name: number for number, name in enumerate(reversed(list(load_builtin_descriptions("mnre")["relations"])))}
+    for text in (json.dumps(ids, indent=2), "\ufeff\n" + json.dumps(ids) + "\nand something after it"):
+        (tmp_path / "rel2id.json").write_text(text, encoding="utf-8")
+        assert read_mnre(tmp_path).relation_names == list(ids)
+
+
+def test_a_version_with_other_labels_takes_its_own_descriptions(tmp_path):
+    own = {"/per/per/colleague": "They work together.", "None": "Nothing ties them.", "unused": "It is not used."}
+    (tmp_path / "own.json").write_text(json.dumps(own))
+    lines = [line(["Ana", "meets", "Leo"], (0, 1), (2, 3), "a.jpg", label) for label in list(own)[:2]]
+    write_raw(tmp_path / "raw", train=lines, val=lines, test=lines)
+    (tmp_path / "raw/rel2id.json").unlink()
+    with pytest.raises(DataError, match="unknown relation '/per/per/colleague'.*--relations_file"):
+        read_mnre(tmp_path / "raw")
+    read = read_mnre(tmp_path / "raw", relations_file=tmp_path / "own.json")
+    assert read.relation_names == list(own) and read.descriptions["negative_relation"] == "None"
+    (tmp_path / "raw/rel2id.json").write_text('{"None": 0, "/per/per/colleague": 1}')
+    read = read_mnre(tmp_path / "raw", relations_file=tmp_path / "own.json")
+    assert read.relation_names == ["None", "/per/per/colleague"]
+    assert read.descriptions["relations"]["None"]["descriptions"] == ["Nothing ties them."]
+    (tmp_path / "raw/rel2id.json").write_text('{"None": 0, "/per/per/boss": 1}')
+    with pytest.raises(
+        DescriptionError, match=r"own\.json: no description for the relations \['/per/per/boss'\], which"
+    ):
+        read_mnre(tmp_path / "raw", relations_file=tmp_path / "own.json")
+
+
+def test_lines_may_be_json_and_names_may_be_lists_of_words(tmp_path):
+    as_list = json.dumps(ast.literal_eval(TRAIN[0]) | {"h": {"name": ["Ana", "Roy"], "pos": [1, 3]}})
+    write_raw(tmp_path, train=[TRAIN[0], as_list])
+    first, second = read_mnre(tmp_path).splits["train"]
+    assert first | {"id": "mnre-train-2"} == second
 
 
 def test_a_missing_or_ambiguous_text_file_is_refused(tmp_path):

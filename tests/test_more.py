@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from datasets import load_dataset
+from PIL import Image as PilImage
 from raw_trees import (
     ANA,
     BOXES,
@@ -102,7 +103,7 @@ def test_umre_is_what_load_dataset_opens(tmp_path, load):
     assert row["head"]["box"] == pytest.approx([0.4, 0.4, 0.5, 0.6])
     counts = report["splits"]["train"]
     assert [counts[f"{kind}_pairs"] for kind in ("text_text", "text_object", "object_object")] == [2, 3, 2]
-    assert "Captions of objects: none (no caption_dict.json)." in report["remarks"]
+    assert "Captions of objects: none (no caption_dict.json or cap_qwenvl_simply.json)." in report["remarks"]
 
 
 @pytest.mark.parametrize("read, write", [(read_more, write_more), (read_umre, write_umre)])
@@ -142,6 +143,27 @@ def test_boxes_of_numpy_are_read_and_those_of_no_rows_picture_are_not(tmp_path):
             assert np.allclose(*([entry["box"] for entry in of["objects"]] for of in (row, other)), atol=1e-6)
 
 
+def test_what_is_told_of_one_picture_is_not_believed_of_another_of_its_name(tmp_path):
+    """Each split's own dictionary is of its own picture; captions, or a dictionary of all splits, cannot be."""
+    raw = write_more(tmp_path, lines={**MORE_LINES, "test": [post(ANA, seen("[OBJ0]"), "1.jpg", "none")]})
+    torch.save({"1.jpg": {"[OBJ0]": (0.5, 0.5, 0.5, 0.5)}}, raw / "ent_test_dict.pth")
+    PilImage.new("RGB", (80, 60), "white").save(raw / "img_org/test/1.jpg")
+    with pytest.raises(DataError, match=r"caption_dict\.json tells of one picture '1\.jpg', but .* have several"):
+        read_more(raw)
+    (raw / "caption_dict.json").unlink()
+    splits = read_more(raw).splits
+    train, test = splits["train"][0], splits["test"][0]
+    assert (train["image_id"], test["image_id"]) == ("img_org/train/1.jpg", "img_org/test/1.jpg")
+    assert (train["tail"]["box"], test["tail"]["box"]) == ([0.0, 0.0, 0.5, 1.0], [0.25, 0.25, 0.75, 0.75])
+    umre = write_umre(tmp_path / "umre", lines={**UMRE_LINES, "test": [post(ANA, LISBON, "1.jpg", "none")]})
+    PilImage.new("RGB", (80, 60), "white").save(umre / "img_org/test/1.jpg")
+    for path in umre.glob("ent_*_dict.json"):
+        path.unlink()
+    (umre / "txt/ent_dict.json").write_text(json.dumps(BOXES))
+    with pytest.raises(DataError, match=r"ent_dict\.json tells of one picture '1\.jpg'"):
+        read_umre(umre)
+
+
 def test_umre_takes_other_names_of_files(tmp_path):
     write_umre(tmp_path)
     (tmp_path / "txt/valid.txt").rename(tmp_path / "umre_dev.txt")
@@ -153,6 +175,86 @@ def test_umre_takes_other_names_of_files(tmp_path):
     raw = read_umre(tmp_path)
     assert [len(rows) for rows in raw.splits.values()] == [7, 2, 3]
     assert raw.relation_names == UMRE_LABELS and "published order" in raw.relation_order
+
+
+def write_as_its_authors(root, boxes):
+    """UMRE's files under the names that its authors' code opens, a mention's name as a list of words."""
+    (root / "umke_partner").mkdir(parents=True)
+    (root / "UMKE_IMG").mkdir()
+    PilImage.new("RGB", (80, 60), "red").save(root / "UMKE_IMG/1.jpg")
+    line = {"token": ["Ana", "Roy", "sings"], "h": {"name": ["Ana", "Roy"], "pos": [0, 2]}, "img_id": "1.jpg"}
+    line |= {"t": {"name": "[OBJ0]", "pos": boxes["[OBJ0]"]}, "relation": "/per/per/self"}
+    for split in ("train", "val", "test"):
+        (root / f"umke_partner/{split}_set.json").write_text(f"{line}\n")
+    (root / "umke_partner/pos_umke.json").write_text(
+        json.dumps({"1.jpg": boxes, "of no row.jpg": {"[OBJ0]": [9, 9, 9, 9]}})
+    )
+    (root / "umke_partner/cap_qwenvl_simply.json").write_text(
+        json.dumps({"1.jpg": {"[OBJ0]": "a singer", "Ana": "-"}})
+    )
+    ids = {label: number for number, label in enumerate(reversed(UMRE_LABELS))}
+    (root / "umke_partner/rel2id_umke_partner.json").write_text(json.dumps(ids, indent=1))
+    return root
+
+
+@pytest.mark.parametrize(
+    ("boxes", "expected", "remark"),
+    [
+        ({"[OBJ0]": [0.5, 0.5, 0.2, 0.2]}, [0.4, 0.4, 0.6, 0.6], "Boxes are read as center, width and height."),
+        ({"[OBJ0]": [0.1, 0.1, 0.4, 0.9]}, [0.1, 0.1, 0.4, 0.9], "Boxes are read as corners."),
+        # One that can be both is read as the other one of its data set.
+        (
+            {"[OBJ0]": [0.4, 0.4, 0.6, 0.6], "[OBJ1]": [0.7, 0.7, 0.9, 0.9]},
+            [0.4, 0.4, 0.6, 0.6],
+            "Boxes are read as corners.",
+        ),
+    ],
+)
+def test_umre_is_read_as_its_authors_code_reads_it(tmp_path, boxes, expected, remark):
+    root = write_as_its_authors(tmp_path / "raw", boxes)
+    for raw in (root, root / "umke_partner"):
+        read = read_umre(raw)
+        [row] = read.splits["train"]
+        assert row["tail"]["box"] == pytest.approx(expected) and row["objects"][0]["caption"] == "a singer"
+        assert row["head"]["name"] == "Ana Roy" and row["image"] is not None
+        assert remark in read.remarks and read.relation_names == UMRE_LABELS[::-1]
+
+
+def test_boxes_that_may_be_corners_or_centers_are_asked_for(tmp_path):
+    raw = write_as_its_authors(tmp_path, {"[OBJ0]": [0.4, 0.4, 0.6, 0.6]})
+    with pytest.raises(
+        DataError, match="pos_umke.json: the boxes may be corners, or center and size: .*--box_form box "
+    ):
+        read_umre(raw)
+    boxes = {form: read_umre(raw, box_form=form).splits["test"][0]["tail"]["box"] for form in ("box", "box_center")}
+    assert boxes["box"] == pytest.approx([0.4, 0.4, 0.6, 0.6])
+    assert boxes["box_center"] == pytest.approx([0.1, 0.1, 0.7, 0.7])
+    raw = write_as_its_authors(tmp_path / "none", {"[OBJ0]": [0.4, 0.4, 0.6, 0.6], "[OBJ1]": [0.9, 0.1, 0.2, 0.6]})
+    with pytest.raises(
+        DataError, match=r"as center and size: .*\[OBJ1\].*outside.*; read as corners: .*\[OBJ1\].*inverted"
+    ):
+        read_umre(raw)
+
+
+def test_pairs_whose_types_are_those_of_their_label_the_other_way_round_are_counted(tmp_path, monkeypatch):
+    types = {"Ana": "person", "Lisbon": "location"}
+
+    def tag(texts):
+        return [[(i, i + 1, types[token]) for i, token in enumerate(text) if token in types] for text in texts]
+
+    monkeypatch.setattr("data_scripts.converters.convert.load_tagger", lambda flag: tag)
+    lines = [
+        post(ANA, LISBON, "1.jpg", "/per/loc/place_of_residence"),
+        post(LISBON, ANA, "1.jpg", "/per/loc/place_of_residence"),
+        post(LISBON, ANA, "1.jpg", "/per/loc/place_of_birth"),
+        post(LISBON, ANA, "1.jpg", "none"),
+        post(LISBON, ANA, "1.jpg", "/per/per/partner"),
+    ]
+    write_umre(tmp_path / "raw", {**UMRE_LINES, "train": lines})
+    report = convert(read_umre, tmp_path / "raw", tmp_path / "out", entity_tagger="by hand")
+    assert report["reversed_types"] == {"train": 2, "validation": 0, "test": 0}
+    card = (tmp_path / "out/README.md").read_text()
+    assert "the types of their relation's name in reverse: train 2, validation 0, test 0" in card
 
 
 def test_more_needs_its_relation_ids(tmp_path):
@@ -318,7 +420,7 @@ def test_a_split_without_a_dictionary_can_have_text_pairs_only(tmp_path):
     write_umre(tmp_path / "raw", {**UMRE_LINES, "valid": UMRE_LINES["valid"][:1]})
     (tmp_path / "raw/ent_valid_dict.json").unlink()
     report = convert(read_umre, tmp_path / "raw", tmp_path / "out")
-    assert report["remarks"][1].startswith("Objects of validation: no dictionary (none of ent_valid_dict.json, ")
+    assert report["remarks"][1].startswith("Objects of validation: no dictionary (none of ent_val_dict.json, ")
     (tmp_path / "raw/ent_train_dict.json").unlink()
     with pytest.raises(DataError, match=r"train\.txt, line 3, field 't\.name': .*no object dictionary of this split"):
         read_umre(tmp_path / "raw")

@@ -1,6 +1,7 @@
 # Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
 """The Space is created and updated by one command, over real HTTP."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,10 @@ from pathlib import Path
 import pytest
 import yaml
 from hub_server import OTHER, READER, WRITER
+
+from data_scripts.converters.push import main as push_dataset
+from training_roc.push import main as push_model
+from training_roc.push_space import main as push_space
 
 ROOT = Path(__file__).parents[1]
 
@@ -44,6 +49,16 @@ def test_a_space_is_created_and_updated(hub, push):
         head = repo.branches["main"]
         repo.commit("main", "by hand", {**repo.commits[head][2], "old.py": repo.commits[head][2]["app.py"]})
     assert "old.py" in repo.files()
+
+
+@pytest.mark.parametrize("main", [push_dataset, push_model, push_space])
+def test_the_three_push_commands_have_the_same_flags(main, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["push", "--help"])
+    with pytest.raises(SystemExit):
+        main()
+    flags = set(re.findall(r"--\w+", capsys.readouterr().out))
+    assert {"--push_to_hub", "--private", "--hub_private_repo", "--token", "--hub_token"} <= flags
+    assert main is push_space or {"--folder", "--revision", "--hub_revision"} <= flags
 
 
 def test_what_is_pinned_is_what_is_tested():

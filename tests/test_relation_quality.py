@@ -3,6 +3,7 @@
 
 import itertools
 import json
+import re
 
 import numpy as np
 import pytest
@@ -87,7 +88,7 @@ def test_a_roc_checkpoint_gives_the_space_of_its_memory(tmp_path, make_model, pr
         assert f"{pair['relations'][0]}: {pair['descriptions'][0]}" in printed
 
 
-def test_a_text_encoder_gives_mean_token_vectors(tmp_path):
+def test_a_text_encoder_gives_mean_token_vectors(tmp_path, caplog):
     tokenizer = build_demo_tokenizer()
     torch.manual_seed(0)
     shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
@@ -100,6 +101,11 @@ def test_a_text_encoder_gives_mean_token_vectors(tmp_path):
         alone = [encoder(**tokenizer(text, return_tensors="pt")).last_hidden_state[0].mean(dim=0) for text in texts]
     expected = torch.nn.functional.normalize(torch.stack(alone))
     np.testing.assert_allclose(embeds, expected.numpy(), atol=1e-5)
+    assert not caplog.text
+    relation_quality.encode_descriptions(str(tmp_path), [*texts, "head " * 520])
+    assert re.search(
+        r"1 descriptions are longer than the 128 tokens that .* are cut, the longest by \d+: 'head", caplog.text
+    )
     with torch.no_grad():
         encoder.encoder.layer[-1].output.LayerNorm.weight.fill_(float("nan"))
     encoder.save_pretrained(tmp_path)

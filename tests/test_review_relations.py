@@ -160,6 +160,11 @@ def test_what_cannot_be_taken_is_asked_again(review, tmp_path):
     )
     status, screen = review("a\n", "q\n", files=("--new", "x"))
     assert "stands at" in screen and "1 to decide" in screen
+    # For an encoder that does not see case and blanks, it is the same text.
+    write_descriptions(
+        {"relations": {"x": by_model("the HEAD loves  the tail.")}, "negative_relation": None}, tmp_path / "x"
+    )
+    assert "case and blanks aside" in review("a\n", "q\n", files=("--new", "x"))[1]
 
 
 def test_the_plain_form_is_reviewed(review, tmp_path):

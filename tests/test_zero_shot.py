@@ -71,6 +71,8 @@ def test_which_relations_are_held_out():
     assert len(drawn[0]) == 1 and len(drawn[1]) == 2 and set(drawn[0]) < set(drawn[1]) and "none" not in drawn[1]
     assert choose_unseen("2", RELATIONS, "none", seed=1) == drawn[1]
     assert len({tuple(choose_unseen("2", RELATIONS, "none", seed)) for seed in range(20)}) > 2
+    odd = ["none", "lives in, since", "2", "[x]", "a", "b"]
+    assert choose_unseen('["[x]", "2", "lives in, since"]', odd, "none", seed=0) == odd[1:4]
     for wanted, message in [
         ("x", "no relation 'x'.*a, b, c, d"),
         ("a,none", "'none' is the negative relation"),
@@ -81,6 +83,10 @@ def test_which_relations_are_held_out():
         ("²", "no relation '²'"),
         ("3", "3 relations"),
         ("", "no relation ''"),
+        ("[a, b]", r"'\[a, b\]' is no JSON list of labels"),
+        ('["a", 1]', "no relation 1 to hold out"),
+        ('["a", "a"]', "twice"),
+        ("[]", "0 relations"),
     ]:
         with pytest.raises(ValueError, match=message):
             choose_unseen(wanted, RELATIONS, "none", seed=0)

@@ -118,7 +118,10 @@ class DataArguments:
     train_fraction: float = field(default=1.0, metadata={"help": "Random share of the training split, by --seed."})
     hold_out_relations: str | None = field(
         default=None,
-        metadata={"help": "Relations never to train on, but to evaluate: labels with commas, or a number, by --seed."},
+        metadata={
+            "help": "Relations never to train on, but to evaluate: labels with commas or as a JSON list, or a number, "
+            "by --seed."
+        },
     )
     unseen_rate: float = field(
         default=0.02, metadata={"help": "Share of other rows that a held-out relation may take on validation."}

@@ -1,6 +1,7 @@
 # Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
 """Relations that are kept out of training, to be retrieved by their descriptions alone, or by a few examples."""
 
+import json
 import random
 import re
 from collections.abc import Sequence
@@ -51,8 +52,8 @@ def choose_unseen(wanted: str, relations: Sequence[str], negative: str | None, s
     Which relations training is not to see.
 
     Args:
-        wanted: labels with commas between them, or a number: so many are drawn by `seed`, and those of a smaller
-            number are among those of a larger one.
+        wanted: labels with commas between them; or a JSON list of labels, which can name any; or a number: so many
+            are drawn by `seed`, and those of a smaller number are among those of a larger one.
         relations: all relations of the data set.
         negative: the one that means "no relation", which is never chosen.
         seed: of the draw.
@@ -71,12 +72,20 @@ def choose_unseen(wanted: str, relations: Sequence[str], negative: str | None, s
         chosen = candidates[: max(number, 0)]
     else:
         chosen = [label.strip() for label in wanted.split(",")]
+        if wanted.lstrip().startswith("["):
+            try:
+                chosen = json.loads(wanted)
+            except ValueError as error:
+                raise ValueError(f"{wanted!r} is no JSON list of labels ({error})") from error
         number = len(chosen)
         for label in chosen:
             if label == negative:
                 raise ValueError(f"{label!r} is the negative relation, which cannot be held out")
             if label not in relations:
-                raise ValueError(f"no relation {label!r} to hold out; there are {', '.join(candidates)}")
+                raise ValueError(
+                    f"no relation {label!r} to hold out; there are {', '.join(candidates)} (a JSON list of labels can "
+                    "name those with commas, too)"
+                )
         if len(set(chosen)) < number:
             raise ValueError(f"a relation to hold out stands twice in {wanted!r}")
     if not 1 <= number <= len(candidates) - 2:

@@ -154,10 +154,13 @@ def keeping_folder(folder: str | Path, repo_id: str, private: bool, revision: st
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, required=True, help="a run's output_dir")
-    parser.add_argument("--hub_model_id", required=True, help="repository on the Hub, e.g. org/roc-mnre")
-    parser.add_argument("--hub_private_repo", action="store_true", help="make the repository private")
-    parser.add_argument("--hub_revision", help="branch to push to, made if there is none; default: main")
-    parser.add_argument("--hub_token", help="token with write access; default: HF_TOKEN, or that of `hf auth login`")
+    repository = "repository on the Hub, e.g. org/roc-mnre"
+    parser.add_argument("--hub_model_id", "--push_to_hub", required=True, help=repository)
+    parser.add_argument("--hub_private_repo", "--private", action="store_true", help="make the repository private")
+    branch = "branch to push to, made if there is none; default: main"
+    parser.add_argument("--hub_revision", "--revision", help=branch)
+    token = "token with write access; default: HF_TOKEN, or that of `hf auth login`"
+    parser.add_argument("--hub_token", "--token", help=token)
     options = parser.parse_args()
     if options.hub_token is not None:
         os.environ["HF_TOKEN"] = options.hub_token

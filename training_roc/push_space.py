@@ -7,6 +7,7 @@ What is pushed is the folder `space/`; the model comes from the Hub, by its name
 """
 
 import argparse
+import os
 import shutil
 import sys
 import tempfile
@@ -62,8 +63,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--push_to_hub", required=True, metavar="NAME", help="the Space on the Hub, e.g. org/roc-demo")
     parser.add_argument("--model", required=True, help="a ROC model on the Hub, e.g. org/roc-mnre")
-    parser.add_argument("--private", action="store_true", help="make the Space private")
+    parser.add_argument("--private", "--hub_private_repo", action="store_true", help="make the Space private")
+    token = "token with write access; default: HF_TOKEN, or that of `hf auth login`"
+    parser.add_argument("--token", "--hub_token", help=token)
     options = parser.parse_args()
+    if options.token is not None:
+        os.environ["HF_TOKEN"] = options.token
     try:
         print(push_space(options.push_to_hub, options.model, options.private))
     except HubError as error:

@@ -142,6 +142,7 @@ def encode_splits(
     encoded = splits.map(
         encode,
         batched=True,
+        batch_size=100,  # a batch may hold its pictures' bytes
         remove_columns=next(iter(splits.values())).column_names,
         features=FEATURES,
         num_proc=num_proc,

@@ -41,8 +41,8 @@ def load_tagger(flag: str) -> EntityTagger | None:
     """The tagger that a command line names: "none" (None), "spacy:<pipeline>" or "hf:<model>".
 
     Raises:
-        DataError: if the name has another form, there is no such pipeline or model, or it has a label that has no
-            type word.
+        DataError: if the name has another form, there is no such pipeline or model, it is none that tags entities, or
+            it has a label that has no type word.
     """
     if flag == "none":
         return None
@@ -58,7 +58,9 @@ def load_tagger(flag: str) -> EntityTagger | None:
             labels = [split_tag(tag)[1] for tag in AutoConfig.from_pretrained(name).id2label.values() if tag != "O"]
         for label in labels:
             type_word(label)
-    except (OSError, ValueError, KeyError) as error:
+        if library == "hf":
+            load_token_classifier(name)  # what is wrong with it is told before any work
+    except (OSError, ValueError, KeyError, ImportError) as error:
         raise DataError(f"entity tagger {flag!r}: {error}") from error
     return functools.partial(tag_by_spacy if library == "spacy" else tag_by_transformer, name)
 
@@ -149,19 +151,23 @@ def tag_by_spacy(name: str, texts: list[list[str]]) -> list[list[Entity]]:
 @functools.cache
 def load_spacy(name: str):
     """A spaCy pipeline without the components that the entity tagger does not use."""
-    import spacy
+    try:
+        import spacy
+    except ModuleNotFoundError as error:
+        raise DataError(f"spaCy is not installed ({error}): pip install spacy, and the pipeline {name}") from error
 
     unused = ["tagger", "morphologizer", "parser", "senter", "attribute_ruler", "lemmatizer"]
-    return spacy.load(name, exclude=unused)
+    pipeline = spacy.load(name, exclude=unused)
+    if "ner" not in pipeline.pipe_names:
+        raise DataError(f"the pipeline has no entity tagger ('ner'), only {pipeline.pipe_names}")
+    return pipeline
 
 
 def tag_by_transformer(name: str, texts: list[list[str]]) -> list[list[Entity]]:
     """The mentions that a token-classification model of the Hub or a folder finds; see EntityTagger.
 
-    A token's tag is that of its first word piece.
-
-    Raises:
-        DataError: if a text is longer than the model can read.
+    A token's tag is that of its first word piece. A text that is longer than the model can read is read in windows
+    that overlap by half; a token's tag is then from the window whose edges are farthest from it.
     """
     import multiprocess
     import torch
@@ -170,21 +176,46 @@ def tag_by_transformer(name: str, texts: list[list[str]]) -> list[list[Entity]]:
         # In a worker of Dataset.map: the workers are the parallelism, and torch's threads can hang after a fork.
         torch.set_num_threads(1)
     tokenizer, model = load_token_classifier(name)
-    batch = tokenizer(texts, is_split_into_words=True, padding=True, return_tensors="pt")
-    length = batch["input_ids"].shape[1]
-    limit = min(tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", length))
-    if length > limit:
-        raise DataError(f"a text of {length} word pieces is longer than the {limit} that {name} can read")
-    with torch.inference_mode():
-        best = model(**batch).logits.argmax(-1)
-    result = []
-    for row, tokens in enumerate(texts):
-        tags = {}
-        for position, token in enumerate(batch.word_ids(row)):
-            tags.setdefault(token, model.config.id2label[best[row, position].item()])
-        # A token without word pieces (a control character, say) is outside every entity.
-        result.append(decode_tags([tags.get(token, "O") for token in range(len(tokens))]))
-    return result
+    limit = min(tokenizer.model_max_length, count_positions(model))
+    windows = tokenizer(
+        texts,
+        is_split_into_words=True,
+        truncation=True,
+        max_length=limit,
+        stride=(limit - tokenizer.num_special_tokens_to_add()) // 2,
+        return_overflowing_tokens=True,
+    )
+    owners = windows.pop("overflow_to_sample_mapping")
+    nearest: list[dict[int, tuple[int, str]]] = [{} for _ in texts]
+    for start in range(0, len(owners), len(texts)):  # as many at once as there are texts
+        of_batch = owners[start : start + len(texts)]
+        batch = {name: values[start : start + len(texts)] for name, values in windows.items()}
+        with torch.inference_mode():
+            best = model(**tokenizer.pad(batch, return_tensors="pt")).logits.argmax(-1).tolist()
+        for row, owner in enumerate(of_batch, start=start):
+            words, previous = windows.word_ids(row), None
+            for position, word in enumerate(words):
+                if word is not None and word != previous:
+                    # How far the window's edge is, if the text goes on there.
+                    left = position if row > 0 and owners[row - 1] == owner else limit
+                    right = len(words) - position if owners[row + 1 : row + 2] == [owner] else limit
+                    tag = model.config.id2label[best[row - start][position]]
+                    nearest[owner][word] = max((min(left, right), tag), nearest[owner].get(word, (0, "")))
+                previous = word
+    # A token without word pieces (a control character, say) is outside every entity.
+    return [
+        decode_tags([tags.get(token, (0, "O"))[1] for token in range(len(tokens))])
+        for tokens, tags in zip(texts, nearest, strict=True)
+    ]
+
+
+def count_positions(model) -> int:
+    """How many word pieces a model can read at once, by its table of positions."""
+    for name, module in model.named_modules():
+        if name.endswith("position_embeddings") and hasattr(module, "num_embeddings"):
+            # RoBERTa's positions begin after that of the padding.
+            return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
+    return getattr(model.config, "max_position_embeddings", None) or 512
 
 
 @functools.cache
@@ -196,4 +227,8 @@ def load_token_classifier(name: str):
     tokenizer = AutoTokenizer.from_pretrained(name, add_prefix_space=True)
     if not tokenizer.is_fast:
         raise DataError(f"{name} has no fast tokenizer, which is needed to tag a text that is cut into tokens")
-    return tokenizer, AutoModelForTokenClassification.from_pretrained(name).eval()
+    model, loaded = AutoModelForTokenClassification.from_pretrained(name, output_loading_info=True)
+    if loaded["missing_keys"]:
+        missing = ", ".join(sorted(loaded["missing_keys"]))
+        raise DataError(f"{name} is not trained to classify tokens: it has no weights for {missing}")
+    return tokenizer, model.eval()

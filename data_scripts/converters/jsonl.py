@@ -1,9 +1,9 @@
 # Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
 """Your own data: JSON lines, one pair of entities a line, with any set of relations, with or without pictures.
 
-`python -m data_scripts.jsonl --raw_dir RAW --output_dir OUT` reads `train.jsonl`, `validation.jsonl` and `test.jsonl`
-(those that are there, at least one) and `relation_descriptions.json`, and writes a data set that `load_dataset(OUT)`
-opens. A line:
+`python -m data_scripts.jsonl --raw_dir RAW --output_dir OUT` reads `train.jsonl`, `validation.jsonl` (or `valid`,
+`val`, `dev`) and `test.jsonl`, those that are there, at least one, and `relation_descriptions.json`, and writes a data
+set that `load_dataset(OUT)` opens. A line:
 
     {"text": "Ana Roy joins Arsenal", "head": {"start": 0, "end": 7}, "tail": {"start": 14, "end": 21},
      "relation": "/per/org/member_of"}
@@ -38,11 +38,14 @@ from tqdm.auto import tqdm
 from data_scripts.converters.convert import RawDataset, run_converter
 from data_scripts.converters.object_boxes import BOX_FORMS, find_form, read_box, same_box
 from data_scripts.converters.pictures import find_picture, read_upright_size
-from data_scripts.descriptions.files import load_descriptions
+from data_scripts.descriptions.files import load_descriptions, warn_of_doubts
 from data_scripts.reading import (
+    SPLIT_NAMES,
     DataError,
     Place,
+    check_mention,
     check_span,
+    find_file,
     read_json_lines,
     read_relation,
     read_string,
@@ -77,10 +80,15 @@ def read_jsonl(raw_dir: Path, image_dir: Path | None = None, negative_relation: 
     image_dir = raw_dir if image_dir is None else image_dir
     if not image_dir.is_dir():
         raise DataError(f"{image_dir} is no folder")
-    files = {split: raw_dir / f"{split}.jsonl" for split in SPLITS if (raw_dir / f"{split}.jsonl").is_file()}
+    names = {split: [f"{name}.jsonl" for name in SPLIT_NAMES[split]] for split in SPLITS}
+    files = {split: find_file([raw_dir], names[split], f"file of the {split} split", False) for split in SPLITS}
+    files = {split: path for split, path in files.items() if path is not None}
     if not files:
-        raise DataError(f"no data: none of {[f'{split}.jsonl' for split in SPLITS]} is in {raw_dir}")
+        raise DataError(f"no data: none of {sum(names.values(), [])} is in {raw_dir}")
+    others = sorted(path.name for path in raw_dir.glob("*.[jJ][sS][oO][nN]*") if path not in files.values())
+    remarks = [f"Not read: {name}." for name in others if name != DESCRIPTIONS_FILE]
     descriptions = load_descriptions(raw_dir / DESCRIPTIONS_FILE, negative_relation)
+    warn_of_doubts(descriptions, raw_dir / DESCRIPTIONS_FILE)
     relation_names = list(descriptions["relations"])
     splits, counts, places, images = {}, {}, {}, {}
     for split, path in files.items():
@@ -98,7 +106,7 @@ def read_jsonl(raw_dir: Path, image_dir: Path | None = None, negative_relation: 
             splits[split].append(row)
         if not splits[split]:
             raise DataError(f"{path} has no line")
-    return RawDataset(raw_dir.resolve().name, splits, descriptions, DESCRIPTIONS_FILE, counts)
+    return RawDataset(raw_dir.resolve().name, splits, descriptions, DESCRIPTIONS_FILE, counts, remarks)
 
 
 class JsonRow:
@@ -143,7 +151,9 @@ class JsonRow:
         head, tail = ([entity[key] for key in ("kind", "name", "start", "end")] for entity in entities.values())
         if head == tail:
             raise self.place.error("tail", f"this is the head too: {entities['tail']['name']!r}")
-        labelled = "relation" in self.record
+        relation = None
+        if "relation" in self.record:
+            relation = read_relation(self.place, self.record, relation_names, DESCRIPTIONS_FILE)
         return {
             "id": self._string(self.record, "id") or default_id,
             "image": self.image,
@@ -151,7 +161,7 @@ class JsonRow:
             "tokens": tokens,
             **entities,
             "objects": objects,
-            "relation": read_relation(self.place, self.record, relation_names) if labelled else None,
+            "relation": relation,
         }
 
     def _fields(self, field: str | None, value: Any, known: set[str]) -> dict:
@@ -207,6 +217,7 @@ class JsonRow:
 
     def _mention(self, role: str, fields: dict, tokens: list[str], span: tuple[int, int]) -> dict:
         mention = tokens[slice(*span)]
+        check_mention(self.place, role, " ".join(mention))
         name = self._string(fields, "name", role)
         # A span's edge may have put blanks into it.
         if name is not None and "".join(name.split()) != "".join("".join(mention).split()):

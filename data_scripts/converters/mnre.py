@@ -14,11 +14,10 @@ Challenge Multimodal Dataset for Neural Relation Extraction with Visual Evidence
 from pathlib import Path
 
 from data_scripts.converters.convert import RawDataset, run_converter
-from data_scripts.converters.posts import PostFormat, read_posts
+from data_scripts.converters.posts import FLAGS, PostFormat, read_posts
 
 MNRE = PostFormat(
     name="MNRE",
-    raw_splits={"train": ("train",), "validation": ("val",), "test": ("test",)},
     text_folders=("", "txt", "mnre_txt"),
     text_files=("mnre_{}.txt", "mnre_{} .txt", "ours_{}.txt", "ours_{} .txt"),
     relation_files=("rel2id.json", "ours_rel2id.json"),
@@ -29,10 +28,10 @@ MNRE = PostFormat(
 )
 
 
-def read_mnre(raw_dir: Path) -> RawDataset:
-    """Reads MNRE's raw files; raises what `read_posts` raises."""
-    return read_posts(raw_dir, MNRE)
+def read_mnre(raw_dir: Path, **options) -> RawDataset:
+    """Reads MNRE's raw files; options and errors are those of `read_posts`."""
+    return read_posts(raw_dir, MNRE, **options)
 
 
 def main() -> None:
-    run_converter(read_mnre, description=__doc__)
+    run_converter(read_mnre, description=__doc__, reader_flags=FLAGS)

@@ -15,11 +15,10 @@ Source: He et al., "MORE: A Multimodal Object-Entity Relation Extraction Dataset
 from pathlib import Path
 
 from data_scripts.converters.convert import RawDataset, run_converter
-from data_scripts.converters.posts import PostFormat, read_posts
+from data_scripts.converters.posts import FLAGS, PostFormat, read_posts
 
 MORE = PostFormat(
     name="MORE",
-    raw_splits={"train": ("train",), "validation": ("valid",), "test": ("test",)},
     text_folders=("", "txt"),
     text_files=("{}.txt",),
     relation_files=("rel2id.json",),
@@ -28,13 +27,14 @@ MORE = PostFormat(
     head_kind="text",
     tail_kind="object",
     object_files=("ent_{}_dict.pth", "ent_{}_dict.json"),
+    caption_files=("caption_dict.json",),
 )
 
 
-def read_more(raw_dir: Path) -> RawDataset:
-    """Reads MORE's raw files; raises what `read_posts` raises."""
-    return read_posts(raw_dir, MORE)
+def read_more(raw_dir: Path, **options) -> RawDataset:
+    """Reads MORE's raw files; options and errors are those of `read_posts`."""
+    return read_posts(raw_dir, MORE, **options)
 
 
 def main() -> None:
-    run_converter(read_more, description=__doc__)
+    run_converter(read_more, description=__doc__, reader_flags=FLAGS)

@@ -85,12 +85,13 @@ def same_box(one: Sequence[float], other: Sequence[float]) -> bool:
 
 
 class ObjectDictionary:
-    """The objects of a split's pictures: `{image id: {object: (center x, center y, width, height)}}`, the box in
-    fractions of the picture. A box is looked at when its picture is asked for: nobody minds those of other pictures.
+    """The objects of a split's pictures: `{image id: {object: box}}`, the box in fractions of the picture. A box is
+    looked at when its picture is asked for: nobody minds those of other pictures.
 
     Args:
         path: a `.json` file, or a `.pth` file (of which only plain data are read, never code); None: there is none.
         captions: {image id: {object: caption}}.
+        form: what a box is, "box" or "box_center".
 
     Attributes:
         num_clipped: boxes that overshot their picture by rounding and were clipped.
@@ -99,12 +100,21 @@ class ObjectDictionary:
         DataError: naming the file, if it cannot be read so.
     """
 
-    def __init__(self, path: Path | None = None, captions: Mapping[str, dict[str, str]] = MappingProxyType({})):
-        self.path = path
+    def __init__(
+        self,
+        path: Path | None = None,
+        captions: Mapping[str, dict[str, str]] = MappingProxyType({}),
+        form: str | None = None,
+    ):
+        self.path, self.form = path, form
         self.num_clipped = 0
         self._boxes = _load_nested(path) if path else {}
         self._captions = captions
         self._objects: dict[str, list[dict]] = {}
+
+    def __contains__(self, image_id: str) -> bool:
+        """Whether the file has a picture of this name."""
+        return image_id in self._boxes
 
     def __getitem__(self, image_id: str) -> list[dict]:
         """`objects` of the schema, in the file's order.
@@ -126,7 +136,7 @@ class ObjectDictionary:
         elif isinstance(box, list | tuple):
             box = [number.item() if hasattr(number, "item") else number for number in box]
         try:
-            corners, clipped = read_box(box, "box_center")
+            corners, clipped = read_box(box, self.form)
         except ValueError as error:
             raise DataError(f"{self.path}, image {image_id!r}, object {name!r}: {error}") from error
         self.num_clipped += clipped

@@ -18,6 +18,9 @@ SIXTEEN_BIT = 65535
 GREYS = {"I": SIXTEEN_BIT, "F": 1}
 """Modes whose values a file may hold beyond what they mean at most."""
 
+PICTURE_FOLDERS = {"img_org", "UMKE_IMG"}
+"""Names of the folders of pictures in the published layouts."""
+
 LONGEST_PATH = 1000
 """In characters; what is longer is no path but, say, a picture's own bytes as text."""
 
@@ -25,25 +28,26 @@ LONGEST_PATH = 1000
 def index_pictures(raw_dir: Path, names: set[str]) -> dict[str, list[Path]]:
     """Where the pictures called `names` are; links to folders are followed.
 
-    If any folder below `raw_dir` is called `img_org` (the published layout), only those are searched, since copies
-    keep crops and drawings of the same names beside it; else all of `raw_dir` is.
+    If any folder below `raw_dir` is one of PICTURE_FOLDERS, only those are searched, since copies keep crops and
+    drawings of the same names beside it; else all of `raw_dir` is.
 
     Returns:
         {file name: its paths, sorted}, without the names that are nowhere.
     """
     folders = list(_folders_below(raw_dir))
-    published = [folder for folder in folders if "img_org" in folder.relative_to(raw_dir).parts]
+    published = [folder for folder in folders if PICTURE_FOLDERS & {*folder.relative_to(raw_dir).parts}]
     found: dict[str, list[Path]] = {}
     for folder in published or folders:
         for name in names.intersection(os.listdir(folder)):
-            found.setdefault(name, []).append(folder / name)
+            if (folder / name).is_file():
+                found.setdefault(name, []).append(folder / name)
     return {name: sorted(paths) for name, paths in found.items()}
 
 
 def _folders_below(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
-    """The folder and all below it; a link that leads back to one `above` is not followed."""
+    """The folder and all below it that may be read; a link that leads back to one `above` is not followed."""
     real = folder.resolve()
-    if real not in above:
+    if real not in above and os.access(folder, os.R_OK | os.X_OK):
         yield folder
         for entry in os.scandir(folder):
             if entry.is_dir():
@@ -66,8 +70,12 @@ def locate_picture(pictures: dict[str, list[Path]], name: str, own_folders: Sequ
     return str(paths[0]) if paths else None
 
 
-def name_apart(rows: Iterable[dict], raw_dir: Path) -> None:
-    """Makes `image_id` tell pictures apart: where those of one name differ, it becomes the path below `raw_dir`."""
+def name_apart(rows: Iterable[dict], raw_dir: Path) -> set[str]:
+    """Makes `image_id` tell pictures apart: where those of one name differ, it becomes the path below `raw_dir`.
+
+    Returns:
+        These names.
+    """
     paths: dict[str, set[str]] = {}
     for row in rows:
         if row["image"] is not None:
@@ -76,6 +84,7 @@ def name_apart(rows: Iterable[dict], raw_dir: Path) -> None:
     for row in rows:
         if row["image_id"] in unlike:
             row["image_id"] = Path(row["image"]).relative_to(raw_dir).as_posix()
+    return unlike
 
 
 def _are_same(paths: Sequence[str | Path]) -> bool:

@@ -3,7 +3,8 @@
 
 Each line is a Python dict literal with `token` (list of str), `h` and `t` (the pair), `img_id` (name of the picture's
 file) and `relation`; other keys are passed over. An entity is a mention, `{"name": str, "pos": [start, end)}` in
-tokens, or an object of the picture, `{"name": its key in the object dictionary, "pos": its box}`.
+tokens, or an object of the picture, `{"name": its key in the object dictionary, "pos": its box}`. A name may also be
+a list of words.
 """
 
 import dataclasses
@@ -21,9 +22,18 @@ from data_scripts.converters.object_boxes import (
     same_box,
 )
 from data_scripts.converters.pictures import index_pictures, locate_picture, name_apart
-from data_scripts.descriptions.files import load_builtin_descriptions, select_relations
+from data_scripts.descriptions.files import (
+    DescriptionError,
+    load_builtin_descriptions,
+    load_descriptions,
+    select_relations,
+    warn_of_doubts,
+)
 from data_scripts.reading import (
+    SPLIT_NAMES,
+    DataError,
     Place,
+    check_mention,
     check_span,
     find_file,
     read_literal_lines,
@@ -33,9 +43,19 @@ from data_scripts.reading import (
     read_tokens,
     require,
 )
-from data_scripts.schema import object_entity, text_entity
+from data_scripts.schema import SPLITS, object_entity, text_entity
 
-CAPTION_FILE = "caption_dict.json"
+FLAGS = {
+    "relations_file": {
+        "type": Path,
+        "help": "relation descriptions in place of the built-in ones, for copies with other labels",
+    }
+}
+BOX_FORM_FLAG = {
+    "choices": ["box", "box_center"],
+    "help": "what boxes are: corners x0, y0, x1, y1 (box) or center x and y, width, height (box_center), in 0-1; by "
+    "default the data tell",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +64,6 @@ class PostFormat:
 
     Attributes:
         name: what people call it.
-        raw_splits: {split: the names that it has in files and folders}.
         text_folders: folders below the raw one in which files may lie.
         text_files: names of a split's text file; `{}` stands for the split's name.
         relation_files: names of the file of relation ids.
@@ -53,11 +72,12 @@ class PostFormat:
             file of relation ids can be read.
         head_kind, tail_kind: what they are: "text", "object", or "either".
         object_files: names of a split's object dictionary; one without `{}` is all splits' dictionary.
+        caption_files: names of the file of objects' captions.
         boxes_are_repeated: whether an object's `pos` is its box, which the object dictionary has too.
+        box_form: what a box is, "box" or "box_center"; None: not published, so that the data must tell.
     """
 
     name: str
-    raw_splits: dict[str, tuple[str, ...]]
     text_folders: tuple[str, ...]
     text_files: tuple[str, ...]
     relation_files: tuple[str, ...]
@@ -66,64 +86,129 @@ class PostFormat:
     head_kind: Literal["text", "object", "either"]
     tail_kind: Literal["text", "object", "either"]
     object_files: tuple[str, ...] = ()
+    caption_files: tuple[str, ...] = ()
     boxes_are_repeated: bool = False
+    box_form: Literal["box", "box_center"] | None = "box_center"
 
 
-def read_posts(raw_dir: Path, layout: PostFormat) -> RawDataset:
+def read_posts(
+    raw_dir: Path, layout: PostFormat, relations_file: Path | None = None, box_form: str | None = None
+) -> RawDataset:
     """Reads a data set of posts.
+
+    Args:
+        raw_dir: folder with the raw files.
+        layout: how they are called and arranged.
+        relations_file: relation descriptions to use in place of the built-in ones.
+        box_form: "box" or "box_center", where neither the layout nor the boxes themselves tell.
 
     Raises:
         DataError: naming file, line (of a dictionary: image and object) and field, if anything is missing or broken.
-        DescriptionError: if the file of relation ids has a label that the project's descriptions lack.
+        DescriptionError: if the file of relation ids has a label that the descriptions lack.
     """
     folders = [raw_dir / folder for folder in layout.text_folders]
-    descriptions, order = _read_relations(folders, layout)
-    with_objects = bool(layout.object_files)
-    caption_file = find_file(folders, [CAPTION_FILE], "file of captions", required=False) if with_objects else None
+    descriptions, order = _read_relations(folders, layout, relations_file)
+    known_by = order if relations_file else f"{order}; --relations_file names others"
+    caption_file = find_file(folders, list(layout.caption_files), "file of captions", required=False)
     captions = read_captions(caption_file) if caption_file else {}
+    text_files, object_files = {}, {}
+    for split in SPLITS:
+        text_files[split] = find_file(folders, _expand(layout.text_files, split), f"text file of the {split} split")
+        what = f"object dictionary of the {split} split"
+        object_files[split] = find_file(folders, _expand(layout.object_files, split), what, required=False)
+    found = list(dict.fromkeys(filter(None, object_files.values())))
+    box_form = box_form or layout.box_form or (_tell_box_form(list(text_files.values()), found) if found else None)
     splits, counts, remarks = {}, {}, []
-    for split, names in layout.raw_splits.items():
-        path = find_file(folders, _expand(layout.text_files, names), f"text file of the {split} split")
-        dictionary = ObjectDictionary()
-        if with_objects:
-            object_files = _expand(layout.object_files, names)
-            found = find_file(folders, object_files, f"object dictionary of the {split} split", required=False)
-            if found:
-                dictionary = ObjectDictionary(found, captions)
-            shown = found.name if found else f"no dictionary (none of {', '.join(object_files)} is there)"
-            remarks.append(f"Objects of {split}: {shown}.")
-        rows = _read_rows(path, split, list(descriptions["relations"]), dictionary, layout)
+    for split, path in text_files.items():
+        dictionary = ObjectDictionary(object_files[split], captions, box_form)
+        if layout.object_files:
+            absent = f"no dictionary (none of {', '.join(_expand(layout.object_files, split))} is there)"
+            remarks.append(f"Objects of {split}: {object_files[split].name if object_files[split] else absent}.")
+        rows = _read_rows(path, split, list(descriptions["relations"]), known_by, dictionary, layout)
         splits[split] = list(tqdm(rows, desc=f"Reading {path.name}", unit=" rows"))
-        if with_objects:
+        if layout.object_files:
             counts[split] = {"boxes_clipped": dictionary.num_clipped}
-    if with_objects:
-        remarks.append(f"Captions of objects: {caption_file.name if caption_file else f'none (no {CAPTION_FILE})'}.")
+    if found and layout.box_form is None:
+        remarks.append(f"Boxes are read as {'corners' if box_form == 'box' else 'center, width and height'}.")
+    if layout.caption_files:
+        absent = f"none (no {' or '.join(layout.caption_files)})"
+        remarks.append(f"Captions of objects: {caption_file.name if caption_file else absent}.")
     pictures = index_pictures(raw_dir, {row["image_id"] for rows in splits.values() for row in rows})
     for split, rows in splits.items():
         names = {row["image_id"] for row in rows}
-        paths = {name: locate_picture(pictures, name, layout.raw_splits[split]) for name in names}
+        paths = {name: locate_picture(pictures, name, SPLIT_NAMES[split]) for name in names}
         for row in rows:
             row["image"] = paths[row["image_id"]]
-    name_apart([row for rows in splits.values() for row in rows], raw_dir)
+    unlike = name_apart([row for rows in splits.values() for row in rows], raw_dir)
+    one_for_all = found[0] if len(set(object_files.values())) == 1 and found else None
+    for file, names in ((one_for_all, dictionary), (caption_file, captions)):
+        for name in sorted(unlike):
+            if file and name in names:
+                raise DataError(
+                    f"{file} tells of one picture {name!r}, but the splits' folders have several: rename them"
+                )
     return RawDataset(layout.name, splits, descriptions, order, counts, remarks)
 
 
-def _expand(patterns: tuple[str, ...], names: tuple[str, ...]) -> list[str]:
-    return list(dict.fromkeys(pattern.format(name) for pattern in patterns for name in names))
+def _expand(patterns: tuple[str, ...], split: str) -> list[str]:
+    return list(dict.fromkeys(pattern.format(name) for pattern in patterns for name in SPLIT_NAMES[split]))
 
 
-def _read_relations(folders: list[Path], layout: PostFormat) -> tuple[dict, str]:
+def _tell_box_form(text_files: list[Path], object_files: list[Path]) -> str:
+    """The one form in which all boxes lie in their pictures, those of pictures that the texts name."""
+    records = [record for path in text_files for _, record in read_literal_lines(path)]
+    images = dict.fromkeys(record["img_id"] for record in records if isinstance(record.get("img_id"), str))
+    faults = {}
+    for form in ("box", "box_center"):
+        try:
+            for dictionary in [ObjectDictionary(path, form=form) for path in object_files]:
+                for image_id in images:
+                    dictionary[image_id]
+        except DataError as error:
+            faults[form] = error
+    if len(faults) == 1:
+        return "box" if "box_center" in faults else "box_center"
+    if not faults:
+        raise DataError(
+            f"{', '.join(map(str, object_files))}: the boxes may be corners, or center and size: say which by "
+            "--box_form box or --box_form box_center"
+        )
+    if str(faults["box"]) == str(faults["box_center"]):
+        raise faults["box"]
+    raise DataError(f"read as center and size: {faults['box_center']}; read as corners: {faults['box']}")
+
+
+def _read_relations(folders: list[Path], layout: PostFormat, relations_file: Path | None) -> tuple[dict, str]:
     """Descriptions of exactly the data set's labels in the order of their ids, and where that order is from."""
-    descriptions = load_builtin_descriptions(layout.descriptions)
-    required = not layout.order_is_published
+    descriptions = builtin = load_builtin_descriptions(layout.descriptions)
+    if relations_file is not None:
+        descriptions = load_descriptions(relations_file)
+        if descriptions["negative_relation"] is None and builtin["negative_relation"] in descriptions["relations"]:
+            descriptions["negative_relation"] = builtin["negative_relation"]
+        warn_of_doubts(descriptions, relations_file)
+    required = not layout.order_is_published and relations_file is None
     path = find_file(folders, list(layout.relation_files), "file of relation ids", required)
     if path is None:
-        return descriptions, f"published order (no {layout.relation_files[0]} among the raw files)"
-    return select_relations(descriptions, read_relation_ids(path)), path.name
+        order = "published order" if relations_file is None else f"that of {relations_file.name}"
+        return descriptions, f"{order} (no {layout.relation_files[0]} among the raw files)"
+    try:
+        return select_relations(descriptions, read_relation_ids(path)), path.name
+    except DescriptionError as error:
+        if relations_file is not None:
+            raise DescriptionError(f"{relations_file}: {error}, which {path} has") from error
+        raise DescriptionError(
+            f"{path}: {error} among the built-in ones. Where a version of {layout.name} has labels of its own, give "
+            'the descriptions of all of its labels, {"label": "description", ...}, by --relations_file'
+        ) from error
 
 
 def _read_rows(
-    path: Path, split: str, relation_names: list[str], dictionary: ObjectDictionary, layout: PostFormat
+    path: Path,
+    split: str,
+    relation_names: list[str],
+    known_by: str,
+    dictionary: ObjectDictionary,
+    layout: PostFormat,
 ) -> Iterator[dict]:
     """Yields a row of the schema for each line of a text file, with `image` not located yet."""
     for place, record in read_literal_lines(path):
@@ -132,6 +217,8 @@ def _read_rows(
         image_id = read_string(place, record, "img_id")
         entities = {}
         for role, field, kind in (("head", "h", layout.head_kind), ("tail", "t", layout.tail_kind)):
+            if isinstance(record[field], dict) and isinstance(record[field].get("name"), list):
+                record[field]["name"] = " ".join(map(str, record[field]["name"]))
             if kind == "object" or (kind == "either" and _is_object(record[field])):
                 entities[role] = _read_object(place, record, field, dictionary, layout)
             else:
@@ -143,7 +230,7 @@ def _read_rows(
             "tokens": tokens,
             **entities,
             "objects": dictionary[image_id],
-            "relation": read_relation(place, record, relation_names),
+            "relation": read_relation(place, record, relation_names, known_by),
         }
 
 
@@ -165,6 +252,7 @@ def _read_mention(place: Place, record: dict, field: str) -> dict:
         raise place.error(f"{field}.pos", f"[start, end] in tokens is expected, not {span!r}")
     check_span(place, f"{field}.pos", *span, len(tokens), "tokens")
     mention = " ".join(tokens[slice(*span)])
+    check_mention(place, f"{field}.pos", mention)
     if value["name"] != mention:
         raise place.error(f"{field}.name", f"{value['name']!r} is not the tokens of its span, {mention!r}")
     return text_entity(mention, *span)
@@ -182,7 +270,7 @@ def _read_object(place: Place, record: dict, field: str, dictionary: ObjectDicti
         raise place.error(f"{field}.name", f"image {image_id!r} has no object {name!r} ({source})")
     if layout.boxes_are_repeated and value.get("pos") is not None:
         try:
-            box, _ = read_box(value["pos"], "box_center")
+            box, _ = read_box(value["pos"], dictionary.form)
         except ValueError as error:
             raise place.error(f"{field}.pos", f"object {name!r} of image {image_id!r}: {error}") from error
         if not same_box(box, boxes[name]):

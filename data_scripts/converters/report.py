@@ -97,19 +97,30 @@ def describe_types(splits: dict[str, list[dict]], negative_relation: str | None)
     """How much a tagger found, and how often it is what a relation's name (`/per/org/member_of`) tells.
 
     The latter hints at the tagger's quality and is for information only: no type is ever taken from a relation's name.
+    `reversed_types` counts the pairs of which head and tail have the types that their relation's name tells of tail
+    and head.
     """
-    found = {}
+    found, reversed_types = {}, {}
     for split, rows in splits.items():
         types = [row[role]["type"] for row in rows for role in ("head", "tail") if row[role]["kind"] == "text"]
         found[split] = {"mentions": len(types), "typed": sum(word != UNKNOWN for word in types)}
     agreeing = []
-    for row in splits.get(TRAIN, []):
-        named = TYPED_LABEL.match(row["relation"]) if row["relation"] not in (None, negative_relation) else None
-        for role, label_type in zip(("head", "tail"), named.groups() if named else (), strict=False):
-            if row[role]["kind"] == "text" and row[role]["type"] != UNKNOWN:
-                agreeing.append(row[role]["type"] == type_word(label_type))
+    for split, rows in splits.items():
+        reversed_types[split] = 0
+        for row in rows:
+            named = TYPED_LABEL.match(row["relation"]) if row["relation"] not in (None, negative_relation) else None
+            if named is None:
+                continue
+            of_label, of_pair = (
+                [type_word(word) for word in named.groups()],
+                [row["head"]["type"], row["tail"]["type"]],
+            )
+            reversed_types[split] += of_label == of_pair[::-1] != of_pair
+            for role, word in zip(("head", "tail"), of_label, strict=True):
+                if split == TRAIN and row[role]["kind"] == "text" and row[role]["type"] != UNKNOWN:
+                    agreeing.append(row[role]["type"] == word)
     agreement = {"compared": len(agreeing), "agreeing": sum(agreeing)}
-    return {"entity_types": found, "type_agreement_in_train": agreement}
+    return {"entity_types": found, "type_agreement_in_train": agreement, "reversed_types": reversed_types}
 
 
 def render_report(report: dict) -> str:
@@ -146,6 +157,9 @@ def _render_types(report: dict) -> str:
         share = f"{typed / mentions:.1%}" if mentions else "–"
         parts.append(f"{split} {typed:,} of {mentions:,} mentions ({share})")
     coverage = f"{report['entity_tagger']} typed {', '.join(parts)}"
+    if any(report["reversed_types"].values()):
+        pairs = ", ".join(f"{split} {number:,}" for split, number in report["reversed_types"].items())
+        coverage += f"; pairs with the types of their relation's name in reverse: {pairs}"
     compared, agreeing = report["type_agreement_in_train"].values()
     if not compared:
         return coverage

@@ -12,12 +12,18 @@ Wherever such a file is read, the plain form of people's own data will do: `{lab
 
 import datetime
 import json
+import logging
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from data_scripts.reading import DataError, Place, is_text, read_relation_ids, refuse_double_keys
+from filelock import FileLock
 
+from data_scripts.reading import DataError, is_text, parse_json, quote, read_lines, read_relation_ids, read_text
+
+logger = logging.getLogger(__name__)
+NEGATIVE_NAMES = {"none", "no", "na", "null", "nil", "norelation", "negative", "other", "others", "unrelated"}
+"""How labels are often called that mean "none of the relations": in lower case, letters only."""
 FIELDS = {"descriptions", "source", "reviewed"}
 GENERATION_FIELDS = {"model", "prompt_version", "date"}
 
@@ -40,10 +46,11 @@ def load_descriptions(path: str | Path, negative_relation: str | None = None) ->
         DescriptionError: if there is no such file, something in it is wrong, or it names another negative relation.
     """
     path = Path(path)
-    if not path.is_file():
+    if not path.exists():
         raise DescriptionError(f'{path} is missing: it holds the relations, {{"label": "description", ...}}')
+    text = read_text(path)
     try:
-        content = json.loads(path.read_bytes().decode("utf-8-sig"), object_pairs_hook=refuse_double_keys)
+        content = parse_json(text)
         if not isinstance(content, dict):
             raise DescriptionError(f"an object of relations is expected, not {type(content).__name__}")
         if not isinstance(content.get("relations"), dict):
@@ -57,6 +64,37 @@ def load_descriptions(path: str | Path, negative_relation: str | None = None) ->
     except (ValueError, RecursionError) as error:
         raise DescriptionError(f"{path}: {error}") from error
     return content
+
+
+def reading_key(text: str) -> str:
+    """What an uncased encoder sees of a text: descriptions with one key are one to it."""
+    return " ".join(text.casefold().split())
+
+
+def warn_of_doubts(content: dict, where: str | Path) -> None:
+    """Warns of what may be right but seldom is: a label that is called like "no relation" and counts as any other, and
+    descriptions of two relations that differ in case or blanks only."""
+    first: dict[str, str] = {}
+    for name, entry in content["relations"].items():
+        letters = "".join(filter(str.isalpha, name.lower()))
+        if content["negative_relation"] is None and letters in NEGATIVE_NAMES:
+            logger.warning(
+                "%s: relation %r COUNTS AS ANY OTHER, in F1 too, for no negative relation is named. If it says that "
+                "none of the relations holds, name it by --negative_relation",
+                where,
+                name,
+            )
+        for text in entry["descriptions"]:
+            other = first.setdefault(reading_key(text), name)
+            if other != name:
+                logger.warning(
+                    "%s: relation %r has a description of %r, but for case or blanks: an encoder that does not see "
+                    "these cannot tell the two apart, and training refuses them: %r",
+                    where,
+                    name,
+                    other,
+                    text,
+                )
 
 
 def _fill_in(texts: dict, source: str) -> dict:
@@ -81,7 +119,7 @@ def read_labels(path: Path) -> tuple[list[str], str | None]:
     The relation labels in any file that lists them, and the negative one where the file tells it.
 
     Args:
-        path: a text file with one label a line (empty lines are passed over), or a JSON file: relation ids
+        path: a text file with one label a line (empty lines are passed over), or a JSON object: relation ids
             `{label: id}` as data sets publish them, or relation descriptions.
 
     Returns:
@@ -91,26 +129,23 @@ def read_labels(path: Path) -> tuple[list[str], str | None]:
         DataError: naming file and line, if there is no label, one stands twice, or the file is not UTF-8.
         DescriptionError: if it is a relation description file that is not as it should be.
     """
-    if path.suffix == ".json":
+    text = read_text(path)
+    if path.suffix.lower() == ".json" or text.lstrip().startswith("{"):
         try:
-            content = json.loads(path.read_bytes())
-        except (ValueError, RecursionError):
-            content = None  # some published files of ids go on after their first line, the only one that is read
+            content = parse_json(text, only_first=True)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{path}: not a JSON object of labels ({error})") from error
         if isinstance(content, dict) and any(isinstance(value, str | list | dict) for value in content.values()):
             content = load_descriptions(path)
             return list(content["relations"]), content["negative_relation"]
         return read_relation_ids(path), None
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 ({error})") from error
     first_line: dict[str, int] = {}
-    for number, line in enumerate(lines, start=1):
+    for place, line in read_lines(path):
         label = line.strip()
         if label in first_line:
-            raise Place(path, number).error(None, f"label {label!r} stands in line {first_line[label]} already")
+            raise place.error(None, f"label {label!r} stands in line {first_line[label]} already")
         if label:
-            first_line[label] = number
+            first_line[label] = place.line
     if not first_line:
         raise DataError(f"{path}: no label in it")
     return list(first_line), None
@@ -144,20 +179,62 @@ def write_descriptions(content: dict, path: Path) -> None:
         DescriptionError: if the content is not as it should be; nothing is written then.
     """
     check_descriptions(content)
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # another process may write the same file
     temporary.write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
     os.replace(temporary, path)
 
 
-def write_unfinished(entries: dict[str, dict], path: Path, order: Iterable[str], negative: str | None) -> None:
-    """Writes those `entries` that are made so far: by `order`, then the others; `negative` once it is among them.
+class DescriptionWriter:
+    """
+    A relation description file that is written one relation after the other, also by several processes at once: each
+    adds what it made to what stands there.
+
+    Args:
+        path: the file; if it exists, its content is gone on with.
+        order: labels in the order in which relations are written; those of no place in it come last.
+        negative: the negative relation, written once it is among them.
+
+    Attributes:
+        entries: what stood in the file when it was last read or written here.
 
     Raises:
-        DescriptionError: as `write_descriptions` does.
+        DescriptionError: if the file exists and is not as it should be, or names another negative relation.
     """
-    names = dict.fromkeys([*(name for name in order if name in entries), *entries])
-    relations = {name: entries[name] for name in names}
-    write_descriptions({"relations": relations, "negative_relation": negative if negative in entries else None}, path)
+
+    def __init__(self, path: Path, order: Iterable[str], negative: str | None):
+        self.path, self.order, self.negative = path, list(order), negative
+        self.entries = self._read()
+
+    def add(self, entries: dict[str, dict]) -> None:
+        """Writes further `entries`.
+
+        Raises:
+            DescriptionError: if that makes no valid file, or another process wrote one of these relations since it
+                was last read here; nothing is written then.
+        """
+        with FileLock(self.path.with_name(f".{self.path.name}.lock")):
+            found = self._read()
+            for name in entries:
+                if found.get(name) != self.entries.get(name) and found.get(name) != entries[name]:
+                    raise DescriptionError(
+                        f"{self.path}: relation {name!r} was changed by another process in the meantime, and is left "
+                        "as it is there; start again to go on from it"
+                    )
+            found |= entries
+            names = dict.fromkeys([*(name for name in self.order if name in found), *found])
+            content = {name: found[name] for name in names}
+            negative = self.negative if self.negative in found else None
+            write_descriptions({"relations": content, "negative_relation": negative}, self.path)
+        self.entries = content
+
+    def _read(self) -> dict[str, dict]:
+        if not self.path.exists():
+            return {}
+        content = load_descriptions(self.path)
+        if content["negative_relation"] not in (None, self.negative):
+            told = content["negative_relation"]
+            raise DescriptionError(f"{self.path}: its negative relation is {told!r}, not {self.negative!r}")
+        return content["relations"]
 
 
 def check_descriptions(content: dict) -> None:
@@ -177,7 +254,7 @@ def check_descriptions(content: dict) -> None:
     owner: dict[str, str] = {}
     for name, entry in relations.items():
         if not _says_something(name):
-            raise DescriptionError(f"a relation's name must be a non-blank string, not {name!r}")
+            raise DescriptionError(f"a relation's name must be a non-blank string, not {quote(name)}")
         _check_entry(f"relation {name!r}", entry)
         for text in entry["descriptions"]:
             if text in owner:
@@ -197,7 +274,7 @@ def _check_entry(where: str, entry: object) -> None:
         raise DescriptionError(f"{where}: 'descriptions' must be a list of at least one text")
     for text in entry["descriptions"]:
         if not _says_something(text):
-            raise DescriptionError(f"{where}: a description must be a non-blank string, not {text!r}")
+            raise DescriptionError(f"{where}: a description must be a non-blank string, not {quote(text)}")
     if generated:
         for field in ("model", "prompt_version"):
             if not _says_something(entry[field]):

@@ -24,10 +24,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from string import Template
 
-from data_scripts.descriptions.files import in_words, load_descriptions, read_labels, write_unfinished
+from data_scripts.descriptions.files import DescriptionWriter, in_words, read_labels, reading_key
 from data_scripts.descriptions.language_model import BusyError, LanguageModelError, LocalModel, ServedModel, Usage
 from data_scripts.hub_errors import HubError
-from data_scripts.reading import DataError, is_text
+from data_scripts.reading import DataError, is_text, parse_json, read_text
 from data_scripts.schema import TRAIN
 
 logger = logging.getLogger(__name__)
@@ -55,18 +55,13 @@ def describe(options: argparse.Namespace, usage: Usage) -> list[str]:
     if negative not in (None, *labels):
         raise DataError(f"{options.labels}: the negative relation {negative!r} is not among the labels")
     template, version = read_prompt(options.prompt_file)
-    entries, made_negative = {}, None
-    if options.output.exists():
-        content = load_descriptions(options.output)
-        entries, made_negative = content["relations"], content["negative_relation"]
-    if made_negative not in (None, negative):
-        raise DataError(f"{options.output}: its negative relation is {made_negative!r}, not {negative!r}")
-    missing = [label for label in labels if label not in entries]
+    output = DescriptionWriter(options.output, labels, negative)
+    missing = [label for label in labels if label not in output.entries]
     print(
         f"{len(labels)} relations, the negative one is {negative or 'none of them (--negative_relation)'}; "
         f"{len(labels) - len(missing)} are described in {options.output} already"
     )
-    counts = {label: len(entries[label]["descriptions"]) for label in labels if label in entries}
+    counts = {label: len(output.entries[label]["descriptions"]) for label in labels if label in output.entries}
     if fewer := [label for label, count in counts.items() if count < options.num_descriptions]:
         logger.warning("fewer than %d descriptions, left as they are: %s", options.num_descriptions, ", ".join(fewer))
     if not missing:
@@ -87,14 +82,14 @@ def describe(options: argparse.Namespace, usage: Usage) -> list[str]:
     for number, label in enumerate(missing, start=1):
         others = closest_labels(label, labels, options.num_other_labels)
         prompt = fill_prompt(template, label, others, examples.get(label, []), options.num_descriptions, negative)
-        taken = {text: name for name, entry in entries.items() for text in entry["descriptions"]}
+        taken = {reading_key(text): name for name, entry in output.entries.items() for text in entry["descriptions"]}
         try:
             texts = ask(model, prompt, taken, options, usage)
         except AnswerError as error:
             logger.error("%s: given up after %d attempts: %s", label, options.max_attempts, error)
             failed.append(label)
             continue
-        entries[label] = {
+        entry = {
             "descriptions": texts,
             "source": source,
             "model": model.name,
@@ -102,7 +97,7 @@ def describe(options: argparse.Namespace, usage: Usage) -> list[str]:
             "date": datetime.date.today().isoformat(),
             "reviewed": False,
         }
-        write_unfinished(entries, options.output, labels, negative)
+        output.add({label: entry})
         print(f"{number}/{len(missing)} {label}: {texts[0]}", flush=True)
     return failed
 
@@ -119,10 +114,7 @@ def read_prompt(path: Path) -> tuple[Template, str]:
     Raises:
         DataError: if the file is not UTF-8, has an unknown field, or lacks `$label` or `$num_descriptions`.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 ({error})") from error
+    text = read_text(path)
     template = Template(text)
     if not template.is_valid():
         raise DataError(f"{path}: a '$' begins no field; write '$$' for a dollar sign")
@@ -246,12 +238,12 @@ def parse_answer(answer: str, num_descriptions: int, taken: dict[str, str]) -> l
 
     Raises:
         AnswerError: if it is no such object, or a description is blank, no Unicode text, stands twice, or is `taken`
-            (description → relation) already.
+            (`reading_key` of a description → relation) already, but for its case.
     """
     answer = answer.rpartition("</think>")[2].strip()
     fenced = re.fullmatch(r"```(?:json)?\s*(.*?)\s*```", answer, flags=re.DOTALL)
     try:
-        content = json.loads(fenced[1] if fenced else answer)
+        content = parse_json(fenced[1] if fenced else answer)
     except (ValueError, RecursionError) as error:
         raise AnswerError(f"it is not one JSON object ({error})") from error
     if not isinstance(content, dict) or set(content) != {"descriptions"}:
@@ -263,8 +255,8 @@ def parse_answer(answer: str, num_descriptions: int, taken: dict[str, str]) -> l
     if len(texts) != num_descriptions or len(set(texts)) != num_descriptions:
         raise AnswerError(f"{num_descriptions} different descriptions are wanted, not {len(set(texts))}")
     for text in texts:
-        if text in taken:
-            raise AnswerError(f"relation {taken[text]!r} has this description already: {text!r}")
+        if other := taken.get(reading_key(text)):
+            raise AnswerError(f"relation {other!r} has this description already: {text!r}")
     return texts
 
 

@@ -4,7 +4,6 @@
 import dataclasses
 import datetime
 import email.utils
-import json
 import logging
 import os
 import textwrap
@@ -113,6 +112,7 @@ class ServedModel:
         # To the server of a base URL the client sends it as {"type": "json_object", "value": schema}.
         json_schema = {"name": "answer", "schema": schema, "strict": True}
         response_format = {"type": "json_schema", "json_schema": json_schema} if self.takes_schema else None
+        output = None
         try:
             output = self.client.chat_completion(
                 messages, model=self.name, response_format=response_format, **self.sampling
@@ -137,11 +137,14 @@ class ServedModel:
             raise LanguageModelError(f"the server refused the request with {status}: {words}") from error
         except (InferenceTimeoutError, httpx2.TransportError) as error:
             raise BusyError(f"no answer ({type(error).__name__}: {error})") from error
-        except (AttributeError, IndexError, TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
-            # The client's own parsing fails on a body that is no chat completion, or takes what is none.
-            raise BusyError(f"the server sent no chat completion ({type(error).__name__}: {error})") from error
-        except ValueError as error:
-            raise LanguageModelError(str(error)) from error
+        except (AttributeError, IndexError, TypeError, ValueError) as error:
+            # The client's own parsing fails on a body that is no chat completion, or takes what is none. Of all other
+            # faults that are none of the server's it tells by a plain ValueError, as it does of a list or a number.
+            if type(error) is ValueError and not str(error).startswith("Invalid "):
+                raise LanguageModelError(str(error)) from error
+            words = textwrap.shorten(str(output or getattr(error, "doc", "")), width=500)
+            told = f"{type(error).__name__}: {error}" + (f"; it sent {words}" if words else "")
+            raise BusyError(f"the server sent no chat completion ({told})") from error
 
 
 def _read_retry_after(value: str | None) -> float | None:

@@ -15,20 +15,26 @@ one set with another, not with 0.
 
 import argparse
 import json
+import logging
 import sys
+import textwrap
 from pathlib import Path
 
 import numpy as np
 
-from data_scripts.descriptions.files import in_words, load_descriptions
+from data_scripts.converters.entity_typing import count_positions
+from data_scripts.descriptions.files import in_words, load_descriptions, warn_of_doubts
 from data_scripts.hub_errors import HubError, explain_hub_errors
 from data_scripts.reading import DataError, read_json
+
+logger = logging.getLogger(__name__)
 
 
 def encode_descriptions(model_name_or_path: str, texts: list[str], batch_size: int = 32) -> np.ndarray:
     """
     Unit vectors (len(texts), dim) of descriptions, `batch_size` read at once: what a ROC checkpoint's relation encoder
-    gives, or the mean of the last hidden states over the tokens in any other encoder that `AutoModel` opens.
+    gives, or the mean of the last hidden states over the tokens in any other encoder that `AutoModel` opens. A warning
+    says how many are too long for such an encoder, which then reads their beginnings.
 
     Raises:
         DataError: for a ROC model that classifies and so has no space of relations, or a vector without a direction.
@@ -41,6 +47,18 @@ def encode_descriptions(model_name_or_path: str, texts: list[str], batch_size: i
     if is_roc and model.config.objective != "retrieval":
         raise DataError(f"{model_name_or_path} classifies: it encodes no descriptions")
     reader = (AutoProcessor if is_roc else AutoTokenizer).from_pretrained(model_name_or_path, trust_remote_code=is_roc)
+    if not is_roc:
+        limit = min(reader.model_max_length, count_positions(model))
+        lengths = [len(ids) for ids in reader(texts, verbose=False)["input_ids"]]
+        if cut := [text for text, length in zip(texts, lengths, strict=True) if length > limit]:
+            logger.warning(
+                "%d descriptions are longer than the %d tokens that %s reads, and are cut, the longest by %d: %r",
+                len(cut),
+                limit,
+                model_name_or_path,
+                max(lengths) - limit,
+                textwrap.shorten(cut[0], width=100),
+            )
     embeds = []
     for start in range(0, len(texts), batch_size):
         batch = texts[start : start + batch_size]
@@ -50,7 +68,7 @@ def encode_descriptions(model_name_or_path: str, texts: list[str], batch_size: i
                 ids, mask = encoded["relation_input_ids"], encoded["relation_attention_mask"]
                 embeds.append(model.get_relation_features(ids, mask).float())
             else:
-                encoded = reader(batch, padding=True, truncation=True, return_tensors="pt")
+                encoded = reader(batch, padding=True, truncation=True, max_length=limit, return_tensors="pt")
                 mask = encoded["attention_mask"][..., None]
                 embeds.append((model(**encoded).last_hidden_state.float() * mask).sum(dim=1) / mask.sum(dim=1))
     embeds = torch.cat(embeds).numpy()
@@ -153,7 +171,9 @@ def main() -> None:
     if options.num_pairs < 0:
         parser.error("--num_pairs cannot be negative")
     try:
-        relations = load_descriptions(options.relations)["relations"]
+        content = load_descriptions(options.relations)
+        warn_of_doubts(content, options.relations)
+        relations = content["relations"]
         f1 = {} if options.per_relation is None else read_f1(options.per_relation)
         if options.output_dir is not None:
             options.output_dir.mkdir(parents=True, exist_ok=True)

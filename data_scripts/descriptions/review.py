@@ -20,7 +20,14 @@ from rich.prompt import Prompt
 from rich.table import Table
 from rich.text import Text
 
-from data_scripts.descriptions.files import DescriptionError, in_words, load_descriptions, write_unfinished
+from data_scripts.descriptions.files import (
+    DescriptionError,
+    DescriptionWriter,
+    in_words,
+    load_descriptions,
+    reading_key,
+    warn_of_doubts,
+)
 
 NOTE = "# "
 """What begins a line that is no description; with a blank, as a description may begin with a hashtag."""
@@ -44,16 +51,20 @@ class Review:
 
     def __init__(self, old: dict | None, new: dict, output: Path):
         old = {"relations": {}, "negative_relation": None} if old is None else old
-        self.old, self.new, self.output = old["relations"], new["relations"], output
-        self.negative = new["negative_relation"] or old["negative_relation"]
-        self.decided = {label: entry for label, entry in self.old.items() if label not in self.new}
-        for label, entry in self.new.items():
-            old_entry = self.old.get(label)
-            # What a person has read already needs no second look.
-            if old_entry and old_entry["reviewed"] and old_entry["descriptions"] == entry["descriptions"]:
-                self.decided[label] = old_entry
-        if output.exists():
-            self.decided |= load_descriptions(output)["relations"]
+        self.old, self.new = old["relations"], new["relations"]
+        self.output = DescriptionWriter(output, self.new, new["negative_relation"] or old["negative_relation"])
+        # What only the old file has; and what a person has read already, which needs no second look.
+        self.kept = {
+            label: entry
+            for label, entry in self.old.items()
+            if label not in self.new
+            or (entry["reviewed"] and entry["descriptions"] == self.new[label]["descriptions"])
+        }
+
+    @property
+    def decided(self) -> dict[str, dict]:
+        """The relations that need no decision any more."""
+        return self.kept | self.output.entries
 
     def open_labels(self) -> list[str]:
         """The relations still to be decided, in the new file's order."""
@@ -63,15 +74,21 @@ class Review:
         """Takes `entry` for `label`, and writes the output.
 
         Raises:
-            DescriptionError: if that makes no valid file: a text stands at another relation too, say. Nothing is
-                decided then.
+            DescriptionError: if that makes no valid file, a text stands at another relation too (case and blanks make
+                no difference), or another process decided this relation in the meantime. Nothing is decided then.
         """
-        self.write(self.decided | {label: entry})
-        self.decided[label] = entry
+        keys = {reading_key(text) for text in entry["descriptions"]}
+        for other, decided in self.decided.items():
+            for text in decided["descriptions"]:
+                if other != label and reading_key(text) in keys:
+                    raise DescriptionError(
+                        f"this description stands at {other!r} too (case and blanks aside): {text!r}"
+                    )
+        self.write({label: entry})
 
-    def write(self, decided: dict[str, dict]) -> None:
-        """Writes the output: the new file's relations in its order, then those that only the old one has."""
-        write_unfinished(decided, self.output, self.new, self.negative)
+    def write(self, entries: dict[str, dict]) -> None:
+        """Writes what is kept, and `entries`."""
+        self.output.add({name: self.kept[name] for name in self.kept.keys() - self.output.entries.keys()} | entries)
 
 
 def ask_about(review: Review, label: str, title: str, console: Console) -> bool:
@@ -178,13 +195,15 @@ def main() -> None:
     console = Console()
     try:
         old = None if options.old is None else load_descriptions(options.old)
-        review = Review(old, load_descriptions(options.new, options.negative_relation), options.output)
+        new = load_descriptions(options.new, options.negative_relation)
+        warn_of_doubts(new, options.new)
+        review = Review(old, new, options.output)
         labels = review.open_labels()
         for number, label in enumerate(labels, start=1):
             if not ask_about(review, label, f"{number}/{len(labels)}  {label}", console):
                 break
         if review.decided:
-            review.write(review.decided)
+            review.write({})
     except (OSError, DescriptionError) as error:
         sys.exit(f"error: {in_words(error)}")
     except (EOFError, KeyboardInterrupt):
