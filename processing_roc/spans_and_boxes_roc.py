@@ -35,7 +35,6 @@ CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 OBJECT_KEYS = {"name", "caption", "type", "kind", *BOX_KEYS}
 ENTITY_KEYS = {"start", "end", *OBJECT_KEYS}
-FORMS = "a dict, [start, end) as two integers, or words of the text"
 
 TAGS = {
     "person": "PER PERSON",
@@ -201,7 +200,8 @@ def _as_entity(given: Any, text: str, bounds: list | None, where: str) -> tuple[
         if all(isinstance(plain(place), Integral) for place in given):
             return dict(zip(("start", "end"), given, strict=True)), bounds
     if not isinstance(given, Mapping):
-        raise ValueError(f"{where} must be {FORMS}, got {given!r:.200}")
+        wanted = "a dict, [start, end) as two integers, or words of the text"
+        raise ValueError(f"{where} must be {wanted}, got {given!r:.200}")
     entity = {key: plain(value) for key, value in given.items()}
     tag = entity.pop("entity_group", None) or entity.pop("entity", None)
     if tag is not None:  # of a token-classification pipeline

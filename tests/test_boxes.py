@@ -73,3 +73,10 @@ def test_a_saved_image_processor_is_followed_too(tmp_path):
     CLIPImageProcessorPil().save_pretrained(tmp_path)
     loaded = AutoImageProcessor.from_pretrained(tmp_path)
     assert shown_part(loaded, (400, 200)) == (0.25, 0.0, 0.75, 1.0)
+
+
+@pytest.mark.parametrize("size", [(6, 3), (2, 1), (12, 6)])
+def test_rows_are_not_taken_for_channels(size):
+    """A picture of one or three rows has a shape that could also be that of channels first."""
+    assert shown_part(CLIPImageProcessorPil(), size) == (0.25, 0.0, 0.75, 1.0)
+    assert shown_part(CLIPImageProcessorPil(), size[::-1]) == (0.0, 0.25, 1.0, 0.75)
