@@ -77,6 +77,8 @@ def open_rows(
     """
     Opens the rows of a data set: all splits, or the one that is named. Arguments are those of `load_relation_dataset`.
 
+    Pictures are not decoded, but `{"bytes", "path"}`: `RocProcessor.open_picture` opens them as it does all others.
+
     Raises:
         DataError: if there is no such split, or no ClassLabel column `relation`.
         HubError: if the data set or its revision is not on the Hub, or may not be read.
@@ -84,8 +86,8 @@ def open_rows(
     if name == DEMO:
         from data_scripts.demo.dataset import load_demo  # its tokenizer brings transformers, which take seconds
 
-        splits = load_demo()
-        return splits if split is None else splits[split]
+        rows = load_demo()
+        return (rows if split is None else rows[split]).cast_column("image", Image(decode=False))
     try:
         with explain_hub_errors(name, "dataset", revision):
             builder = load_dataset_builder(name, config_name, revision=revision)
@@ -98,7 +100,7 @@ def open_rows(
     features = rows.features if split is not None else next(iter(rows.values())).features
     if not isinstance(features.get("relation"), ClassLabel):
         raise DataError(f"data set {name!r} has no ClassLabel column `relation`; convert it with data_scripts first")
-    return rows
+    return rows.cast_column("image", Image(decode=False))
 
 
 def _reading_pictures_once(builder: Parquet) -> Callable[[list[str], list], Iterator[tuple[Key, pa.Table]]]:

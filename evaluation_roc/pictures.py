@@ -65,8 +65,9 @@ def save_example_page(path: str | Path, rows: Dataset, predictions: Sequence[int
 
 
 def _draw(axis, row: dict, predicted: str, label_names: Sequence[str]):
-    width, height = row["image"].size
-    axis.imshow(row["image"].convert("RGB"))
+    picture = open_picture(row["image"], f"image_id {row['image_id']!r}: ")
+    width, height = picture.size
+    axis.imshow(picture)
     for one in row["objects"]:
         _draw_box(axis, one["box"], width, height, COLOURS["context"], 1)
     for role in ("head", "tail"):
@@ -132,16 +133,18 @@ def _draw_picture(axis, image, explanation: dict, scale: Normalize) -> None:
     width, height = picture.size
     axis.imshow(picture, extent=(0, width, height, 0))
     patches = explanation["patches"]
-    x0, y0, x1, y1 = patches["box"]
-    extent = (x0 * width, x1 * width, y1 * height, y0 * height)
-    # What says nothing stays clear.
-    alpha = [[0.9 * abs(score) / scale.vmax for score in row] for row in patches["scores"]]
-    axis.imshow(patches["scores"], cmap=FOR_AND_AGAINST, norm=scale, alpha=alpha, extent=extent)
+    if patches["box"] is not None:
+        x0, y0, x1, y1 = patches["box"]
+        extent = (x0 * width, x1 * width, y1 * height, y0 * height)
+        # What says nothing stays clear.
+        alpha = [[0.9 * abs(score) / scale.vmax for score in row] for row in patches["scores"]]
+        axis.imshow(patches["scores"], cmap=FOR_AND_AGAINST, norm=scale, alpha=alpha, extent=extent)
     axis.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[])
     for one in explanation["objects"] or []:
         colour = COLOURS[one["role"] or "context"]
         corner = _draw_box(axis, one["box"], width, height, colour, 3 if one["role"] else 1.5)
-        label = f"{one['role'] or ''} {one['score']:+.2f}".strip()
+        score = "cropped away" if one["score"] is None else f"{one['score']:+.2f}"
+        label = f"{one['role'] or ''} {score}".strip()
         axis.text(*corner, label, fontsize=8, va="top", color="white", backgroundcolor=colour)
 
 

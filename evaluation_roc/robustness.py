@@ -97,11 +97,17 @@ def missing_picture(row: Mapping, rate: float, rng: random.Random, pool: Pool) -
     return {**row, "image": None, "image_id": None, "objects": []}
 
 
+def _open(row: Mapping) -> Image.Image:
+    from processing_roc.processing_roc import open_picture
+
+    return open_picture(row["image"], f"image_id {row['image_id']!r}: ")
+
+
 def blank_picture(row: Mapping, rate: float, rng: random.Random, pool: Pool) -> dict:
     """With probability `rate` the picture is of one colour, its own mean."""
     if rng.random() >= rate or row["image"] is None:
         return {**row}
-    picture = row["image"].convert("RGB")
+    picture = _open(row)
     mean = tuple(int(value) for value in np.asarray(picture).mean(axis=(0, 1)).round())
     return {**row, "image": Image.new("RGB", picture.size, mean)}
 
@@ -110,7 +116,7 @@ def noisy_picture(row: Mapping, rate: float, rng: random.Random, pool: Pool) -> 
     """The picture is mixed with noise: a share of `rate` of each pixel is uniformly random."""
     if row["image"] is None or rate == 0:
         return {**row}
-    pixels = np.asarray(row["image"].convert("RGB"), dtype=np.float32)
+    pixels = np.asarray(_open(row), dtype=np.float32)
     noise = np.random.default_rng(rng.getrandbits(64)).integers(0, 256, size=pixels.shape)
     return {**row, "image": Image.fromarray(np.rint((1 - rate) * pixels + rate * noise).astype(np.uint8))}
 

@@ -117,6 +117,7 @@ class PairEncoder(nn.Module):
         image_index: torch.Tensor | None = None,
         object_boxes: torch.Tensor | None = None,
         object_mask: torch.Tensor | None = None,
+        image_embeds: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """
         Args: as for [`RocModel.forward`].
@@ -136,6 +137,7 @@ class PairEncoder(nn.Module):
             image_index=image_index,
             object_boxes=object_boxes,
             object_mask=object_mask,
+            image_embeds=image_embeds,
         )
         return self.pair_vectors(self.fuse(sequence, mask), head_index, tail_index, head_span, tail_span)
 
@@ -150,6 +152,7 @@ class PairEncoder(nn.Module):
         object_boxes: torch.Tensor | None = None,
         object_mask: torch.Tensor | None = None,
         inputs_embeds: torch.Tensor | None = None,
+        image_embeds: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """
         X before the fusion layers, (batch, text_length + num_objects + num_patches, hidden_size), and its mask.
@@ -173,7 +176,8 @@ class PairEncoder(nn.Module):
                 raise ValueError("pixel_values were given to a text-only model (config.vision_config is None)")
             if image_index is None:
                 raise ValueError("pixel_values need image_index (batch,): which picture is whose, -1 for none")
-            patches = self.encode_pictures(pixel_values).to(sequence.dtype).index_select(0, image_index.clamp(min=0))
+            patches = self.encode_pictures(pixel_values) if image_embeds is None else image_embeds
+            patches = patches.to(sequence.dtype).index_select(0, image_index.clamp(min=0))
             has_image = (image_index >= 0).to(attention_mask.dtype)
         if object_boxes is not None:
             if self.config.object_features is None:
@@ -492,6 +496,7 @@ class RocModel(RocPreTrainedModel):
         image_index: torch.Tensor | None = None,
         object_boxes: torch.Tensor | None = None,
         object_mask: torch.Tensor | None = None,
+        image_embeds: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         num_items_in_batch: torch.Tensor | int | None = None,
         relation_features: Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor] | None = None,
@@ -511,6 +516,8 @@ class RocModel(RocPreTrainedModel):
             object_boxes (batch, num_objects, 4): corners x0, y0, x1, y1 of the picture's objects, as fractions of what
                 pixel_values show, 0 to 1.
             object_mask (batch, num_objects): 1 for an object, 0 for padding. Default: all 1.
+            image_embeds (num_images, num_patches, hidden_size): what `pair_encoder.encode_pictures` made of
+                pixel_values, where it is known already: they are then not encoded again.
             labels (batch,): index into the relations, -100 where unknown.
             num_items_in_batch: labelled pairs of the whole optimizer step; see [`info_nce`].
             relation_features: in training, what gives the mean token vectors (num_descriptions, hidden_size) of the
@@ -550,6 +557,7 @@ class RocModel(RocPreTrainedModel):
             image_index=image_index,
             object_boxes=object_boxes,
             object_mask=object_mask,
+            image_embeds=image_embeds,
         )
         pair_embeds = None
         if self.config.objective == "classification":

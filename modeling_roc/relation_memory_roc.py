@@ -615,7 +615,7 @@ def read_examples(label: str, examples: Sequence[Mapping]) -> dict[str, list]:
         if missing := [name for name in ("text", "head", "tail") if example.get(name) is None]:
             raise ValueError(f"{where}: example {i}: {missing[0]} is missing")
         for name in ("head", "tail"):
-            if not isinstance(example[name], Mapping):
+            if not isinstance(example[name], (Mapping, str, list, tuple)):
                 raise ValueError(f"{where}: example {i}: {name} must be a dict, got {type(example[name]).__name__}")
     columns = {name: [example.get(name) for example in examples] for name in EXAMPLE_FIELDS}
     return {"images" if name == "image" else name: values for name, values in columns.items()}

@@ -5,27 +5,52 @@ Behind the class: an input read and its picture fetched, what becomes of scores 
 plain data.
 """
 
+import asyncio
 import base64
-import binascii
+import ipaddress
 import itertools
+import math
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence, Sized
+import socket
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
+from concurrent.futures import ThreadPoolExecutor
 from numbers import Integral, Real
 from typing import Any
 
+import httpx2
 import torch
-from huggingface_hub import get_session
 from PIL import Image
-from torch.utils.data import DataLoader, StackDataset
+from torch.utils.data import DataLoader, Dataset, StackDataset, Subset
 from transformers import AutoModel, Pipeline
 from transformers.pipelines import PIPELINE_REGISTRY
 from transformers.pipelines.pt_utils import PipelineDataset, PipelineIterator
 
-from .spans_and_boxes_roc import WHOLE, Box, read_example, shown_part, uncrop
+from .spans_and_boxes_roc import (
+    WHOLE,
+    Box,
+    Example,
+    Region,
+    follow,
+    plain,
+    read_entities,
+    read_example,
+    same_entity,
+    shown_part,
+)
 
 TASK = "relation-extraction"
-FIELDS = ("text", "head", "tail", "entities", "objects", "image")
+FIELDS = ("text", "tokens", "head", "tail", "entities", "objects", "image")
+ROW_FIELDS = ("id", "image_id", "relation")
+"""What else a row of a data set has: nothing of it is read."""
+NUM_PAIRS = 32
+"""How many pairs go through the model at once, unless a `batch_size` is given."""
+NUM_CHECKED_DESCRIPTIONS = 64
+"""How many of a model's descriptions show whether a tokenizer is the model's own."""
+DEADLINE = 30.0
+MAX_PICTURE_BYTES = 64 * 2**20
+MAX_REDIRECTS = 5
+NAT64 = ipaddress.ip_network("64:ff9b::/96")
 NUM_KEPT_RELATION_SETS = 8
 RELATION_SETTINGS = ("negative_relation", "abstention_threshold", "relation_descriptions", "relation_examples")
 """What of the model's config a memory of a call's own relations depends on."""
@@ -73,7 +98,11 @@ class RelationExtractionPipeline(Pipeline):
             candidates.
         explain (`bool`, *optional*, defaults to `False`): whether to add an `explanation` to every relation that is
             returned. It takes some seventy times as long as the answer.
-        timeout (`float`, *optional*): seconds to wait for a picture from the web; `None` waits for ever.
+        timeout (`float`, *optional*, defaults to 30): seconds until a picture from the web must be there as a whole;
+            `None` waits for ever. It may have 64 MiB and come by five redirects.
+        from_network (`bool`, *optional*, defaults to `False`): whether inputs come from strangers. An `image` is then
+            base64 or the URL of a public address (not a private, loopback or link-local one, also after a redirect,
+            and without a proxy); paths, bytes, arrays and PIL pictures are refused.
 
     They may be given to `pipeline(...)`, for all calls, and to a call.
     """
@@ -87,24 +116,30 @@ class RelationExtractionPipeline(Pipeline):
     def __init__(self, *args, **kwargs):
         self._relation_memories = {}
         super().__init__(*args, **kwargs)
+        check_tokenizer(self.model, self.processor)
         # A model that comes from training would answer with dropout.
         self.model.eval()
 
     def __call__(self, inputs: Any, **kwargs) -> Any:
         """
         Args:
-            inputs (`dict`, or a list, generator or dataset of `dict`): with
+            inputs (`dict`, or a list, column, generator or dataset of `dict`): a row of a data set, or
 
-                - `text`: a string (entities' positions count characters) or a list of tokens (they count tokens);
-                - `head` and `tail`: the two entities, as [`RocProcessor`] takes them: a mention in the text as
-                  `start` and `end`, or an object of the picture by its box; optionally with `type`;
+                - `text`: a string (entities' positions count characters) or a list of tokens (they count tokens); the
+                  latter may also be called `tokens`;
+                - `head` and `tail`: the two entities, in any of the forms that [`RocProcessor`] takes: a mention in
+                  the text as `start` and `end`, or an object of the picture by its box, optionally with `type`; what
+                  a token-classification or object-detection pipeline gives; `(start, end)`; words of the text;
                 - or instead `entities`: a list of two or more such entities. Every ordered pair of them is scored,
-                  and the picture is encoded once for all;
-                - `image` (*optional*): a PIL picture, a path, an http(s) URL, base64 (bare or as a data URL) or the
-                  bytes of a picture file;
+                  and the picture is encoded once for all. One that is there again (at the same place, whatever its
+                  type) is passed over;
+                - `image` (*optional*): an http(s) URL, a PIL picture, an array or tensor, a path, base64 (bare or in a
+                  data URL), the bytes of a picture file, or a data set's `{"bytes", "path"}`;
                 - `objects` (*optional*): the picture's objects, as [`RocProcessor`] takes them.
-            kwargs: `top_k`, `threshold`, `relations`, `filter_by_type`, `explain` and `timeout` (see the class), and
-                `batch_size` and `num_workers`. Within a batch, equal pictures are encoded once.
+            kwargs: `top_k`, `threshold`, `relations`, `filter_by_type`, `explain`, `timeout` and `from_network` (see
+                the class), and `batch_size` and `num_workers`. `batch_size` inputs are prepared together, equal
+                pictures among them encoded once, and no more than `batch_size` pairs go through the model at once (32
+                by default, with one input at a time).
 
         Returns:
             For an input with head and tail a list of relations, best first, each a `dict` with
@@ -115,6 +150,8 @@ class RelationExtractionPipeline(Pipeline):
             - `description` (`str`, `None` in a classification model): the one that fits the pair best. `None` too
               where the relation's examples fit better, or it has nothing else (`RocModel.add_relation`); then there is
             - `examples` (`int`): how many examples they are;
+            - `num_truncated_tokens` (`int`), where the text was too long for the processor's `max_length`: so many of
+              its tokens, those farthest from head and tail, were not read;
             - `explanation` (with `explain=True`): what speaks for the relation, a `dict` for JSON with
                 - `descriptions`: all of the relation, best first, each with its cosine to the pair as `score` (`None`
                   for a negative relation that the model scores by a learned threshold; an empty list in a
@@ -123,10 +160,12 @@ class RelationExtractionPipeline(Pipeline):
                 - `words`: the text's words with `start` and `end` (in characters; of tokens joined by one blank) and
                   `score`. Markers and types belong to no word, and what was cut off a text that is too long has none;
                 - `patches`: `rows` and `columns` of a grid over the picture, `scores` (a list for each row) and `box`,
-                  the part of the picture that the grid covers, as corners in fractions of it. `None` without a
-                  picture;
-                - `objects`: the objects, those of head and tail first, with `box` (corners as fractions of the
-                  picture), `role` (`"head"`, `"tail"` or `None`) and `score`. `None` without objects;
+                  the part of the picture that the grid covers, as corners in fractions of it, or `None` where the
+                  image processor does not tell. `None` without a picture;
+                - `objects`: those of the input in their order, behind a head or tail that is not among them, with
+                  `index` (their place in `objects`, or `None`), `name`, `box` (as given, as corners in fractions of
+                  the picture), `role` (`"head"`, `"tail"` or `None`) and `score` (`None` for one that the image
+                  processor crops away). `None` without objects;
                 - `margin` and `blank_margin`: the relation's logit less the mean logit of all others, for the pair and
                   for the same pair with masked words and a picture of one colour.
 
@@ -143,25 +182,44 @@ class RelationExtractionPipeline(Pipeline):
             ValueError: for an input that is not as above. The message names the field, and among several inputs the
                 number of the input, from 0. Also for a parameter out of its range, for `threshold="auto"` where no
                 threshold has been chosen for the relations (as for those of the call), for `filter_by_type` where
-                none of the relations has types, and for `relations` given to a model with
-                `objective="classification"`.
+                none of the relations has types, for `explain` with a slow tokenizer, and for `relations` given to a
+                model with `objective="classification"`.
             TypeError: for an unknown parameter.
         """
-        if isinstance(inputs, (list, tuple)) and not inputs:
+        given = self._batch_size if kwargs.get("batch_size") is None else kwargs["batch_size"]
+        batch_size = NUM_PAIRS if given is None else given
+        if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
+            raise ValueError(f"batch_size must be a positive integer, got {batch_size!r}")
+        inputs = plain(inputs)
+        if isinstance(inputs, Sequence) and not isinstance(inputs, (str, bytes, Dataset)):
+            inputs = list(inputs)
+        elif not isinstance(inputs, (Mapping, str, bytes, Dataset)) and isinstance(inputs, Iterable):
+            # A data set of the datasets library is none of torch's.
+            is_indexed = isinstance(inputs, Sized) and hasattr(inputs, "__getitem__")
+            inputs = Subset(inputs, range(len(inputs))) if is_indexed else (one for one in inputs)
+        if isinstance(inputs, list) and not inputs:
             return []
-        return super().__call__(list(inputs) if isinstance(inputs, tuple) else inputs, **kwargs)
+        return super().__call__(inputs, num_pairs=batch_size, **kwargs)
 
     def _sanitize_parameters(self, **parameters):
         parameters.pop("local_files_only", None)  # `pipeline` hands on what was meant for loading
         preprocess, forward = (
             {name: parameters.pop(name) for name in names if name in parameters}
-            for names in (("filter_by_type", "explain", "timeout"), ("top_k", "threshold", "relations"))
+            for names in (
+                ("filter_by_type", "explain", "timeout", "from_network"),
+                ("top_k", "threshold", "relations", "num_pairs"),
+            )
         )
         if parameters:
             raise TypeError(f"{type(self).__name__} takes no {', '.join(sorted(parameters))}")
-        for name in ("explain", "filter_by_type"):
+        for name in ("explain", "filter_by_type", "from_network"):
             if not isinstance(preprocess.get(name, False), bool):
                 raise ValueError(f"{name} must be True or False, got {preprocess[name]!r}")
+        timeout = preprocess.get("timeout")
+        if timeout is not None and (
+            not isinstance(timeout, Real) or isinstance(timeout, bool) or not 0 < timeout < math.inf
+        ):
+            raise ValueError(f"timeout must be a number of seconds above 0, or None to wait for ever, got {timeout!r}")
         top_k, threshold = forward.get("top_k"), forward.get("threshold")
         if top_k is not None and (not isinstance(top_k, Integral) or isinstance(top_k, bool) or top_k < 1):
             raise ValueError(f"top_k must be a positive integer, or None for all relations, got {top_k!r}")
@@ -215,6 +273,7 @@ class RelationExtractionPipeline(Pipeline):
                 objects=[example["objects"] for example, _, _ in pairs],
                 return_tensors="pt",
                 return_offsets_mapping=explain,
+                return_num_truncated_tokens=True,
             )
         except ValueError as error:
             # Not by the class of `ExampleError`: a processor from the Hub has one of its own.
@@ -223,17 +282,27 @@ class RelationExtractionPipeline(Pipeline):
             example, i, j = pairs[error.index]
             pair = "" if example["is_one_pair"] else f"entities[{i}] as head with entities[{j}] as tail: "
             raise ValueError(f"{example['where']}{pair}{error.problem}") from error
-        batch = {"tensors": dict(tensors), "types": None, "words": None, "shown": []}
+        num_truncated = tensors.pop("num_truncated_tokens").tolist()
+        batch = {"tensors": dict(tensors), "types": None, "words": None, "num_truncated": num_truncated}
         if "pixel_values" in tensors:
             batch["tensors"]["pixel_values"] = tensors["pixel_values"].to(self.dtype)
         if filter_by_type:
-            batch["types"] = [_types(example, i, j) for example, i, j in pairs]
+            batch["types"] = [(example["types"][i], example["types"][j]) for example, i, j in pairs]
         if explain:
             batch["words"] = {name: batch["tensors"].pop(name) for name in ("offset_mapping", "word_ids")}
-            batch["shown"] = [
-                None if image is None else shown_part(self.processor.image_processor, image.size) for image in images
+            batch["shown"] = [None if image is None else self._shown_part(image.size) for image in images]
+            batch["objects"] = [
+                list_objects(_read(example, i, j), shown)
+                for (example, i, j), shown in zip(pairs, batch["shown"], strict=True)
             ]
         return {**batch, "examples": [{**example, "image": None} for example in examples]}
+
+    def _shown_part(self, size: tuple[int, int]) -> Box | None:
+        """As the function of this name; None where it knows no answer."""
+        try:
+            return shown_part(self.processor.image_processor, size)
+        except ValueError:
+            return None
 
     def _forward(
         self,
@@ -241,7 +310,26 @@ class RelationExtractionPipeline(Pipeline):
         top_k: int | None = 5,
         threshold: float | str | None = None,
         relation_memory=None,
+        num_pairs: int = NUM_PAIRS,
     ) -> dict[str, list]:
+        tensors, ranked = model_inputs["tensors"], []
+        pictures = {name: tensors.pop(name) for name in ("pixel_values",) if name in tensors}
+        number = len(tensors["input_ids"])
+        if pictures and number > num_pairs:
+            pictures["image_embeds"] = self.model.pair_encoder.encode_pictures(pictures["pixel_values"])
+        for first in range(0, number, num_pairs):
+            portion = {name: _rows(value, slice(first, first + num_pairs)) for name, value in model_inputs.items()}
+            portion["tensors"].update(pictures)
+            ranked += self._rank(portion, top_k, threshold, relation_memory)
+        answers = []
+        for example in model_inputs["examples"]:
+            number = len(example["pairs"])
+            answers.append({**example, "ranked": ranked[:number]})
+            ranked = ranked[number:]
+        return {"answers": answers}
+
+    def _rank(self, model_inputs: dict[str, Any], top_k, threshold, relation_memory) -> list[list[dict[str, Any]]]:
+        """The relations of each pair that goes through the model at once."""
         config = self.model.config if relation_memory is None else relation_memory.config
         outputs = self.model(**model_inputs["tensors"], relation_memory=relation_memory)
         logits = outputs.logits / self.model.config.calibration_temperature
@@ -263,7 +351,7 @@ class RelationExtractionPipeline(Pipeline):
             first = [places[0] if places else int(row.argmax()) for places, row in zip(kept, scores, strict=True)]
             saliency = self._saliency(model_inputs, first, relation_memory)
         ranked = []
-        for row, places in enumerate(kept):
+        for row, (places, num_truncated) in enumerate(zip(kept, model_inputs["num_truncated"], strict=True)):
             relations = []
             for index in places:
                 label, descriptions = config.id2label[index], []
@@ -275,14 +363,11 @@ class RelationExtractionPipeline(Pipeline):
                 if saliency is not None:
                     own = saliency[row] if index == places[0] else dict.fromkeys(saliency[row])
                     relation["explanation"] = {"descriptions": descriptions, **own}
+                if num_truncated:
+                    relation["num_truncated_tokens"] = num_truncated
                 relations.append(relation)
             ranked.append(relations)
-        answers = []
-        for example in model_inputs["examples"]:
-            number = len(example["pairs"])
-            answers.append({**example, "ranked": ranked[:number]})
-            ranked = ranked[number:]
-        return {"answers": answers}
+        return ranked
 
     def _saliency(self, model_inputs: dict[str, Any], targets: list[int], relation_memory) -> list[dict[str, Any]]:
         """What in each pair speaks for its relation in `targets`."""
@@ -291,15 +376,13 @@ class RelationExtractionPipeline(Pipeline):
         # A blank pair's words are the mask token, or what comes next to it.
         blanks = (tokenizer.mask_token_id, tokenizer.unk_token_id, tokenizer.pad_token_id)
         found = self.model.get_saliency(
-            **tensors,
+            **{name: value for name, value in tensors.items() if name != "image_embeds"},
             blank_input_ids=ids.masked_fill(words["word_ids"] >= 0, next(i for i in blanks if i is not None)),
             targets=ids.new_tensor(targets),
             relation_memory=relation_memory,
         )
-        return [
-            saliency_of_pair(found, row, {**words, **tensors}, shown)
-            for row, shown in enumerate(model_inputs["shown"])
-        ]
+        places = zip(model_inputs["shown"], model_inputs["objects"], strict=True)
+        return [saliency_of_pair(found, row, {**words, **tensors}, *place) for row, place in enumerate(places)]
 
     def postprocess(self, model_outputs: dict[str, Any]) -> list[dict[str, Any]]:
         answer = model_outputs["answers"]
@@ -332,6 +415,35 @@ class RelationExtractionPipeline(Pipeline):
         self.processor.save_pretrained(save_directory, **kwargs)
 
 
+def _rows(value: Any, rows: slice) -> Any:
+    """Some pairs' part of what a batch holds for each pair."""
+    if isinstance(value, Mapping):
+        return {name: one[rows] for name, one in value.items()}
+    return None if value is None else value[rows]
+
+
+def check_tokenizer(model, processor):
+    """Refuses a processor that does not read the model's descriptions as the tokens that the model has of them.
+
+    Raises:
+        ValueError: as above, or if the tokenizer has tokens that the model has no embeddings for.
+    """
+    tokenizer, number = processor.tokenizer, model.get_input_embeddings().num_embeddings
+    problem = f"the processor's tokenizer, {type(tokenizer).__name__}, is not the model's: "
+    if len(tokenizer) > number:
+        raise ValueError(f"{problem}it has {len(tokenizer)} tokens, the model {number}")
+    if model.config.objective != "retrieval" or model.memory.input_ids.is_meta or not model.memory.has_texts():
+        return
+    rows = model.memory.input_ids[:NUM_CHECKED_DESCRIPTIONS].tolist()
+    learned = model.config.negative_relation if model.config.learn_negative_threshold else None
+    relations = model.config.relation_descriptions.items()
+    texts = [text for label, texts in relations if label != learned for text in texts]
+    for text, row in zip(texts, rows, strict=False):
+        (ids,) = processor(relations=[text], max_length=tokenizer.model_max_length)["relation_input_ids"]
+        if ids != (own := [token for token in row if token >= 0]):
+            raise ValueError(f"{problem}the description {text!r:.200} is {ids[:20]} to it and {own[:20]} to the model")
+
+
 # Inputs
 
 
@@ -341,7 +453,8 @@ def read_input(
     where: str = "",
     filter_by_type: bool = False,
     explain: bool = False,
-    timeout: float | None = None,
+    timeout: float | None = DEADLINE,
+    from_network: bool = False,
 ) -> dict[str, Any]:
     """Checks an input's fields and opens its picture; what the fields hold is the processor's to check.
 
@@ -349,102 +462,180 @@ def read_input(
         inputs: an input of [`RelationExtractionPipeline`], as its `__call__` documents it.
         processor ([`RocProcessor`]): opens the picture.
         where: how an error's message begins.
-        filter_by_type, explain, timeout: the pipeline's parameters, already checked.
+        filter_by_type, explain, timeout, from_network: the pipeline's parameters, already checked.
 
     Returns:
         `text`, `objects`, `entities` and the opened `image`; `pairs` of places in `entities`, those to be scored, and
-        `is_one_pair`, whether they were given as head and tail; `where`, `filter_by_type` and `explain` as given.
+        `is_one_pair`, whether they were given as head and tail; the entities' `types`; `where`, `filter_by_type` and
+        `explain` as given.
 
     Raises:
         ValueError: the input is no dict, or one of its fields is missing, unknown or not what it should be.
     """
     if not isinstance(inputs, Mapping):
         raise ValueError(
-            f"{where}an input must be a dict with {', '.join(FIELDS)}, got {type(inputs).__name__}; rows of a "
-            "data set go in as a generator of such dicts or as a KeyDataset"
+            f"{where}an input must be a dict with {', '.join(FIELDS)}, got {type(inputs).__name__}; several go in as "
+            "a list, a generator or a data set of such dicts"
         )
-    if unknown := inputs.keys() - set(FIELDS):
+    if unknown := inputs.keys() - set(FIELDS) - set(ROW_FIELDS):
         raise ValueError(f"{where}unknown fields {sorted(map(str, unknown))}; known are {', '.join(FIELDS)}")
-    text, head, tail, entities, objects, image = (inputs.get(field) for field in FIELDS)
+    text, tokens, head, tail, entities, objects, image = (inputs.get(field) for field in FIELDS)
+    if text is not None and tokens is not None:
+        raise ValueError(f"{where}give either text or tokens, not both")
+    text = tokens if text is None else text
     if text is None:
         raise ValueError(f"{where}text is missing")
     if entities is None:
-        named, pairs = {"head": head, "tail": tail}, [(0, 1)]
+        named = {"head": head, "tail": tail}
+        for name, entity in named.items():
+            if entity is None:
+                raise ValueError(f"{where}{name} is missing: give head and tail, or entities")
     else:
         if head is not None or tail is not None:
             raise ValueError(f"{where}give either entities or head and tail, not both")
-        if not isinstance(entities, (list, tuple)) or len(entities) < 2:
+        entities = plain(entities)
+        if not isinstance(entities, Sequence) or isinstance(entities, (str, bytes)) or len(entities) < 2:
             raise ValueError(f"{where}entities must be a list of at least two, got {entities!r:.200}")
         named = {f"entities[{i}]": entity for i, entity in enumerate(entities)}
-        pairs = list(itertools.permutations(range(len(entities)), 2))
-    for name, entity in named.items():
-        if entity is None and entities is None:
-            raise ValueError(f"{where}{name} is missing: give head and tail, or entities")
-        if not isinstance(entity, Mapping):
-            raise ValueError(f"{where}{name} must be a dict, got {type(entity).__name__}")
+    image = None if image is None else load_picture(image, processor.open_picture, where, timeout, from_network)
+    try:
+        _, read, _ = read_entities(text, named, objects, None if image is None else image.size)
+    except ValueError as error:
+        raise ValueError(f"{where}{error}") from error
+    read, distinct = list(read.values()), []
+    for i, entity in enumerate(read):
+        if entities is None or not any(same_entity(entity, read[other]) for other in distinct):
+            distinct.append(i)
+    if len(distinct) < 2:
+        raise ValueError(f"{where}entities must be at least two that are not the same, got {entities!r:.200}")
     return {
         "where": where,
         "text": text,
         "entities": list(named.values()),
-        "pairs": pairs,
+        "types": [entity.type for entity in read],
+        "pairs": [(0, 1)] if entities is None else list(itertools.permutations(distinct, 2)),
         "is_one_pair": entities is None,
         "objects": objects,
-        "image": None if image is None else load_picture(image, processor.open_picture, where, timeout),
+        "image": image,
         "filter_by_type": filter_by_type,
         "explain": explain,
     }
 
 
 def load_picture(
-    image: Any, open_picture: Callable[[Any, str], Image.Image], where: str = "", timeout: float | None = None
+    image: Any,
+    open_picture: Callable[[Any, str], Image.Image],
+    where: str = "",
+    timeout: float | None = DEADLINE,
+    from_network: bool = False,
 ) -> Image.Image:
     """Opens a picture from wherever it is, RGB and upright.
 
     Args:
-        image: a PIL picture, a path, an http(s) URL, base64 (bare or as a data URL) or the bytes of a picture file.
-        open_picture: `RocProcessor.open_picture`, for what is no URL and no base64.
+        image: an http(s) URL, or whatever `open_picture` takes.
+        open_picture: `RocProcessor.open_picture`, for what is no URL.
         where: how an error's message begins.
-        timeout: seconds to wait for a server; `None`: for ever.
+        timeout, from_network: as in [`RelationExtractionPipeline`].
 
     Raises:
         ValueError: it is none of these, cannot be fetched, or is no picture.
     """
-    if not isinstance(image, (Image.Image, str, os.PathLike, bytes)):
-        raise ValueError(
-            f"{where}image must be a PIL picture, a path, a URL, base64 or bytes, got {type(image).__name__}"
-        )
-    if isinstance(image, str) and image.startswith(("http://", "https://")):
+    if isinstance(image, str) and image[:8].lower().startswith(("http://", "https://")):
         try:
-            response = get_session().get(image, timeout=timeout, follow_redirects=True)
-            response.raise_for_status()
+            # In a thread with an event loop of its own: the caller may be inside one.
+            with ThreadPoolExecutor(1) as thread:
+                content = thread.submit(_run, _download, image, timeout, from_network).result()
         except Exception as error:  # the client raises many types; what they lack is whose picture it was
-            raise ValueError(f"{where}image: cannot fetch {image}: {error}") from error
-        return open_picture(response.content, f"{where}image {image}: ")
-    if isinstance(image, str) and not os.path.isfile(image):
-        image = _decode_base64(image, where)
+            problem = f"it takes longer than {timeout} seconds" if isinstance(error, TimeoutError) else error
+            raise ValueError(f"{where}image: cannot fetch {image}: {problem}") from error
+        return open_picture(content, f"{where}image {image}: ")
+    if from_network:
+        if not isinstance(image, str):
+            raise ValueError(f"{where}image must be an http(s) URL or base64, got {type(image).__name__}")
+        image = decode_base64(image, f"{where}image: ")  # never a path
     return open_picture(image, f"{where}image: ")
 
 
-def _decode_base64(image: str, where: str) -> bytes:
-    # Clients break base64 into lines, and a data URL may come with or without its parameters.
-    content = re.sub(r"\s+", "", image.partition(",")[2] if image.startswith("data:") else image)
+def decode_base64(text: str, where: str = "") -> bytes:
+    """The bytes of base64, bare or in a data URL, in lines or not.
+
+    Raises:
+        ValueError: it is none.
+    """
+    content = re.sub(r"\s+", "", text.partition(",")[2] if text.startswith("data:") else text)
     try:
         if not content:
             raise ValueError("it is empty")
         return base64.b64decode(content, validate=True)
-    except (binascii.Error, ValueError) as error:
-        shown = repr(image if len(image) <= 100 else image[:100] + "…")
-        raise ValueError(
-            f"{where}image: {shown} is no file that exists, no http(s) URL and no base64: {error}"
-        ) from error
+    except ValueError as error:
+        shown = repr(text if len(text) <= 100 else text[:100] + "…")
+        raise ValueError(f"{where}{shown} is no base64: {error}") from error
 
 
-def _types(example: Mapping, head: int, tail: int) -> tuple[str | None, str | None]:
-    """The types of two of an input's entities; an object's may stand among the picture's objects."""
+def _run(function: Callable, *arguments: Any) -> Any:
+    """Runs a coroutine; unlike `asyncio.run`, does not wait for the resolver of names once the time is up."""
+    loop = asyncio.new_event_loop()
+    try:
+        return loop.run_until_complete(function(*arguments))
+    finally:
+        loop.close()
+
+
+async def _download(url: str, timeout: float | None, from_network: bool) -> bytes:
+    # A client of its own: the Hub's sends headers that are for the Hub alone, and may be told to stay offline.
+    client = httpx2.AsyncClient(
+        transport=PublicAddresses() if from_network else None,
+        trust_env=not from_network,  # a proxy would look for addresses itself
+        headers={"Accept-Encoding": "identity", "User-Agent": "roc-relation-extraction"},
+        timeout=None,
+    )
+    async with asyncio.timeout(timeout), client:
+        request = client.build_request("GET", url)
+        for _ in range(1 + MAX_REDIRECTS):
+            response = await client.send(request, stream=True)
+            request = response.next_request
+            if request is None:
+                response.raise_for_status()
+                content = bytearray()
+                async for part in response.aiter_raw():
+                    content += part
+                    if len(content) > MAX_PICTURE_BYTES:
+                        raise ValueError(f"it has more than {MAX_PICTURE_BYTES >> 20} MiB")
+                return bytes(content)
+            await response.aclose()
+    raise ValueError(f"it is redirected more than {MAX_REDIRECTS} times")
+
+
+class PublicAddresses(httpx2.AsyncHTTPTransport):
+    """Connects to public addresses only, and to the very one that was checked, after a redirect too."""
+
+    async def handle_async_request(self, request):
+        url, host = request.url, request.url.raw_host.decode("ascii")
+        if url.scheme not in ("http", "https"):
+            raise httpx2.UnsupportedProtocol(f"unsupported protocol {url.scheme}://")
+        found = await asyncio.get_running_loop().getaddrinfo(host, url.port, type=socket.SOCK_STREAM)
+        address = found[0][4][0]
+        if not is_public(address):
+            raise ValueError(f"{host} is at {address}, which is no public address")
+        extensions = {**request.extensions, "sni_hostname": host}
+        checked = httpx2.Request("GET", url.copy_with(host=address), headers=request.headers, extensions=extensions)
+        return await super().handle_async_request(checked)
+
+
+def is_public(address: str) -> bool:
+    """Whether an IP address is one of the internet's, also by the IPv4 address that it stands for."""
+    ip = ipaddress.ip_address(address)
+    if ip.version == 6:
+        inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF) if ip in NAT64 else ip.ipv4_mapped or ip.sixtofour
+        ip = inner or ip
+    return ip.is_global and not ip.is_multicast
+
+
+def _read(example: Mapping, head: int, tail: int) -> Example:
+    """Two of an input's entities and its objects, as the processor reads them."""
     image, entities = example["image"], example["entities"]
     size = None if image is None else image.size
-    read = read_example(example["text"], entities[head], entities[tail], example["objects"], size)
-    return read.pair["head"].type, read.pair["tail"].type
+    return read_example(example["text"], entities[head], entities[tail], example["objects"], size)
 
 
 # Answers
@@ -528,13 +719,31 @@ def rank_descriptions(label: str, config, cosines: Sequence[float]) -> list[dict
     return sorted(scored, key=lambda entry: entry["score"], reverse=True)
 
 
-def saliency_of_pair(saliency: Mapping, row: int, batch: Mapping, shown: Box | None) -> dict[str, Any]:
+def list_objects(read: Example, shown: Box | None) -> list[dict[str, Any]]:
+    """A pair's objects in the model's order: what an explanation says of each, and whether it `is_shown`."""
+    roles = iter([role for role, entity in read.pair.items() if isinstance(entity, Region)])
+    return [
+        {
+            "index": region.place,
+            "name": region.name,
+            "box": list(region.box),
+            "role": next(roles, None),
+            "is_shown": follow(region.box, shown or WHOLE) is not None,
+        }
+        for region in read.objects
+    ]
+
+
+def saliency_of_pair(
+    saliency: Mapping, row: int, batch: Mapping, shown: Box | None, objects: Sequence[dict]
+) -> dict[str, Any]:
     """One pair's `words`, `patches`, `objects`, `margin` and `blank_margin` in numbers, lists and None.
 
     Args:
         saliency: of a batch of pairs, as the model's `get_saliency` returns it; `row` is the pair's place in it.
         batch: what [`RocProcessor`] made of the pairs, `offset_mapping` and `word_ids` too.
-        shown: what pixel_values show of the picture, as `shown_part` returns it; None where there is no picture.
+        shown: what pixel_values show of the picture, as `shown_part` returns it; None where that is not known.
+        objects: the pair's, as `list_objects` returns them.
     """
     tokens = saliency["tokens"][row].tolist()
     offsets, numbers = (batch[name][row].tolist() for name in ("offset_mapping", "word_ids"))
@@ -544,20 +753,19 @@ def saliency_of_pair(saliency: Mapping, row: int, batch: Mapping, shown: Box | N
             word = words.setdefault(number, {"start": start, "end": end, "score": 0.0})
             word["start"], word["end"] = min(word["start"], start), max(word["end"], end)
             word["score"] += score
-    patches = objects = None
-    if shown is not None:
+    patches = None
+    if "image_index" in batch and batch["image_index"][row] >= 0:
         heat = saliency["patches"][row].tolist()
-        patches = {"rows": len(heat), "columns": len(heat[0]), "box": list(shown), "scores": heat}
-    if "object_boxes" in batch and batch["object_mask"][row].any():
-        roles = {int(batch[f"{role}_index"][row]) - len(tokens): role for role in ("head", "tail")}
-        number = int(batch["object_mask"][row].sum())
-        boxes = batch["object_boxes"][row, :number].tolist()
-        objects = [
-            {"box": list(uncrop(box, shown or WHOLE)), "role": roles.get(i), "score": score}
-            for i, (box, score) in enumerate(zip(boxes, saliency["objects"][row, :number].tolist(), strict=True))
-        ]
+        box = None if shown is None else list(shown)
+        patches = {"rows": len(heat), "columns": len(heat[0]), "box": box, "scores": heat}
+    found, place = [], 0
+    for one in objects:
+        told = {name: one[name] for name in ("index", "name", "box", "role")}
+        found.append({**told, "score": float(saliency["objects"][row, place]) if one["is_shown"] else None})
+        place += one["is_shown"]
+    found.sort(key=lambda one: -1 if one["index"] is None else one["index"])
     margins = {name: float(saliency[name][row]) for name in ("margin", "blank_margin")}
-    return {"words": list(words.values()), "patches": patches, "objects": objects, **margins}
+    return {"words": list(words.values()), "patches": patches, "objects": found or None, **margins}
 
 
 # `pipeline` finds the task by name where it is given a model and a processor that are loaded already. Code of another

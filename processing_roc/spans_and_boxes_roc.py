@@ -5,13 +5,18 @@ Then what becomes of both. Mentions: the ROC paper (section 3.1) takes the head'
 in the text and writes their types into it. Here `Tom Hanks` becomes `[HEAD] person : Tom Hanks [/HEAD]`, and an object
 is announced by `[HEAD] person : a man in red [/HEAD]` in front of the text, as far as its type and a caption are
 known. Markers never pass through the tokenizer: the text is cut at the mentions into pieces, and the markers are put
-between the tokenized pieces, so a text that itself contains the characters "[HEAD]" stays plain text. A long text is
-cut to a window, and tokens lead back to characters and words. Boxes: they follow a picture's resize and crop.
+between the tokenized pieces, so a text that itself contains the characters "[HEAD]" stays plain text. A string is read
+as the tokens that a data set stores of it, joined by one blank: one stands for any white space, and where a mention
+begins or ends within a word. A long text is cut to a window, and tokens lead back to characters and words. Boxes: they
+follow a picture's resize and crop.
 """
 
 import math
-from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+import re
+import unicodedata
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from numbers import Integral, Real
 from typing import Any, NamedTuple
 
@@ -25,11 +30,26 @@ BOX_KEYS = ("box", "box_pixels", "box_center", "box_center_pixels")
 """Corners x0, y0, x1, y1 or centre and size cx, cy, w, h; as fractions (0 to 1) of the upright picture's width and
 height, or in its pixels."""
 
+CORNERS = ("xmin", "ymin", "xmax", "ymax")
+"""Keys of a `box` as an object-detection pipeline of transformers gives it, in pixels."""
+
 OBJECT_KEYS = {"name", "caption", "type", "kind", *BOX_KEYS}
 ENTITY_KEYS = {"start", "end", *OBJECT_KEYS}
+FORMS = "a dict, [start, end) as two integers, or words of the text"
+
+TAGS = {
+    "person": "PER PERSON",
+    "organization": "ORG ORGANIZATION ORGANISATION CORPORATION GROUP",
+    "location": "LOC LOCATION GPE FAC",
+    "miscellaneous": "MISC MISCELLANEOUS NORP EVENT WORK_OF_ART CREATIVE-WORK PRODUCT LAW LANGUAGE",
+}
+"""Type words and the taggers' labels that data sets are typed from by them."""
 
 TOLERANCE = 1e-4
 """What a box may overshoot the picture by, as a fraction of it, for rounding's sake; it is cut off."""
+
+MIN_SHOWN = 0.25
+"""What an image processor's crop must leave of the box of head or tail, as a share of its area."""
 
 MIN_SIDE = 1e-6
 """What is thinner than this fraction of the picture is empty: single precision could not tell its sides apart."""
@@ -65,12 +85,13 @@ class Mention(NamedTuple):
 
 
 class Region(NamedTuple):
-    """A checked object: its box as fractions of the picture, and what is known of it."""
+    """A checked object: its box as fractions of the picture, what is known of it, and its place among those given."""
 
     box: Box
     name: str | None
     type: str | None
     caption: str | None
+    place: int | None = None
 
 
 class Example(NamedTuple):
@@ -86,48 +107,170 @@ class Example(NamedTuple):
 
 def read_example(
     text: str | Sequence[str],
-    head: Mapping,
-    tail: Mapping,
+    head: Any,
+    tail: Any,
     objects: Sequence[Mapping] | None,
     size: tuple[int, int] | None,
 ) -> Example:
-    """Checks one example, given as [`RocProcessor`] takes it: tokens in place of a text are joined by one blank.
+    """Checks one example, given as [`RocProcessor`] takes it.
 
     Args:
-        text: may be blank if head and tail are objects.
-        head, tail, objects: keys may be None; an object that is head or tail is found among `objects` by name or box.
-        size: (width, height) of the upright picture in pixels, if there is one.
+        text, objects, size: as for `read_entities`.
+        head, tail: as `entities` there.
+
+    Returns:
+        The example. Its text is what the tokenizer is given, words joined by one blank, and its mentions count
+        characters of that.
 
     Raises:
-        ValueError: head or tail is neither a mention nor an object, or both; head and tail are the same; a mention or
-            a box is wrong (see `read_mention`, `read_box`); a key is unknown; an object's name stands for two boxes.
+        ValueError: as `read_entities` does; head and tail are the same.
+    """
+    given, pair, candidates = read_entities(text, {"head": head, "tail": tail}, objects, size)
+    regions = [entity for entity in pair.values() if isinstance(entity, Region)]
+    if same_entity(pair["head"], pair["tail"]):
+        if regions:
+            box, name = regions[0][:2]
+            called = f"object, box {[round(x, 4) for x in box]}" if name is None else f"object, {name!r}"
+        else:
+            called = f"span, {excerpt(given[pair['head'].start : pair['head'].end])}, of text {excerpt(given)}"
+        raise ValueError(f"head and tail are the same {called}")
+    joined, starts, origins = join_words(given)
+    for role, entity in pair.items():
+        if isinstance(entity, Mention):
+            start, end = (move(place, origins, starts) for place in (entity.start, entity.end - 1))
+            pair[role] = entity._replace(start=start, end=end + 1)
+    others = [one for one in candidates if not any(same_entity(one, region) for region in regions)]
+    return Example(joined, pair, regions + others)
+
+
+def read_entities(
+    text: str | Sequence[str],
+    entities: Mapping[str, Any],
+    objects: Sequence[Mapping] | None,
+    size: tuple[int, int] | None,
+) -> tuple[str, dict[str, Mention | Region], list[Region]]:
+    """Checks the entities of a text and its picture, in any of the forms that [`RocProcessor`] takes.
+
+    Args:
+        text: a string, or tokens, which are joined by one blank. May be blank if all entities are objects.
+        entities: of each what it is called in an error's message, "head" say, and what is given. Keys may be None; one
+            that is an object is found among `objects` by name or box.
+        size: (width, height) of the upright picture in pixels, if there is one.
+
+    Returns:
+        The text; the entities, mentions by characters of it; the objects.
+
+    Raises:
+        ValueError: an entity is neither a mention nor an object, or both; a mention or a box is wrong (see
+            `find_words`, `read_mention`, `read_box`); a key is unknown; an object's name stands for two boxes.
     """
     bounds = None
     if not isinstance(text, str):
         text, bounds = join_tokens(text)
-    given = {"head": head, "tail": tail}
-    is_object = {role: _is_object(entity, role) for role, entity in given.items()}
+    forms = {name: _as_entity(entity, text, bounds, name) for name, entity in entities.items()}
+    is_object = {name: _is_object(entity, name) for name, (entity, _) in forms.items()}
     if text.strip() or not all(is_object.values()):
         check_string(text, "text")
     candidates = _read_objects(objects, size)
-    pair: dict[str, Mention | Region] = {}
-    for role, entity in given.items():
-        if is_object[role]:
-            pair[role] = _find(_read_region(entity, size, role), candidates, role)
+    read: dict[str, Mention | Region] = {}
+    for name, (entity, in_tokens) in forms.items():
+        if is_object[name]:
+            read[name] = _find(_read_region(entity, size, name), candidates, name)
         else:
-            pair[role] = read_mention(text, bounds, entity, role)
-        if pair[role].type is not None:
-            check_string(pair[role].type, f"{role}: type")
-    regions = [pair[role] for role in MARKERS if is_object[role]]
-    if not regions and pair["head"][:2] == pair["tail"][:2]:
-        surface = text[pair["head"].start : pair["head"].end]
-        raise ValueError(f"head and tail are the same span, {excerpt(surface)}, of text {excerpt(text)}")
-    if len(regions) == 2 and _same(*regions):
-        box, name = regions[0][:2]
-        called = f"box {[round(x, 4) for x in box]}" if name is None else repr(name)
-        raise ValueError(f"head and tail are the same object, {called}")
-    others = [candidate for candidate in candidates if not any(_same(candidate, region) for region in regions)]
-    return Example(text, pair, regions + others)
+            read[name] = read_mention(text, in_tokens, entity, name)
+    return text, read, candidates
+
+
+def plain(value: Any) -> Any:
+    """What numpy, torch or pandas hold, as Python's own numbers, strings and lists; all else as it is."""
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def _as_entity(given: Any, text: str, bounds: list | None, where: str) -> tuple[Mapping, list | None]:
+    """An entity in any form as a dict of `ENTITY_KEYS`, and the tokens' places if its positions count tokens."""
+    given = plain(given)
+    if isinstance(given, str):
+        start, end = find_words(text, given, where)
+        return {"start": start, "end": end}, None
+    if isinstance(given, (list, tuple)) and len(given) == 2:
+        if all(isinstance(plain(place), Integral) for place in given):
+            return dict(zip(("start", "end"), given, strict=True)), bounds
+    if not isinstance(given, Mapping):
+        raise ValueError(f"{where} must be {FORMS}, got {given!r:.200}")
+    entity = {key: plain(value) for key, value in given.items()}
+    tag = entity.pop("entity_group", None) or entity.pop("entity", None)
+    if tag is not None:  # of a token-classification pipeline
+        if not isinstance(tag, str):
+            raise ValueError(f"{where}: the tag must be a string, got {tag!r:.200}")
+        if bounds is not None:
+            raise ValueError(f"{where} counts characters, as a tagger does: give the text as a string, not as tokens")
+        word = [entity.pop(key, None) for key in ("score", "index", "word")][-1]
+        if entity.get("start") is None and word is not None:  # a slow tokenizer tells no positions
+            entity["start"], entity["end"] = find_words(text, word, where)
+        tag = re.sub("^[BIELSU]-", "", tag)
+        entity["type"] = next((word for word, labels in TAGS.items() if tag.upper() in labels.split()), tag)
+    return _of_detector(entity), bounds
+
+
+def _of_detector(entity: Mapping) -> Mapping:
+    """An object-detection pipeline's label is the object's type; without such a box, "label" is an unknown key."""
+    if not isinstance(entity.get("box"), Mapping) or "label" not in entity:
+        return entity
+    rest = {key: value for key, value in entity.items() if key not in ("label", "score")}
+    return {**rest, "type": entity["label"] if rest.get("type") is None else rest["type"]}
+
+
+def find_words(text: str, words: str, where: str) -> tuple[int, int]:
+    """The one place `[start, end)` of `words` in a text.
+
+    A place that begins or ends amid a word of digits and letters that have capitals ("Tom" in "Tomorrow") is none;
+    scripts without capitals may write words without blanks.
+
+    Raises:
+        ValueError: there is no place, or more than one; the message has all of them.
+    """
+    check_string(words, where)
+    words = words.strip()
+    starts = [found.start() for found in re.finditer(f"(?={re.escape(words)})", text)]
+    places = [
+        (start, start + len(words))
+        for start in starts
+        if not any(_in_one_word(text[edge - 1 : edge + 1]) for edge in (start, start + len(words)) if edge)
+    ]
+    if len(places) != 1:
+        listed = [f"[{start}, {end})" for start, end in places[:10]] + ["…"] * (len(places) > 10)
+        found = "not in the text" if not places else f"in the text at {', '.join(listed)}"
+        raise ValueError(f"{where} {words!r:.200} is {found}; give its start and end. Text: {excerpt(text)}")
+    return places[0]
+
+
+def _in_one_word(letters: str) -> bool:
+    """Whether two characters that stand side by side belong to one word for certain."""
+    return len(letters) == 2 and all(one.isdecimal() or one.lower() != one.upper() for one in letters)
+
+
+def same_entity(one: Mention | Region, other: Mention | Region) -> bool:
+    """Whether two entities are one: of mentions their places decide. Of objects names do where both have one, as two
+    objects may share a box; else boxes do."""
+    if isinstance(one, Mention) or isinstance(other, Mention):
+        return type(one) is type(other) and one[:2] == other[:2]
+    if one.name is not None and other.name is not None:
+        return one.name == other.name
+    return _near(one.box, other.box)
+
+
+@lru_cache(maxsize=16)
+def join_words(text: str) -> tuple[str, list[int], list[int]]:
+    """A text's words joined by one blank, as a data set's tokens are, and where each begins there and in `text`."""
+    words = list(re.finditer(r"\S+", text))
+    joined = " ".join(word.group() for word in words)
+    return joined, [word.start() for word in re.finditer(r"\S+", joined)], [word.start() for word in words]
+
+
+def move(place: int, words: Sequence[int], moved: Sequence[int]) -> int:
+    """A character's place in one text to its place in another, in which the words begin elsewhere."""
+    word = max(bisect_right(words, place) - 1, 0)
+    return moved[word] + place - words[word]
 
 
 def excerpt(text: str, length: int = 60) -> str:
@@ -149,7 +292,8 @@ def check_string(value: Any, what: str) -> None:
 
 def join_tokens(tokens: Sequence[str]) -> tuple[str, list[tuple[int, int]]]:
     """Joins tokens by one blank; returns the text and each token's `(start, end)` in its characters."""
-    if not isinstance(tokens, (list, tuple)) or not all(isinstance(token, str) for token in tokens):
+    tokens = plain(tokens)
+    if not isinstance(tokens, Sequence) or isinstance(tokens, bytes) or not all(isinstance(t, str) for t in tokens):
         raise ValueError(f"text must be a string or a list of strings, got {excerpt(repr(tokens))}")
     bounds, start = [], 0
     for token in tokens:
@@ -165,7 +309,7 @@ def read_mention(text: str, bounds: list[tuple[int, int]] | None, mention: Mappi
         ValueError: the span is empty, inverted, out of range, white space only, not of integers, or not what its
             `name` says. The message begins with `where`, the mention's name.
     """
-    start, end, name, words = (mention.get(key) for key in ("start", "end", "name", "type"))
+    start, end, name, words = (plain(mention.get(key)) for key in ("start", "end", "name", "type"))
     for key, value in (("start", start), ("end", end)):
         if not isinstance(value, Integral) or isinstance(value, bool):
             raise ValueError(f"{where}: {key} must be an integer, got {value!r}, in text {excerpt(text)}")
@@ -177,10 +321,12 @@ def read_mention(text: str, bounds: list[tuple[int, int]] | None, mention: Mappi
     if bounds is not None:
         start, end = bounds[start][0], bounds[end - 1][1]
     surface = text[start:end]
-    if name is not None and name != surface:
+    if name is not None and (not isinstance(name, str) or name.split() != surface.split()):
         raise ValueError(f"{span} reads {excerpt(surface)}, but its name is {name!r}; text: {excerpt(text)}")
     if not surface.strip():
         raise ValueError(f"{span} covers only white space, {surface!r}, of text {excerpt(text)}")
+    if words is not None:
+        check_string(words, f"{where}: type")
     start += len(surface) - len(surface.lstrip())
     return Mention(int(start), int(start) + len(surface.strip()), words)
 
@@ -196,10 +342,15 @@ def read_box(entity: Mapping, form: str, size: tuple[int, int] | None, where: st
         ValueError: not four finite numbers, empty, inverted, or out of the picture by more than `TOLERANCE`; pixels
             without a picture.
     """
-    value = entity[form]
-    numbers = value.tolist() if hasattr(value, "tolist") else value
-    if not isinstance(numbers, Sequence) or isinstance(numbers, str) or len(numbers) != 4:
+    value = plain(entity[form])
+    of_detector = isinstance(value, Mapping)
+    if of_detector:
+        if form != "box" or value.keys() != set(CORNERS):
+            raise ValueError(f"{where}: {form} must be four numbers, or {', '.join(CORNERS)} in pixels, got {value!r}")
+        form, value = "box_pixels", [value[corner] for corner in CORNERS]
+    if not isinstance(value, Sequence) or isinstance(value, (str, bytes)) or len(value) != 4:
         raise ValueError(f"{where}: {form} must be four numbers, got {value!r}")
+    numbers = [plain(number) for number in value]
     if not all(isinstance(n, Real) and not isinstance(n, bool) and math.isfinite(n) for n in numbers):
         raise ValueError(f"{where}: {form} must be four finite numbers, got {value!r}")
     x0, y0, x1, y1 = map(float, numbers)
@@ -211,15 +362,20 @@ def read_box(entity: Mapping, form: str, size: tuple[int, int] | None, where: st
         x0, y0, x1, y1 = x0 / size[0], y0 / size[1], x1 / size[0], y1 / size[1]
     if min(x1 - x0, y1 - y0) < MIN_SIDE:
         raise ValueError(f"{where}: {form} {list(numbers)} is {'inverted' if x0 > x1 or y0 > y1 else 'empty'}")
-    if min(x0, y0) < -TOLERANCE or max(x1, y1) > 1 + TOLERANCE:
+    inside = max(x0, 0.0), max(y0, 0.0), min(x1, 1.0), min(y1, 1.0)
+    if of_detector:  # which rounds past the edges
+        is_out = min(inside[2] - inside[0], inside[3] - inside[1]) < MIN_SIDE
+    else:
+        is_out = min(x0, y0) < -TOLERANCE or max(x1, y1) > 1 + TOLERANCE
+    if is_out:
         picture = "" if size is None else f" of {size[0]} × {size[1]} pixels"
         raise ValueError(f"{where}: {form} {list(numbers)} reaches out of the picture{picture}")
-    return max(x0, 0.0), max(y0, 0.0), min(x1, 1.0), min(y1, 1.0)
+    return inside
 
 
 def _is_object(entity: Any, where: str) -> bool:
     """Whether head or tail is an object of the picture, and not a mention in the text."""
-    _check_keys(entity, ENTITY_KEYS, "'start' and 'end', or with a box", where)
+    _check_keys(entity, ENTITY_KEYS, where)
     kind, form = entity.get("kind"), _box_form(entity, where)
     if kind not in (None, "text", "object"):
         raise ValueError(f"{where}: kind must be 'text', 'object' or None, got {kind!r}")
@@ -235,9 +391,7 @@ def _is_object(entity: Any, where: str) -> bool:
     return form is not None
 
 
-def _check_keys(entity: Any, keys: set[str], wanted: str, where: str) -> None:
-    if not isinstance(entity, Mapping):
-        raise ValueError(f"{where} must be a dict with {wanted}, got {type(entity).__name__}")
+def _check_keys(entity: Mapping, keys: set[str], where: str) -> None:
     if unknown := set(entity) - keys:
         raise ValueError(f"{where} has unknown keys {sorted(map(str, unknown))}; known are {sorted(keys)}")
 
@@ -253,49 +407,48 @@ def _box_form(entity: Mapping, where: str) -> str | None:
 def _read_region(entity: Mapping, size: tuple[int, int] | None, where: str) -> Region:
     name, words, caption = (entity.get(key) for key in ("name", "type", "caption"))
     if name is not None:
-        where = f"{where} {name!r}"
+        where = f"{where} {name!r:.200}"
     form = _box_form(entity, where)
     if form is None:
         raise ValueError(f"{where} needs a box ({', '.join(BOX_KEYS)})")
-    if caption is not None:
-        check_string(caption, f"{where}: caption")
+    for key, value in (("name", name), ("type", words), ("caption", caption)):
+        if value is not None:
+            check_string(value, f"{where}: {key}")
     return Region(read_box(entity, form, size, where), name, words, caption)
 
 
 def _read_objects(objects: Any, size: tuple[int, int] | None) -> list[Region]:
     if objects is None:
         return []
-    if not isinstance(objects, Sequence) or isinstance(objects, str):
+    objects = plain(objects)
+    if not isinstance(objects, Sequence) or isinstance(objects, (str, bytes)):
         raise ValueError(f"objects must be a list of dicts, got {type(objects).__name__}")
     candidates: list[Region] = []
     for i, candidate in enumerate(objects):
-        _check_keys(candidate, OBJECT_KEYS, "a box", f"object {i}")
+        if not isinstance(candidate, Mapping):
+            raise ValueError(f"object {i} must be a dict with a box, got {type(candidate).__name__}")
+        candidate = _of_detector(candidate)
+        _check_keys(candidate, OBJECT_KEYS, f"object {i}")
         region = _read_region(candidate, size, f"object {i}")
         if region.name is not None and any(region.name == other.name for other in candidates):
             raise ValueError(f"object {i}: another object is called {region.name!r} too")
-        candidates.append(region)
+        candidates.append(region._replace(place=i))
     return candidates
 
 
 def _find(region: Region, candidates: list[Region], where: str) -> Region:
-    """The region, with the caption and type of the candidate that it is."""
+    """The region, with the caption, type and place of the candidate that it is."""
     for candidate in candidates:
         if region.name is not None and candidate.name == region.name and not _near(candidate.box, region.box):
             raise ValueError(f"{where} is called {region.name!r}, as is another box among the objects")
-        if _same(candidate, region):
+        if same_entity(candidate, region):
             return region._replace(
                 name=region.name or candidate.name,
                 type=candidate.type if region.type is None else region.type,
                 caption=candidate.caption if region.caption is None else region.caption,
+                place=candidate.place,
             )
     return region
-
-
-def _same(one: Region, other: Region) -> bool:
-    """Names decide where both have one: two objects may share a box. Else boxes do."""
-    if one.name is not None and other.name is not None:
-        return one.name == other.name
-    return _near(one.box, other.box)
 
 
 def _near(one: Box, other: Box) -> bool:
@@ -310,6 +463,8 @@ class Piece(NamedTuple):
 
     kind: str
     content: str
+    start: int = 0
+    """Where a text's content begins in the whole text."""
 
 
 class Token(NamedTuple):
@@ -331,9 +486,16 @@ def lay_out(text: str, pair: Mapping[str, Mention | str]) -> list[Piece]:
     text: they stand between its markers in front of it.
 
     White space goes with the piece behind it, markers in front of it, so that a byte-level tokenizer sees " Tom".
+    Where a mention begins or ends within a word, the piece behind gets a blank, as that word has in a stored row.
     At one place ends stand before starts; of two starts the longer mention opens first, of two ends the shorter closes
     first. Nested and crossing mentions are fine.
     """
+
+    def add_text(end: int):
+        content = text[done:end]
+        blank = " " if done and not content[0].isspace() else ""
+        pieces.append(Piece("text", blank + content, done - len(blank)))
+
     pieces, events = [], []
     for role, entity in pair.items():
         if isinstance(entity, str):
@@ -346,19 +508,45 @@ def lay_out(text: str, pair: Mapping[str, Mention | str]) -> list[Piece]:
     done = 0
     for place, _, _, kind, role, words in sorted(events, key=lambda event: event[:3]):
         if place > done:
-            pieces.append(Piece("text", text[done:place]))
+            add_text(place)
             done = place
         pieces.append(Piece(kind, role))
         if words is not None:
             pieces.append(Piece("type", f" {words} :"))
     if done < len(text):
-        pieces.append(Piece("text", text[done:]))
+        add_text(len(text))
     return pieces
+
+
+def leave_out(pieces: Sequence[Piece], reach: Callable[[str, bool], int]) -> list[Piece]:
+    """Takes out of a laid-out text's pieces what is too far from any marker to be kept.
+
+    Args:
+        reach: how many characters of a piece are near enough to the marker in front of it, or behind it (True).
+    """
+    kept, opened = [], set()
+    marks = [i for i, piece in enumerate(pieces) if piece.kind in ("start", "end")]
+    for i, piece in enumerate(pieces):
+        if piece.kind == "start":
+            opened.add(piece.content)
+        opened -= {piece.content} if piece.kind == "end" else set()
+        first = last = len(piece.content)
+        if piece.kind == "text" and not opened:
+            first = reach(piece.content, False) if i > marks[0] else 0
+            last = reach(piece.content, True) if i < marks[-1] else 0
+        if first + last >= len(piece.content):
+            kept.append(piece)
+            continue
+        place = len(piece.content) - last
+        ends = [piece._replace(content=piece.content[:first])]
+        ends.append(Piece(piece.kind, piece.content[place:], piece.start + place))
+        kept += [end for end in ends if end.content]
+    return kept
 
 
 def assemble(
     pieces: Sequence[Piece], segments: Iterator[Sequence], markers: Mapping[str, tuple], budget: int
-) -> tuple[list, dict[str, tuple[int, int, int]]]:
+) -> tuple[list, dict[str, tuple[int, int, int]], int]:
     """Puts the tokens of a laid-out text together, at most `budget` of them.
 
     Args:
@@ -366,15 +554,15 @@ def assemble(
         markers: role to (start marker, end marker).
 
     Returns:
-        The tokens, and for each role three places among them: its start marker, its mention's first token (behind the
-        type prompt), and the end of its mention (its end marker; of an object both are).
+        The tokens; for each role three places among them: its start marker, its mention's first token (behind the
+        type prompt), and the end of its mention (its end marker; of an object both are); how many tokens are left out.
 
     Raises:
         ValueError: the tokenizer leaves nothing of a mention, or both mentions do not fit into `budget`. The message
             begins with the role or "head and tail".
     """
     tokens, starts, firsts, ends, sizes = [], {}, {}, {}, {}
-    for kind, content in pieces:
+    for kind, content, _ in pieces:
         if kind == "start":
             starts[content] = len(tokens)
             tokens.append(markers[content][0])
@@ -393,10 +581,10 @@ def assemble(
             raise ValueError(f"{role}: the tokenizer leaves nothing of the mention")
     places = {role: (starts[role], firsts.get(role, ends[role]), ends[role]) for role in MARKERS}
     if len(tokens) <= budget:
-        return tokens, places
+        return tokens, places, 0
     kept = keep_nearest(len(tokens), [(start, end) for start, _, end in places.values()], budget)
     places = {role: tuple(bisect_left(kept, place) for place in triple) for role, triple in places.items()}
-    return [tokens[i] for i in kept], places
+    return [tokens[i] for i in kept], places, len(tokens) - len(kept)
 
 
 def keep_nearest(length: int, blocks: Sequence[tuple[int, int]], budget: int) -> list[int]:
@@ -407,29 +595,26 @@ def keep_nearest(length: int, blocks: Sequence[tuple[int, int]], budget: int) ->
     Raises:
         ValueError: the blocks alone do not fit.
     """
-
-    def distance(position: int) -> int:
-        return min(max(first - position, position - last, 0) for first, last in blocks)
-
-    distances = [distance(position) for position in range(length)]
-    needed = distances.count(0)
+    places = np.arange(length)
+    distances = np.min([np.maximum(np.maximum(first - places, places - last), 0) for first, last in blocks], axis=0)
+    needed = np.count_nonzero(distances == 0)
     if needed > budget:
         raise ValueError(f"head and tail with their markers and types take {needed} tokens, but only {budget} fit")
-    return sorted(sorted(range(length), key=distances.__getitem__)[:budget])
+    return sorted(distances.argsort(kind="stable")[:budget].tolist())
 
 
 def place_tokens(pieces: Sequence[Piece], segments: Iterator[tuple]) -> list[list[Token]]:
     """The tokens of each "text" and "type" piece of a laid-out text, placed in the text's characters.
 
     A word is what the tokenizer takes for one (`BatchEncoding.word_ids`), cut at white space and at the edges of
-    mentions.
+    mentions. Accents that stand as characters of their own belong to the token before them.
 
     Args:
         segments: of the "text" and "type" pieces, in order: token ids, their character offsets in the piece, their
             word numbers in the piece; only these are taken from the iterator.
     """
-    placed, place, word = [], 0, -1
-    for kind, content in pieces:
+    placed, word = [], -1
+    for kind, content, place in pieces:
         if kind not in ("text", "type"):
             continue
         ids, offsets, numbers = next(segments)
@@ -445,12 +630,14 @@ def place_tokens(pieces: Sequence[Piece], segments: Iterator[tuple]) -> list[lis
             if start == end:
                 tokens.append(Token(i))
                 continue
-            if last is None or number != last[0] or any(map(str.isspace, content[last[1] : start])):
-                word += 1
+            while end < len(content) and unicodedata.category(content[end]).startswith("M"):
+                end += 1  # a tokenizer that takes accents off leaves them to no token
+            # An accent that a token has for itself lies in the word before it.
+            is_new = last is None or number != last[0] or any(map(str.isspace, content[last[1] : start]))
+            word += is_new and (last is None or start >= last[1])
             last = number, end
             tokens.append(Token(i, place + start, place + end, word))
         placed.append(tokens)
-        place += len(content)
     return placed
 
 
@@ -498,7 +685,9 @@ def _resized(image_processor: Any, size: tuple[int, int]) -> tuple[int, int]:
         height, width = get_size_with_aspect_ratio((height, width), target["shortest_edge"], target["longest_edge"])
     else:
         picture = np.broadcast_to(np.uint8(0), (height, width, 3))  # a view: takes no memory
-        height, width = get_resize_output_image_size(picture, target["shortest_edge"], default_to_square=False)
+        height, width = get_resize_output_image_size(
+            picture, target["shortest_edge"], default_to_square=False, input_data_format="channels_last"
+        )
     return width, height
 
 
@@ -511,9 +700,7 @@ def follow(box: Box, shown: Box) -> Box | None:
     return None if min(x1 - x0, y1 - y0) < MIN_SIDE else (x0, y0, x1, y1)
 
 
-def uncrop(box: Box, shown: Box) -> Box:
-    """The reverse of `follow`: a box of what is shown of a picture, in fractions of the whole picture."""
-    left, top, right, bottom = shown
-    x0, y0, x1, y1 = box
-    width, height = right - left, bottom - top
-    return left + x0 * width, top + y0 * height, left + x1 * width, top + y1 * height
+def share_shown(box: Box, shown: Box) -> float:
+    """How much of a box's area is shown (`shown_part`), 0 to 1."""
+    width, height = (max(min(box[i + 2], shown[i + 2]) - max(box[i], shown[i]), 0.0) for i in (0, 1))
+    return width * height / ((box[2] - box[0]) * (box[3] - box[1]))

@@ -66,7 +66,7 @@ def explanation_html(post: dict[str, Any], relation: dict[str, Any], preview: st
     parts = [f'<p class="title">{title}</p>']
     if explanation["words"]:
         parts.append(_words_html(post["text"], explanation["words"]))
-    if preview and explanation["patches"]:
+    if preview and explanation["patches"] and explanation["patches"]["box"]:
         parts.append(_picture_html(post, explanation["patches"], preview))
     if scored := [one for one in explanation["descriptions"] if one["score"] is not None]:
         lines = []

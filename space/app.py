@@ -17,6 +17,7 @@ from answer import bars_html, explanation_html, headline_html
 from huggingface_hub import constants
 from model import answer_request, ask, ask_all, load_extractor
 from pairs import pairs_html
+from PIL import Image
 from post import (
     MAX_BYTES,
     MAX_CHARACTERS,
@@ -71,8 +72,13 @@ def example(number: int) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def keep_picture(content: bytes | None, name: str | None) -> dict[str, Any]:
     """What a session keeps of a picture: its file's content and name, and the data URL that the page shows."""
-    preview = "" if content is None else make_preview(read_picture(content))
+    preview = "" if content is None else make_preview(read_picture(content, extractor.processor.open_picture))
     return {"picture": content, "picture_name": name, "preview": preview}
+
+
+def kept_picture(session) -> Image.Image | None:
+    content = session["picture"]
+    return None if content is None else read_picture(content, extractor.processor.open_picture)
 
 
 def examples_html() -> str:
@@ -115,7 +121,7 @@ def remove_picture(post, session):
 def ask_about(post, session, **parameters):
     """The post that the page sent, and what the model answers about its pair."""
     post = read_post(post)
-    picture = None if session["picture"] is None else read_picture(session["picture"])
+    picture = kept_picture(session)
     check_pair(post, picture, takes_boxes)
     return post, ask(extractor, post, picture, relations=session["relations"].for_pipeline(), **parameters)
 
@@ -144,7 +150,7 @@ def find_pairs(post, session, progress=gr.Progress()):  # noqa: B008 (how gradio
     number = len(post["entities"]) * (len(post["entities"]) - 1)
     if not number:
         raise Refusal("Mark at least two entities first.")
-    picture = None if session["picture"] is None else read_picture(session["picture"])
+    picture = kept_picture(session)
     found = ask_all(extractor, post, picture, session["relations"].for_pipeline())
     pairs = list(progress.tqdm(found, total=number, desc="Pairs", unit="pairs"))
     return pairs_html(post, pairs, session["relations"].negative, session["picture_name"])

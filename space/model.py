@@ -76,7 +76,7 @@ def answer_request(extractor, inputs: Any, parameters: Any) -> list:
         raise Refusal(f"entities makes more than {MAX_PAIRS} pairs, the most that this Space answers at a time.")
     if inputs.get("image") is not None:
         # A string from the network is never a path or an address for this machine to open.
-        inputs = {**inputs, "image": read_picture(_decode(inputs["image"]))}
+        inputs = {**inputs, "image": read_picture(_decode(inputs["image"]), extractor.processor.open_picture)}
     with _in_the_models_words():
         return extractor(inputs, **parameters)
 

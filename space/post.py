@@ -12,12 +12,14 @@ import base64
 import contextlib
 import functools
 import io
+import struct
+from collections.abc import Callable
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from PIL import Image, ImageOps
+from PIL import Image
 
 MAX_CHARACTERS = 1000
 MAX_ENTITIES = 12
@@ -68,21 +70,31 @@ def take_upload(file: str) -> bytes:
     return content
 
 
-def read_picture(content: bytes) -> Image.Image:
-    """Opens a picture file, as it is; its header is checked before the rest is read."""
+def read_picture(content: bytes, open_picture: Callable[[bytes], Image.Image]) -> Image.Image:
+    """Opens a picture file as the model sees it; its header is checked before the rest is read.
+
+    Args:
+        content: the file's.
+        open_picture: the model's processor's, which reads whatever it was trained on in the same way.
+    """
     if len(content) > MAX_BYTES:
         size = f"{len(content) / 2**20:.0f} MB"
         raise Refusal(f"The picture's file has {size}. This demo takes up to {MAX_BYTES >> 20} MB: try a smaller one.")
     try:
-        picture = Image.open(io.BytesIO(content), formats=FORMATS)
-        width, height = picture.size
-        if width * height <= MAX_PIXELS:
-            picture.load()
+        try:
+            width, height = Image.open(io.BytesIO(content), formats=FORMATS).size
+        except ValueError:  # a PNG with longer texts than Pillow reads; the model's processor leaves them out
+            width, height = struct.unpack(">II", content[16:24])
+        picture = open_picture(content) if width * height <= MAX_PIXELS else None
+    except Image.DecompressionBombError as error:
+        raise Refusal(
+            f"The picture is far too large: this demo takes up to {MAX_PIXELS / 1e6:.0f} megapixels."
+        ) from error
     except Exception as error:  # decoders raise nearly every type there is
         raise Refusal(
             "This file cannot be read as a picture: it is broken, or none of PNG, JPEG, WebP, GIF and BMP."
         ) from error
-    if width * height > MAX_PIXELS:
+    if picture is None:
         raise Refusal(
             f"The picture has {width:,} × {height:,} pixels, {width * height / 1e6:.0f} megapixels. This demo "
             f"takes up to {MAX_PIXELS / 1e6:.0f}: please make it smaller."
@@ -91,10 +103,10 @@ def read_picture(content: bytes) -> Image.Image:
 
 
 def make_preview(picture: Image.Image) -> str:
-    """The picture, upright, as a data URL, `PREVIEW_SIDE` pixels a side at most, for the page to show."""
-    upright = ImageOps.exif_transpose(picture).convert("RGBA")
-    upright.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
-    return data_url(Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright).convert("RGB"), "JPEG")
+    """A picture as the model sees it as a data URL, `PREVIEW_SIDE` pixels a side at most, for the page to show."""
+    preview = picture.copy()
+    preview.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
+    return data_url(preview, "JPEG")
 
 
 def data_url(picture: Image.Image, kind: str) -> str:

@@ -230,3 +230,28 @@ def test_a_row_that_cannot_be_encoded_is_named(processor):
         encode_splits(splits, processor, without_pictures)
     encoded, pictures = encode_splits(DatasetDict(train=splits["train"].select([0])), processor, without_pictures)
     assert len(encoded["train"]) == 1 and pictures is None
+
+
+def test_texts_that_are_cut_are_counted(processor, caplog):
+    texts = [["Maya"] + ["met"] * number + ["Tom"] for number in (3, 200, 300)]
+    entity = {"name": None, "kind": "text", "box": None, "type": None}
+    rows = [
+        {
+            "id": str(len(tokens)),
+            "image_id": None,
+            "tokens": tokens,
+            "head": {"start": 0, "end": 1, **entity},
+            "tail": {"start": len(tokens) - 1, "end": len(tokens), **entity},
+            "objects": [],
+            "relation": 0,
+        }
+        for tokens in texts
+    ]
+    splits = DatasetDict(train=Dataset.from_list(rows), test=Dataset.from_list(rows[:1]))
+    encoded, _ = encode_splits(splits, processor, DataArguments(use_images=False))
+    # 128 places: two special tokens, four markers, two mentions and 120 words.
+    assert encoded["train"]["num_truncated_tokens"] == [0, 80, 180]
+    (told,) = [
+        record.message for record in caplog.records if "farthest" in record.message and "train" in record.message
+    ]
+    assert told.startswith("train: 2 of 3 texts are longer than max_length=128 and lose 130 tokens on average, 180 at")

@@ -1,10 +1,12 @@
 # Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processing_roc.spans_and_boxes_roc import Mention, Region, read_example
+from data_scripts.converters.entity_typing import LABELS_OF_TYPE
+from processing_roc.spans_and_boxes_roc import TAGS, Mention, Region, find_words, read_example
 
 TEXT = "Tom Hanks lives in Los Angeles"
 HEAD = {"start": 0, "end": 9}
@@ -56,7 +58,7 @@ def test_white_space_at_a_spans_edges_is_not_part_of_the_mention():
         ({"start": 0, "end": 9, "kind": "object"}, "head needs start and end of a mention, or an object's box"),
         ({}, "head needs start and end of a mention, or an object's box"),
         ({"kind": "text", "box": [0, 0, 1, 1]}, "head is a mention in the text and has no box"),
-        ([0, 9], "head must be a dict"),
+        ([0, 9, 3], "head must be a dict"),
         (TAIL, "^head and tail are the same span, 'Los Angeles'"),
         ({"start": 18, "end": 30}, "same span"),
     ],
@@ -101,10 +103,10 @@ def test_entities_come_before_other_objects_and_are_found_by_name_or_box():
         {"box": RIGHT, "type": "person"},
     ]
     example = read({"name": "b", "kind": "object", "start": None, "end": None, "box": LEFT}, {"box": RIGHT}, objects)
-    head, tail = Region(LEFT, "b", None, "his shirt"), Region(RIGHT, None, "person", None)
+    head, tail = Region(LEFT, "b", None, "his shirt", 1), Region(RIGHT, None, "person", None, 2)
     assert example.pair == {"head": head, "tail": tail}
-    assert example.objects == [head, tail, Region(LEFT, "a", None, "a man in red")]
-    assert read({"box": LEFT, "type": "thing", "caption": "red"}, TAIL, objects).pair["head"][2:] == ("thing", "red")
+    assert example.objects == [head, tail, Region(LEFT, "a", None, "a man in red", 0)]
+    assert read({"box": LEFT, "type": "thing", "caption": "red"}, TAIL, objects).pair["head"][2:4] == ("thing", "red")
     # One place, two objects.
     assert len(read({"box": LEFT, "name": "a"}, {"box": LEFT, "name": "b"}, objects).objects) == 3
 
@@ -185,3 +187,96 @@ def test_all_forms_say_the_same(width, height, across, down):
     for form, value in forms.items():
         box = read(HEAD, {form: value}, size=(width, height)).pair["tail"].box
         assert box == pytest.approx((x0, y0, x1, y1), abs=1e-9)
+
+
+# Other forms of an entity
+
+
+@pytest.mark.parametrize(
+    ("head", "expected"),
+    [
+        ((0, 9), (0, 9, None)),
+        (np.array([0, 9]), (0, 9, None)),
+        ([torch.tensor(0), np.int64(9)], (0, 9, None)),
+        ({"start": torch.tensor(0), "end": np.array(9), "type": np.str_("person")}, (0, 9, "person")),
+        ("Tom Hanks", (0, 9, None)),
+        ("Tom", (0, 3, None)),
+        ({"start": 0, "end": 10, "name": "Tom Hanks"}, (0, 9, None)),
+        (
+            {"entity_group": "PER", "score": np.float32(0.9), "word": "tom hanks", "start": 0, "end": 9},
+            (0, 9, "person"),
+        ),
+        ({"entity": "B-LOC", "score": 0.9, "index": 1, "word": "Tom", "start": 0, "end": 3}, (0, 3, "location")),
+        (
+            {"entity": "I-Gadget", "score": 0.9, "index": 1, "word": "Tom", "start": None, "end": None},
+            (0, 3, "Gadget"),
+        ),
+    ],
+)
+def test_a_mention_in_every_form(head, expected):
+    assert read(head, TAIL).pair["head"] == Mention(*expected)
+
+
+def test_an_object_as_a_detector_gives_it():
+    box = {"xmin": -3, "ymin": 50, "xmax": 50, "ymax": np.int64(101)}
+    found = read(
+        HEAD, {"score": np.float32(0.7), "label": "dog", "box": box}, [{"box": box, "label": "dog", "score": 1}]
+    )
+    assert found.pair["tail"] == found.objects[0] and len(found.objects) == 1
+    assert found.pair["tail"][:3] == ((0.0, 0.5, 0.25, 1.0), None, "dog")
+
+
+def test_words_are_found_where_they_stand_alone():
+    text = "Tomorrow Tom's 马云在杭州 sees Tom2 and #Noah"
+    for words in ("Tom", "马云", "Noah"):
+        (start, end), place = find_words(text, words, "head"), text.index(words)
+        assert text[start:end] == words and (start == place or words == "Tom")
+    assert find_words(text, "Tom", "head") == (9, 12)
+    assert read("Noah", "Tom", text=text.split()).pair["head"] == Mention(len(text) - 4, len(text), None)
+    for words, message in [
+        ("morrow", "^head 'morrow' is not in the text; give its start and end"),
+        ("Maya", "^head 'Maya' is not in the text"),
+        ("o", "^head 'o' is not in the text"),
+        (" ", "^head is blank"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            find_words(text, words, "head")
+    with pytest.raises(ValueError, match=r"^tail 'Tom' is in the text at \[0, 3\), \[8, 11\)"):
+        read(HEAD | {"end": 7}, "Tom", text="Tom and Tom")
+
+
+@pytest.mark.parametrize(
+    ("head", "message"),
+    [
+        (3, r"^head must be a dict, \[start, end\) as two integers, or words of the text, got 3"),
+        ((0.0, 9.0), r"^head must be a dict.*got \(0.0, 9.0\)"),
+        ((True, 9), "^head: start must be an integer, got True"),
+        (b"Tom", "^head must be a dict"),
+        (
+            {"label": "/per/per/peer", "score": 0.9, "start": 0, "end": 9},
+            r"^head has unknown keys \['label', 'score'\]",
+        ),
+        ({"start": 0, "end": 9, "relation": "peer"}, r"^head has unknown keys \['relation'\]"),
+        ({"entity": 3, "start": 0, "end": 9}, "^head: the tag must be a string, got 3"),
+        ({"start": 0, "end": 9, "name": 3}, "^head span .* reads 'Tom Hanks', but its name is 3"),
+        ({"box": {"xmin": 0, "ymin": 0, "xmax": 9}}, "^head: box must be four numbers, or xmin, ymin, xmax, ymax"),
+        ({"box_pixels": {"xmin": 0, "ymin": 0, "xmax": 9, "ymax": 9}}, "^head: box_pixels must be four numbers"),
+        (
+            {"box": {"xmin": 300, "ymin": 0, "xmax": 400, "ymax": 9}},
+            "^head: box_pixels .* reaches out of the picture of 200 × 100",
+        ),
+        ({"box": LEFT, "name": 3}, "^head 3: name must be a string, got int"),
+    ],
+)
+def test_wrong_forms_are_named(head, message):
+    with pytest.raises(ValueError, match=message):
+        read(head, TAIL)
+
+
+def test_a_taggers_positions_do_not_fit_tokens():
+    with pytest.raises(ValueError, match="^head counts characters, as a tagger does: give the text as a string"):
+        read({"entity_group": "PER", "start": 0, "end": 3}, TAIL, text=TEXT.split())
+
+
+def test_taggers_labels_are_those_that_data_sets_are_typed_by():
+    assert TAGS == {word: labels for word, labels in LABELS_OF_TYPE.items() if word is not None}

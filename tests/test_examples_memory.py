@@ -82,6 +82,17 @@ def test_a_relation_is_retrieved_by_its_examples(make_model, processor):
         assert set(answers(model, pairs).argmax(dim=-1).tolist()) == {model.config.label2id[label]}
 
 
+def test_examples_take_every_form_of_an_entity(make_model, processor):
+    model, (one, two) = make_model(), EXAMPLES[:2]
+    model.add_relation("given", processor=processor, examples=[one, two])
+    others = [{**x, "head": tuple(x["head"][key] for key in ("start", "end")), "tail": x["tail"]} for x in (one, two)]
+    untyped = [{**x, "head": {key: x["head"][key] for key in ("start", "end")}} for x in (one, two)]
+    model.add_relation("pairs", processor=processor, examples=others)
+    model.add_relation("dicts", processor=processor, examples=untyped)
+    rows = example_rows(model)
+    assert torch.allclose(rows[1], rows[2], atol=1e-6)
+
+
 @pytest.mark.parametrize("aggregation", ["max", "mean"])
 def test_descriptions_and_examples_stand_side_by_side(make_model, processor, batch, aggregation):
     model = make_model(relation_aggregation=aggregation)

@@ -11,7 +11,7 @@ from PIL import Image
 from test_pipeline import MAYA, NOAH, OWN_RELATIONS, ROVERS, TEXT, make_input, make_picture
 from test_processor import bert_tokenizer, roberta_tokenizer, sentencepiece_tokenizer
 from torch import nn
-from transformers import CLIPImageProcessorPil, pipeline
+from transformers import CLIPImageProcessorPil, ConvNextImageProcessorPil, pipeline
 from transformers.modeling_outputs import BaseModelOutput
 
 from evaluation_roc.pictures import save_explanation_picture
@@ -94,16 +94,38 @@ def test_objects_have_their_role_and_their_box_of_the_whole_picture(make_model, 
         model=make_model(object_features="roi"),
         processor=RocProcessor(narrow, processor.tokenizer, max_length=64),
     )
-    context = {"box": [0.5, 0.25, 0.75, 1.0]}
-    given = make_input(tail={"box": [0.25, 0.5, 0.5, 0.75]}, objects=[context], image=Image.new("RGB", (128, 64)))
+    tail = {"box": [0.25, 0.5, 0.5, 0.75]}
+    objects = [
+        {"box": [0.1, 0.25, 0.75, 1.0], "name": "cut"},
+        {"box": [0.0, 0.0, 0.2, 1.0], "name": "gone"},
+        {**tail, "name": "dog"},
+    ]
+    given = make_input(tail=tail, objects=objects, image=Image.new("RGB", (128, 64)))
     explanation = pipe(given, top_k=1, explain=True)[0]["explanation"]
-    assert [one["role"] for one in explanation["objects"]] == ["tail", None]
-    assert explanation["objects"][0]["box"] == pytest.approx([0.25, 0.5, 0.5, 0.75])
-    assert explanation["objects"][1]["box"] == pytest.approx(context["box"])
+    told = explanation["objects"]
+    assert [(one["index"], one["name"], one["role"]) for one in told] == [
+        (0, "cut", None), (1, "gone", None), (2, "dog", "tail"),
+    ]  # fmt: skip
+    assert [one["box"] for one in told] == [one["box"] for one in objects]
+    apart = pipe({**given, "objects": objects[:2]}, top_k=1, explain=True)[0]["explanation"]["objects"]
+    assert [(one["index"], one["role"]) for one in apart] == [(None, "tail"), (0, None), (1, None)]
     assert explanation["patches"]["box"] == pytest.approx([0.25, 0, 0.75, 1])
     # A picture of one colour is its own blank: nothing of it can be what speaks for the answer.
     assert sum(explanation["patches"]["scores"], []) == pytest.approx([0] * 4, abs=1e-6)
-    assert [one["score"] for one in explanation["objects"]] == pytest.approx([0, 0], abs=1e-6)
+    assert [one["score"] for one in told] == [pytest.approx(0, abs=1e-6), None, pytest.approx(0, abs=1e-6)]
+
+
+def test_a_picture_whose_crop_is_not_known_is_explained_without_its_place(make_model, processor, tmp_path):
+    own_crop = ConvNextImageProcessorPil(size={"shortest_edge": 64}, crop_pct=0.9)
+    pipe = pipeline(
+        "relation-extraction", model=make_model(), processor=RocProcessor(own_crop, processor.tokenizer, max_length=64)
+    )
+    answer = pipe(make_input(), top_k=1, explain=True)
+    found = answer[0].pop("explanation")
+    assert answer == pipe(make_input(), top_k=1)
+    assert_adds_up(found)
+    assert found["patches"]["box"] is None and len(found["patches"]["scores"]) == 2
+    save_explanation_picture(tmp_path / "x.png", make_input(), [{**answer[0], "explanation": found}])
 
 
 def test_all_descriptions_stand_with_their_cosines(make_pipe, processor):

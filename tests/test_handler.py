@@ -71,6 +71,8 @@ def test_the_answers_are_the_pipelines(handler, repository):
     answer = ask(handler, {"inputs": make_input(**typed), "parameters": {"filter_by_type": True}})
     assert answer == pipe(make_input(**typed, image=picture), filter_by_type=True) and len(answer) == 2
     assert ask(handler, {"inputs": make_input(), "parameters": None}) == pipe(make_input(image=picture))
+    sent = {"inputs": make_input(), "parameters": {"timeout": 5}, "options": {"wait_for_model": True}}
+    assert ask(handler, sent) == pipe(make_input(image=picture))
     entities = {
         "text": TEXT,
         "entities": [MAYA, NOAH, ROVERS],
@@ -94,7 +96,19 @@ def test_the_folder_of_the_file_is_the_default(repository):
     [
         ({}, r"^the request must be a JSON object \{\"inputs\""),
         ([], "^the request must be a JSON object"),
-        ({"inputs": make_input(), "options": {}}, r"^the request has unknown fields \['options'\]"),
+        ({"inputs": make_input(), "model": "roc"}, r"^the request has unknown fields \['model'\]"),
+        ({"inputs": make_input(), "options": True}, "^options must be an object, got bool"),
+        ({"inputs": make_input(), "parameters": {"timeout": 3600}}, "^timeout must be .* at most 30, got 3600"),
+        ({"inputs": make_input(), "parameters": {"timeout": None}}, "^timeout must be .* at most 30, got None"),
+        ({"inputs": [make_input()] * 65}, "^a request may have 64 inputs, got 65: send several requests"),
+        (
+            {"inputs": make_input(image="http://127.0.0.1:9/x.png")},
+            "^image: cannot fetch .* is at 127.0.0.1, which is no public address",
+        ),
+        (
+            {"inputs": make_input(image="http://169.254.169.254/latest/meta-data")},
+            "^image: cannot fetch .* is at 169.254.169.254, which is no public address",
+        ),
         ({"inputs": make_input(), "parameters": [1]}, "^parameters must be an object, got list"),
         (
             {"inputs": make_input(), "parameters": {"topk": 1}},
@@ -105,14 +119,18 @@ def test_the_folder_of_the_file_is_the_default(repository):
         ({"inputs": make_input(), "parameters": {"relations": {"a": ""}}}, "^relations: relation 'a' needs"),
         ({"inputs": TEXT}, "^an input must be a dict"),
         ({"inputs": make_input(text=None)}, "^text is missing"),
+        (
+            {"inputs": [{"text": "a " * 60, "entities": [[2 * i, 2 * i + 1] for i in range(33)]}, make_input()]},
+            r"^the request has 1057 pairs \(n entities are n × \(n - 1\)\), more than the 1000 allowed",
+        ),
         ({"inputs": [make_input(), make_input(head={"start": 1})]}, "^input 1: head: end must be an integer"),
         (
             {"inputs": make_input(image="/etc/hostname")},
-            "^image must be an http.s. URL or base64, got '/etc/hostname'",
+            "^image: '/etc/hostname' is no base64",
         ),
         ({"inputs": make_input(image="pictures/cat")}, "^image"),
-        ({"inputs": make_input(image=[1])}, r"^image must be an http.s. URL or base64, got '\[1\]'"),
-        ({"inputs": [make_input(image="no base64!")]}, "^input 0: image must be an http.s. URL or base64"),
+        ({"inputs": make_input(image=[1])}, r"^image must be an http.s. URL or base64, got list"),
+        ({"inputs": [make_input(image="no base64!")]}, "^input 0: image: 'no base64!' is no base64"),
         ({"inputs": make_input(image="aGVsbG8=")}, "^image: cannot read picture"),
     ],
 )

@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[1]
 SHAPE = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
 LOAD = """
 import json, os, sys
+from datasets import Image
 from data_scripts.loading import load_relation_dataset
 from data_scripts.hub_errors import HubError
 from data_scripts.reading import DataError
@@ -34,7 +35,8 @@ for case in sys.argv[1:]:
         print(json.dumps({"error": str(error)}))
         continue
     sizes = {split: len(rows) for split, rows in splits.items()}
-    picture = next((row["image"].size for row in splits["train"] if row["image"]), None)
+    images = splits["train"].cast_column("image", Image())["image"]
+    picture = next((image.size for image in images if image), None)
     relation = splits["train"].features["relation"].names
     print(json.dumps({"sizes": sizes, "relation": relation, "picture": picture, "descriptions": descriptions}))
 """

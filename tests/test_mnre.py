@@ -366,7 +366,7 @@ def test_a_picture_is_stored_once_for_all_its_rows(tmp_path, load, monkeypatch):
     assert plain[899]["image"].tobytes() == PilImage.open(raw / "img_org/train/a.jpg").tobytes()
 
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "ours")
-    rows = open_rows(str(tmp_path / "out"))["train"]
+    rows = open_rows(str(tmp_path / "out"))["train"].cast_column("image", Image())
     assert rows.features == plain.features
     assert [image.tobytes() for image in rows["image"][:3]] == [image.tobytes() for image in plain["image"][:3]]
     assert rows.remove_columns("image")[:] == plain.remove_columns("image")[:]

@@ -10,7 +10,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from data_scripts.demo.dataset import build_demo_tokenizer, load_demo, load_demo_descriptions
 from data_scripts.loading import most_objects
 from data_scripts.schema import object_entity
-from processing_roc import RocProcessor
+from processing_roc import RocProcessor, processing_roc
 from training_roc.arguments import parse_arguments
 from training_roc.collator import RocDataCollator
 from training_roc.models import make_model as make_model_of_run
@@ -96,7 +96,7 @@ def test_without_types_the_caption_stays(processor, picture):
     assert "[TAIL] [/TAIL]" in words(plain, outputs)
 
 
-def test_boxes_are_in_the_frame_of_pixel_values(picture):
+def test_boxes_are_in_the_frame_of_pixel_values(picture, monkeypatch):
     image_processor = CLIPImageProcessorPil(size={"shortest_edge": 64}, crop_size={"height": 64, "width": 64})
     processor = RocProcessor(image_processor, build_demo_tokenizer())
     # 80 x 60 becomes 85 x 64, of which the columns 10 to 74 are shown.
@@ -104,11 +104,20 @@ def test_boxes_are_in_the_frame_of_pixel_values(picture):
     expected = pytest.approx(((20 / 80 * 85 - 10) / 64, 0.25, (60 / 80 * 85 - 10) / 64, 0.75))
     assert processor(**example, images=picture)["object_boxes"][0][0] == expected
     assert processor(**example, image_sizes=(80, 60))["object_boxes"][0][0] == expected
-    # Of what is only context, the cropped part is left out without a word.
+    # Of what is only context, the cropped part is left out, and it is said once.
     objects = [{"box": [0.0, 0.0, 0.1, 1.0]}, {"box": [0.0, 0.0, 0.5, 1.0]}]
+    said = []
+    monkeypatch.setattr(processing_roc.logger, "warning_once", said.append)
     assert len(processor(**example, objects=objects, images=picture)["object_boxes"][0]) == 2
-    with pytest.raises(ValueError, match="example 0: the image processor crops the object with box .* away"):
+    assert len(said) == 1 and "crops some objects away" in said[0]
+    with pytest.raises(ValueError, match="example 0: the image processor crops the object with box .* away, 100.0%"):
         processor(text=TEXT, head={"box": [0.0, 0.0, 0.1, 1.0]}, tail=MAYA, images=picture)
+    # A sliver of an object that is head or tail is no object any more.
+    for edge, problem in ((0.1195, "98.4%"), (0.15, "78.4%")):
+        with pytest.raises(ValueError, match=f"crops the object with box .* away, {problem} of it"):
+            processor(text=TEXT, head=MAYA, tail={"box": [0.0, 0.2, edge, 0.9]}, images=picture)
+    kept = processor(text=TEXT, head=MAYA, tail={"box": [0.0, 0.2, 0.16, 0.9]}, images=picture)["object_boxes"][0][0]
+    assert kept == pytest.approx((0.0, 0.2, 0.05625, 0.9))
 
 
 def test_pixels_count_in_the_upright_picture(processor, tmp_path):
@@ -123,6 +132,8 @@ def test_pixels_count_in_the_upright_picture(processor, tmp_path):
 def test_what_cannot_be_answered_is_refused(processor, picture):
     with pytest.raises(ValueError, match="example 0: an object was given as head or tail, but no picture"):
         processor(text=TEXT, head=MAYA, tail={"box": LEFT})
+    with pytest.raises(ValueError, match="example 0: objects are given, but no picture"):
+        processor(text=TEXT, head=MAYA, tail=ROVERS, objects=[{"box": LEFT}])
     many = [{"box": [i / 20, 0.0, (i + 1) / 20, 1.0]} for i in range(12)]
     assert len(processor(text=TEXT, head=MAYA, tail=ROVERS, objects=many, images=picture)["object_boxes"][0]) == 12
     with pytest.raises(ValueError, match="example 0: 13 objects are more than max_objects=12"):
@@ -133,6 +144,12 @@ def test_what_cannot_be_answered_is_refused(processor, picture):
         processor(text=[TEXT], head=[MAYA], tail=[ROVERS], objects=[[], []])
     with pytest.raises(ValueError, match="take .* tokens, but only"):
         processor(text=TEXT, head={"box": LEFT, "caption": "house " * 80}, tail=MAYA, images=picture)
+
+
+@pytest.mark.parametrize("size", [[100], (80, 60, 3), (80.5, 60), (0, 60), "80", 80, {"width": 80, "height": 60}])
+def test_a_pictures_size_is_width_and_height(processor, size):
+    with pytest.raises(ValueError, match=r"example 0: image_sizes: a size must be \(width, height\) in pixels.* got"):
+        processor(text=TEXT, head=MAYA, tail={"box": LEFT}, image_sizes=size)
 
 
 def test_training_takes_as_many_objects_as_the_data_set_has(tmp_path):

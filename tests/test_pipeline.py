@@ -225,6 +225,45 @@ def test_mentions_and_objects_together(make_model, processor, object_features):
         pipe([make_input(objects=[{"box": [0, 0, 2, 1]}])])
 
 
+def test_pairs_go_through_the_model_in_portions(pipe, vision_rows, monkeypatch):
+    text = " ".join(["Maya", "met", "Noah", "Rovers"] * 5)
+    post = {"text": text.split(), "entities": [(i, i + 1) for i in range(20)], "image": make_picture()}
+    calls, forward = [], pipe.model.forward
+    monkeypatch.setattr(
+        pipe.model, "forward", lambda **inputs: calls.append(len(inputs["input_ids"])) or forward(**inputs)
+    )
+    at_once = pipe(post, batch_size=380)
+    assert (calls, vision_rows) == ([380], [1])
+    for given, expected in [({}, [32] * 11 + [28]), ({"batch_size": 100}, [100] * 3 + [80])]:
+        calls.clear(), vision_rows.clear()
+        answer = pipe(post, **given)
+        assert (calls, vision_rows) == (expected, [1])
+        for one, other in zip(answer, at_once, strict=True):
+            assert (one["head"], one["tail"]) == (other["head"], other["tail"])
+            assert scores(one["relations"]) == pytest.approx(scores(other["relations"]), abs=1e-6)
+    calls.clear(), vision_rows.clear()
+    several = [make_input(), post, make_input(image=make_picture(1)), post]
+    pipe(several, batch_size=4, explain=False)
+    assert max(calls) == 4 and sum(calls) == 762 and vision_rows == [2]
+    with pytest.raises(ValueError, match="batch_size must be a positive integer, got 0"):
+        pipe(post, batch_size=0)
+
+
+@pytest.mark.parametrize("object_features", ["roi", "crop"])
+def test_portions_with_objects_and_explanations(make_model, processor, object_features):
+    pipe = pipeline("relation-extraction", model=make_model(object_features=object_features), processor=processor)
+    boxes = [{"box": [0.2 * i, 0.0, 0.2 * i + 0.2, 1.0], "name": f"b{i}"} for i in range(3)]
+    post = {"text": TEXT, "entities": [MAYA, *boxes[:2]], "objects": boxes, "image": make_picture()}
+    for more in ({}, {"explain": True, "top_k": 1}):
+        small, large = pipe(post, batch_size=4, **more), pipe(post, batch_size=6, **more)
+        for one, other in zip(small, large, strict=True):
+            for a, b in zip(one["relations"], other["relations"], strict=True):
+                assert a["score"] == pytest.approx(b["score"], abs=1e-6)
+                if more:
+                    found = [[word["score"] for word in x["explanation"]["words"]] for x in (a, b)]
+                    assert found[0] == pytest.approx(found[1], abs=1e-4)
+
+
 # Batches, generators, data sets
 
 

@@ -9,21 +9,24 @@ import itertools
 import json
 import sys
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from space_app import EXAMPLES, SPACE, example_input
+from test_pictures import PICTURES, saved
 
 from data_scripts.converters.jsonl import read_jsonl
 from data_scripts.descriptions.files import DescriptionError, check_descriptions, load_builtin_descriptions
+from processing_roc.processing_roc import open_picture
 
 gradio_client = pytest.importorskip("gradio_client", reason="gradio is not installed: pip install -e .[demo]")
 rdflib = pytest.importorskip("rdflib", reason="rdflib is not installed: pip install -e .[demo]")
 sys.path.append(str(SPACE))  # a Space is one flat folder
 from answer import bars_html, explanation_html, headline_html  # noqa: E402
 from pairs import COLUMNS, pairs_html, to_csv, to_json_lines, to_turtle  # noqa: E402
-from post import Refusal, names_of, read_picture, read_post  # noqa: E402
+from post import Refusal, make_preview, names_of, read_picture, read_post  # noqa: E402
 from relations import RelationSet, short_name  # noqa: E402
 
 PICTURE = base64.b64encode((SPACE / "examples" / "1.png").read_bytes()).decode()
@@ -228,6 +231,24 @@ def test_a_file_that_the_project_refuses_changes_nothing(relations, relations_in
     assert relations.save() == before
 
 
+@pytest.mark.parametrize("name", ["turned, with a resolution of -1/0", "2 MB of text behind", "16-bit grey"])
+def test_the_page_shows_what_the_model_sees(name):
+    grey = np.linspace(0, 65535, 8 * 6).reshape(6, 8).astype(np.uint16)
+    content = {**PICTURES, "16-bit grey": (saved(Image.fromarray(grey), "PNG"), (8, 6))}[name][0]
+    preview = make_preview(read_picture(content, open_picture))
+    shown = open_picture(preview)
+    seen = open_picture(content)
+    assert shown.size == seen.size
+    assert np.abs(np.asarray(shown, dtype=int) - np.asarray(seen)).mean() < 30  # colours of a JPEG are coarse
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_a_picture_is_held_to_the_demos_limit_before_it_is_read():
+    for name, message in (("a scan", "12,000 × 8,000 pixels, 96 megapixels"), ("a bomb", "far too large")):
+        with pytest.raises(Refusal, match=message):
+            read_picture(PICTURES[name][0], lambda content: pytest.fail("it was read"))
+
+
 def test_what_a_page_sends_is_checked():
     post = {
         "text": "Maya",
@@ -250,5 +271,5 @@ def test_what_a_page_sends_is_checked():
     with pytest.raises(Refusal, match="12 entities"):
         read_post({**post, "entities": post["entities"] * 13})
     with pytest.raises(Refusal, match="11 MB"):
-        read_picture(bytes(11 * 2**20))
+        read_picture(bytes(11 * 2**20), open_picture)
     assert [short_name(label) for label in ("/per/org/member_of", "None", "/")] == ["member of", "None", "/"]

@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data_scripts.converters.jsonl import split_text
 from processing_roc.spans_and_boxes_roc import (
     MARKERS,
     Mention,
@@ -10,6 +11,7 @@ from processing_roc.spans_and_boxes_roc import (
     join_tokens,
     keep_nearest,
     lay_out,
+    read_entities,
     read_example,
 )
 
@@ -18,7 +20,7 @@ def show(text, head, tail, head_type=None, tail_type=None):
     """A laid-out text as one string: what stands between the bars goes through the tokenizer on its own."""
     pieces = lay_out(text, {"head": Mention(*head, head_type), "tail": Mention(*tail, tail_type)})
     signs = {"start": "<{}>", "end": "</{}>", "text": "|{}|", "type": "({})"}
-    return "".join(signs[kind].format(content) for kind, content in pieces)
+    return "".join(signs[kind].format(content) for kind, content, _ in pieces)
 
 
 def test_tokens_are_joined_by_one_blank():
@@ -28,12 +30,12 @@ def test_tokens_are_joined_by_one_blank():
 @pytest.mark.parametrize(
     ("head", "tail", "expected"),
     [
-        ((0, 3), (9, 12), "<head>|New|</head>| York|<tail>| Cit|</tail>|y|"),
-        ((9, 12), (0, 3), "<tail>|New|</tail>| York|<head>| Cit|</head>|y|"),
+        ((0, 3), (9, 12), "<head>|New|</head>| York|<tail>| Cit|</tail>| y|"),
+        ((9, 12), (0, 3), "<tail>|New|</tail>| York|<head>| Cit|</head>| y|"),
         ((0, 8), (4, 8), "<head>|New|<tail>| York|</tail></head>| City|"),  # two ends: the shorter closes first
         ((0, 3), (0, 8), "<tail><head>|New|</head>| York|</tail>| City|"),  # two starts: the longer opens first
         ((0, 3), (4, 8), "<head>|New|</head><tail>| York|</tail>| City|"),  # touching but for white space
-        ((0, 3), (3, 5), "<head>|New|</head><tail>| Y|</tail>|ork City|"),
+        ((0, 3), (3, 5), "<head>|New|</head><tail>| Y|</tail>| ork City|"),
         ((0, 8), (4, 13), "<head>|New|<tail>| York|</head>| City|</tail>"),  # crossing
         ((4, 8), (0, 13), "<tail>|New|<head>| York|</head>| City|</tail>"),
     ],
@@ -56,8 +58,8 @@ def test_leading_white_space_goes_with_the_first_mention():
 def test_assemble_by_hand():
     pieces = lay_out("New York City", {"head": Mention(0, 8, "place"), "tail": Mention(4, 8, None)})
     segments = iter([[5, 6], [7], [8], [9, 10], [99]])
-    ids, places = assemble(pieces, segments, {"head": (1, 2), "tail": (3, 4)}, 10)
-    assert ids == [1, 5, 6, 7, 3, 8, 4, 2, 9, 10]
+    ids, places, left_out = assemble(pieces, segments, {"head": (1, 2), "tail": (3, 4)}, 10)
+    assert ids == [1, 5, 6, 7, 3, 8, 4, 2, 9, 10] and left_out == 0
     assert places == {"head": (0, 3, 7), "tail": (4, 5, 6)}  # the head's mention begins behind its type prompt
     assert next(segments) == [99], "the next example's segments are left alone"
 
@@ -75,7 +77,7 @@ def test_assemble_windows():
         (6, [1, 12, 2, 3, 14, 4], 0, 3),
     ]:
         places = {"head": (head, head + 1, head + 2), "tail": (tail, tail + 1, tail + 2)}
-        assert assemble(pieces, iter(segments), ids, budget) == (expected, places)
+        assert assemble(pieces, iter(segments), ids, budget) == (expected, places, 11 - budget)
     with pytest.raises(ValueError, match="take 6 tokens, but only 5 fit"):
         assemble(pieces, iter(segments), ids, 5)
 
@@ -129,17 +131,23 @@ def test_layout_keeps_the_text_and_marks_the_mentions(example):
         with pytest.raises(ValueError, match="same span"):
             read_example(text, head, tail, None, None)
         return
-    text, pair, _ = read_example(text, head, tail, None, None)
+    given, (text, pair, _) = text, read_example(text, head, tail, None, None)
     mentions = pair.values()
     pieces = lay_out(text, pair)
-    assert "".join(content for kind, content in pieces if kind == "text") == text
-    assert all(content for kind, content in pieces if kind == "text")
+    solid = [
+        (mention.start, mention.end) for mention in read_entities(given, {0: head, 1: tail}, None, None)[1].values()
+    ]
+    assert "".join(one.content for one in pieces if one.kind == "text") == " ".join(split_text(given, solid)[0])
+    for one in pieces:
+        first = len(one.content) - len(one.content.lstrip())
+        assert one.kind != "text" or text.startswith(one.content[first:], one.start + first)
     for role, mention, (start, end) in zip(MARKERS, mentions, spans, strict=True):
-        opened, closed = pieces.index(("start", role)), pieces.index(("end", role))
-        marked = "".join(content for kind, content in pieces[opened:closed] if kind == "text")
-        assert marked.strip() == text[mention.start : mention.end] == text[start:end].strip()
+        opened, closed = pieces.index(("start", role, 0)), pieces.index(("end", role, 0))
+        marked = "".join(one.content for one in pieces[opened:closed] if one.kind == "text")
+        assert text[mention.start : mention.end] == " ".join(given[start:end].split())
+        assert marked.replace(" ", "") == text[mention.start : mention.end].replace(" ", "")
         assert marked == marked.rstrip()
-    order = [kind for kind, _ in pieces if kind != "text"]
+    order = [one.kind for one in pieces if one.kind != "text"]
     assert order in (["start", "end", "start", "end"], ["start", "start", "end", "end"])
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from processing_roc.processing_roc import PAIR_PLACES, RocProcessor, open_picture
+from processing_roc.processing_roc import PAIR_PLACES, RocProcessor, check_resized, one_size, open_picture
 
 
 class PictureTable:
@@ -125,9 +125,10 @@ def _name_row(data: Sequence[datasets.Dataset], index: int) -> str:
 
 
 def _prepare(batch: Mapping[str, list], image_processor: Any, shape: tuple[int, int, int]) -> dict[str, list]:
+    names = [f"image_id {image_id!r}: " for image_id in batch["image_id"]]
     opened = [
-        open_picture(image["bytes"] if image["bytes"] is not None else image["path"], f"image_id {image_id!r}: ")
-        for image, image_id in zip(batch["image"], batch["image_id"], strict=True)
+        check_resized(open_picture(image, name), image_processor, name)
+        for image, name in zip(batch["image"], names, strict=True)
     ]
     pixels = resize_pictures(opened, image_processor)
     if pixels.shape[1:] != tuple(shape):
@@ -150,10 +151,7 @@ def resize_pictures(pictures: Sequence[Image.Image], image_processor: Any) -> np
     if image_processor is None:
         raise ValueError("pictures are given, but this processor has no image processor (text only)")
     pixels = image_processor(list(pictures), do_rescale=False, do_normalize=False)["pixel_values"]
-    arrays = [np.asarray(array) for array in pixels]
-    if len(shapes := {array.shape for array in arrays}) > 1:
-        raise ValueError(f"the image processor must give pictures of one size, got {sorted(shapes)}")
-    stacked = np.stack(arrays)
+    stacked = np.stack(one_size([np.asarray(array) for array in pixels], image_processor))
     return stacked if stacked.dtype == np.uint8 else np.rint(stacked).clip(0, 255).astype(np.uint8)
 
 

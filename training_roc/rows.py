@@ -22,6 +22,7 @@ FEATURES = Features(
         "input_ids": List(Value("int32")),
         **PLACES,
         "object_boxes": List(List(Value("float32"))),
+        "num_truncated_tokens": Value("int32"),
         "labels": Value("int64"),
     }
 )
@@ -99,6 +100,8 @@ def encode_splits(
 
     Raises:
         ValueError: a row or a picture cannot be encoded; the message names its id.
+
+    A warning tells how many texts of a split were too long, and by how much.
     """
     pictures, sizes, num_proc = None, {}, data_args.preprocessing_num_workers
     if data_args.use_images and processor.image_processor is not None:
@@ -110,13 +113,16 @@ def encode_splits(
         images = rows["image"] if "image" in rows else rows["image_id"]
         image_ids = [image_id if image else None for image_id, image in zip(rows["image_id"], images, strict=True)]
         image_sizes = [sizes.get(image_id) for image_id in image_ids]
+        # An object that is not head or tail goes with its picture.
+        is_seen = [processor.image_processor is None or size is not None for size in image_sizes]
         try:
             encoded = processor(
                 text=rows["tokens"],
                 head=rows["head"],
                 tail=rows["tail"],
-                objects=rows["objects"],
+                objects=[objects if seen else None for objects, seen in zip(rows["objects"], is_seen, strict=True)],
                 image_sizes=image_sizes,
+                return_num_truncated_tokens=True,
             )
         except ExampleError as error:
             raise ValueError(f"row {rows['id'][error.index]!r}: {error.problem}") from error
@@ -124,6 +130,7 @@ def encode_splits(
             "image_id": image_ids,
             **{name: encoded[name] for name in ("input_ids", *PAIR_PLACES)},
             "object_boxes": encoded.get("object_boxes", [[]] * len(image_sizes)),
+            "num_truncated_tokens": encoded["num_truncated_tokens"],
             # Published test splits without labels hold -1.
             "labels": [-100 if relation in (None, -1) else relation for relation in rows["relation"]],
         }
@@ -141,4 +148,11 @@ def encode_splits(
         num_proc=num_proc,
         desc="Tokenizing",
     )
+    for split, rows in encoded.items():
+        if cut := [number for number in rows["num_truncated_tokens"] if number]:
+            logger.warning(
+                "%s: %d of %d texts are longer than max_length=%d and lose %.0f tokens on average, %d at most, those "
+                "farthest from head and tail",
+                *(split, len(cut), len(rows), processor.max_length, sum(cut) / len(cut), max(cut)),
+            )
     return encoded, pictures

@@ -3,17 +3,20 @@
 
 import filecmp
 import functools
+import io
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PureWindowsPath
 
+import numpy as np
 from datasets import Dataset
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from data_scripts.reading import DataError
 
-UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
-"""What Pillow raises when it cannot read a picture."""
+SIXTEEN_BIT = 65535
+GREYS = {"I": SIXTEEN_BIT, "F": 1}
+"""Modes whose values a file may hold beyond what they mean at most."""
 
 PICTURE_FOLDERS = {"img_org", "UMKE_IMG"}
 """Names of the folders of pictures in the published layouts."""
@@ -108,15 +111,75 @@ def find_picture(folder: Path, name: str) -> tuple[str, str | None]:
     return path, None
 
 
+# Up to `upright` as in processing_roc/processing_roc.py, word for word: a converter opens pictures as the processor
+# does, and neither may import the other. tests/test_pictures.py compares them.
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What an EXIF orientation asks for."""
+
+
+def read_picture(content: bytes) -> Image.Image:
+    """Decodes the first frame of a picture file, and turns it upright.
+
+    Raises:
+        Exception: of nearly any type, if that cannot be.
+    """
+    try:
+        image = Image.open(io.BytesIO(content))
+        image.load()
+    except UnidentifiedImageError as error:
+        problem = f"no format that Pillow knows begins with {content[:20]!r}" if content else "it is empty"
+        raise ValueError(problem) from error
+    except ValueError:  # of a PNG, texts or a profile that are longer than Pillow reads
+        image = Image.open(io.BytesIO(without_texts(content)))
+        image.load()
+    return upright(image)
+
+
+def without_texts(content: bytes) -> bytes:
+    """A picture file; if it is a PNG, without its texts and colour profile."""
+    kept, place = [content[:8]], 8
+    while content.startswith(b"\x89PNG\r\n\x1a\n") and place < len(content):
+        end = place + 12 + int.from_bytes(content[place : place + 4], "big")
+        if content[place + 4 : place + 8] not in (b"tEXt", b"zTXt", b"iTXt", b"iCCP"):
+            kept.append(content[place:end])
+        place = end
+    return b"".join([*kept, content[place:]])
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """A loaded picture, turned the way its EXIF orientation says.
+
+    Raises:
+        ValueError: it has no pixels, or grey values of more than 8 bits out of their range.
+    """
+    if 0 in image.size:
+        raise ValueError(f"it has no pixels ({image.width} × {image.height})")
+    if image.mode in GREYS:
+        values, highest = np.asarray(image), GREYS[image.mode]
+        if not (np.isfinite(values).all() and 0 <= values.min() and values.max() <= highest):
+            raise ValueError(f"mode {image.mode} holds values outside 0–{highest}; convert it to 8 bits first")
+    try:
+        turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+    except Exception:  # as many types as there are ways to break it
+        turn = None
+    return image if turn is None else image.transpose(turn)
+
+
 @functools.cache
 def read_upright_size(path: str) -> tuple[int, int] | None:
     """Width and height of a picture in pixels, as it is seen: turned the way its EXIF orientation says; None if the
     file cannot be read as a picture."""
     try:
-        with Image.open(path) as image:
-            turned = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
-            return image.size[::-1] if turned else image.size
-    except UNREADABLE:
+        return read_picture(Path(path).read_bytes()).size
+    except Exception:  # decoders raise nearly every type there is
         return None
 
 
@@ -138,10 +201,7 @@ def check_pictures(paths: list[str], num_proc: int | None) -> dict[str, str]:
 def _find_fault(path: str) -> str:
     """Why the picture cannot be decoded, or an empty string."""
     try:
-        with Image.open(path) as image:
-            # A JPEG is decoded at an eighth of its size: as complete a check, several times faster.
-            image.draft("RGB", (1, 1))
-            image.load()
-    except UNREADABLE as error:
+        read_picture(Path(path).read_bytes())
+    except Exception as error:  # decoders raise nearly every type there is
         return f"{type(error).__name__}: {error}"
     return ""
