@@ -24,14 +24,14 @@ from evaluation_roc.report import GROUP_COLUMNS, format_example, group_metrics, 
 from evaluation_roc.zero_shot import ZeroShotEvaluation
 from training_roc import RocTrainer, RocTrainingArguments
 from training_roc.arguments import Settings, UserError, check_settings, parse_arguments, user_errors
-from training_roc.checkpoints import ServingFilesCallback, choose_checkpoint
+from training_roc.checkpoints import CheckpointError, ServingFilesCallback, check_folder, choose_checkpoint
 from training_roc.collator import RocDataCollator
 from training_roc.hold_out import FEW_SHOT, seen_descriptions, seen_rows
 from training_roc.metrics import make_compute_metrics
 from training_roc.model_card import SPLITS, TrainingRun, build_model_card, write_card
-from training_roc.models import make_model
+from training_roc.models import describe_encoders, make_model
 from training_roc.push import prepare_push, push_run
-from training_roc.rows import encode_splits, load_data
+from training_roc.rows import check_pictures, encode_splits, load_data
 
 
 @dataclass(kw_only=True)
@@ -77,6 +77,9 @@ def load(settings: Settings) -> Run:
         data = load_data(settings)
     seen = seen_descriptions(data.descriptions, data.unseen)
     model, processor = make_model(settings, seen, most_objects(data.splits))
+    check_folder(args, model)
+    if processor.image_processor is not None:
+        check_pictures(data.splits, model_args.vision_model_name_or_path, args.do_train)
     with args.main_process_first(desc="preparing texts and pictures"):
         encoded, pictures = encode_splits(data.splits, processor, data_args)
     data.splits.pop(FEW_SHOT, None)
@@ -94,6 +97,8 @@ def load(settings: Settings) -> Run:
         compute_metrics=make_compute_metrics(model.config),
         callbacks=callbacks,
     )
+    if args.do_train:
+        trainer.inputs["hashes"]["pretrained encoders' weights"] = describe_encoders(model)
     zero_shot = None
     if data.unseen:
         zero_shot = ZeroShotEvaluation(
@@ -180,5 +185,5 @@ def publish(run: Run):
 if __name__ == "__main__":
     try:
         main()
-    except (HubError, UserError) as error:
+    except (HubError, UserError, CheckpointError) as error:
         sys.exit(f"error: {error}")

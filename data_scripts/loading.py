@@ -11,7 +11,7 @@ import datasets
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from datasets import ClassLabel, Dataset, DatasetDict, Image, load_dataset_builder
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, load_dataset_builder
 from datasets.builder import Key
 from datasets.packaged_modules.parquet.parquet import Parquet
 from huggingface_hub import hf_hub_download
@@ -80,7 +80,7 @@ def open_rows(
     Pictures are not decoded, but `{"bytes", "path"}`: `RocProcessor.open_picture` opens them as it does all others.
 
     Raises:
-        DataError: if there is no such split, or no ClassLabel column `relation`.
+        DataError: if there is no such split, no ClassLabel column `relation`, or not the same in all files.
         HubError: if the data set or its revision is not on the Hub, or may not be read.
     """
     if name == DEMO:
@@ -100,6 +100,11 @@ def open_rows(
     features = rows.features if split is not None else next(iter(rows.values())).features
     if not isinstance(features.get("relation"), ClassLabel):
         raise DataError(f"data set {name!r} has no ClassLabel column `relation`; convert it with data_scripts first")
+    for path in sorted(Path(name).glob("**/*.parquet")) if Path(name).is_dir() else ():
+        # datasets reads the numbers of every file as the labels of the first.
+        names, own = features["relation"].names, Features.from_arrow_schema(pq.read_schema(path)).get("relation")
+        if isinstance(own, ClassLabel) and own.names != names:
+            raise DataError(f"{path} numbers its relations {', '.join(own.names)}, other files {', '.join(names)}")
     return rows.cast_column("image", Image(decode=False))
 
 

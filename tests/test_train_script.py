@@ -13,6 +13,8 @@ from pathlib import Path
 
 import datasets
 import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
@@ -27,6 +29,7 @@ from data_scripts.demo.dataset import build_demo_tokenizer, demo_image_processor
 from data_scripts.descriptions.files import write_descriptions
 from data_scripts.hub_errors import HubError
 from modeling_roc import RocConfig, RocModel
+from training_roc import RocTrainer
 from training_roc.arguments import (
     DataArguments,
     ModelArguments,
@@ -35,6 +38,7 @@ from training_roc.arguments import (
     parse_arguments,
     user_errors,
 )
+from training_roc.checkpoints import CheckpointError
 
 ROOT = Path(__file__).parents[1]
 SHAPE = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
@@ -240,6 +244,32 @@ def test_a_run_calibrates_its_model_on_validation(run, trained, tmp_path):
     assert config["relation_offsets"] is None
 
 
+@pytest.mark.parametrize(
+    ("setting", "value", "own"),
+    [
+        ("max_length", "64", "128"),
+        ("num_fusion_layers", "1", "2"),
+        ("share_relation_encoder", "false", "True"),
+        ("pair_dropout", "0.1", "0"),  # the setting's default, but given
+        ("objective", "classification", "retrieval"),
+    ],
+)
+def test_a_trained_model_keeps_its_settings_and_says_so(run, trained, never_trains, setting, value, own):
+    message = f"--{setting} {value} has no effect on a trained (model|processor): it has {own}"
+    with pytest.raises(ValueError, match=re.compile(message, re.IGNORECASE)):
+        run("--model_name_or_path", trained[0], f"--{setting}={value}")
+
+
+def test_another_negative_relation_reaches_a_trained_model(run, trained, tmp_path):
+    content = load_demo_descriptions()
+    content["negative_relation"] = "/per/per/peer"
+    write_descriptions(content, tmp_path / "own.json")
+    more = ("--relations_file", tmp_path / "own.json", "--do_train", "false", "--output_dir")
+    run("--model_name_or_path", trained[0], *more, "again")
+    before, after = (read_json(folder / "test_results.json") for folder in (trained[0], tmp_path / "again"))
+    assert before["test_accuracy"] == after["test_accuracy"] and before["test_micro_f1"] != after["test_micro_f1"]
+
+
 def test_other_descriptions_reach_a_trained_model(run, trained, tmp_path):
     content = load_demo_descriptions()
     for label, relation in content["relations"].items():
@@ -318,6 +348,124 @@ def test_what_cannot_be_done_is_said_before_anything_is_done(run, place, tmp_pat
     with pytest.raises(ValueError, match=r"no description for the relations \['/per/per/peer'\]"):
         run("--relations_file", tmp_path / "fewer.json")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def never_trains(monkeypatch):
+    """What is known before training is said before its first step."""
+    monkeypatch.setattr(RocTrainer, "training_step", lambda *args, **kwargs: pytest.fail("a step was trained"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--do_eval", "false"), "--do_eval false contradicts --eval_strategy epoch"),
+        (("--metric_for_best_model", "f1"), "--metric_for_best_model f1: there are loss, accuracy, .*micro_f1"),
+        (("--report_to", "wandb"), "--report_to wandb: its package is not installed"),
+        (("--label_smoothing_factor", "0.1"), "label_smoothing_factor 0.1: the Trainer would put another loss"),
+        (("--train_sampling_strategy", "sequential"), "train_sampling_strategy 'sequential' has no effect"),
+        (("--output_dir", __file__ + "/out"), "Not a directory"),
+        (("--resume_from_checkpoint", "nowhere"), "--resume_from_checkpoint nowhere: there is no checkpoint"),
+        (("--resume_from_checkpoint", "true", "--do_train", "false"), "name it by --model_name_or_path"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused_before_training(run, never_trains, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        run(*arguments)
+
+
+def test_a_disk_without_room_for_a_checkpoint_is_told_before_training(run, never_trains, monkeypatch):
+    usage = shutil.disk_usage(".")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=100_000))
+    with pytest.raises(ValueError, match="--output_dir out: what is saved takes 3 MiB, and the disk has 0 left"):
+        run()
+
+
+def rewrite(folder, split, change):
+    """Puts rows of the schema through `change`; None leaves a row out."""
+    path = folder / "data" / f"{split}-00000-of-00001.parquet"
+    rows = datasets.Dataset.from_parquet(str(path), keep_in_memory=True)
+    changed = [row for row in map(change, rows.cast_column("image", datasets.Image(decode=False)).to_list()) if row]
+    datasets.Dataset.from_list(changed, features=rows.features).to_parquet(path)
+
+
+def without_label(row):
+    return row | {"relation": None}
+
+
+def of_one_relation(row):
+    return row if row["relation"] == 0 else None
+
+
+def without_picture(row):
+    return row | {"image": None}
+
+
+def with_invisible_head(row):
+    start, end = row["head"]["start"], row["head"]["end"]
+    if start is None:
+        return row
+    hidden = ["\u200b"] * (end - start)
+    tokens = row["tokens"][:start] + hidden + row["tokens"][end:]
+    return row | {"tokens": tokens, "head": row["head"] | {"name": " ".join(hidden)}}
+
+
+def with_long_head(row):
+    head, tail = row["head"], row["tail"]
+    if None in (head["start"], tail["start"]):
+        return row
+    words = 300 * ["word"]
+    tokens = row["tokens"][: head["end"]] + words + row["tokens"][head["end"] :]
+    if tail["start"] > head["start"]:
+        tail = tail | {"start": tail["start"] + len(words), "end": tail["end"] + len(words)}
+    end = head["end"] + len(words)
+    return row | {
+        "tokens": tokens,
+        "head": head | {"end": end, "name": " ".join(tokens[head["start"] : end])},
+        "tail": tail,
+    }
+
+
+@pytest.mark.parametrize(
+    ("split", "change", "message"),
+    [
+        ("validation", without_label, "none of the 8 rows of validation is labelled: .* --eval_strategy no"),
+        ("train", without_label, "none of the 16 rows of train is labelled"),
+        ("train", of_one_relation, "all labelled rows of train are none: nothing to tell apart"),
+        ("train", without_picture, "no row of train has a picture, but --vision_model_name_or_path .*vision asks"),
+        ("test", with_invisible_head, "row 'test-0-.*'.*head"),
+        ("validation", with_long_head, "row 'validation-.*: head and tail .* take .* tokens, but only 126 fit"),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_rows_that_cannot_be_are_refused_before_training(run, never_trains, tmp_path, split, change, message):
+    folder = write_demo_folder(tmp_path / "own" / "dataset", num_train=16, num_validation=8, num_test=8)
+    rewrite(folder, split, change)
+    with pytest.raises(ValueError, match=message):
+        run("--dataset_name", folder)
+
+
+def test_files_that_number_their_relations_otherwise_are_refused(run, tmp_path):
+    """datasets would read the one file's numbers as the other's labels."""
+    folder = write_demo_folder(tmp_path / "own" / "dataset", num_train=16, num_validation=8, num_test=8)
+    path = folder / "data" / "test-00000-of-00001.parquet"
+    rows = datasets.Dataset.from_parquet(str(path), keep_in_memory=True)
+    backwards = datasets.ClassLabel(names=rows.features["relation"].names[::-1])
+    labels = [len(backwards.names) - 1 - label for label in rows["relation"]]
+    rows.remove_columns("relation").add_column("relation", labels, feature=backwards).to_parquet(path)
+    with pytest.raises(
+        ValueError, match=r"test-00000.*parquet numbers its relations /per/misc/awarded, .*other files none"
+    ):
+        run("--dataset_name", folder)
+    table = pq.read_table(path)
+    place = table.column_names.index("relation")
+    table = table.set_column(place, table.field(place), pa.array([99] * len(table)))
+    pq.write_table(
+        table.replace_schema_metadata(pq.read_metadata(folder / "data" / "train-00000-of-00001.parquet").metadata),
+        path,
+    )
+    with pytest.raises(ValueError, match="row 'test-0-.*' of test: 99 is none of 9 relations"):
+        run("--dataset_name", folder)
 
 
 def test_a_missing_split_is_named(run, place, tmp_path):
@@ -526,7 +674,7 @@ def losses(folder) -> list[tuple[float, float]]:
     ],
 )
 def test_two_processes_learn_as_one(run, place, tmp_path, arguments):
-    arguments = (*arguments, "--num_train_epochs", "2", "--do_eval", "false")
+    arguments = (*arguments, "--num_train_epochs", "2")
     both = launch(
         place, tmp_path, "--output_dir", "two", "--per_device_train_batch_size", "4", *arguments, num_processes=2
     )
@@ -538,6 +686,52 @@ def test_two_processes_learn_as_one(run, place, tmp_path, arguments):
     answers = [read_predictions(tmp_path / name) for name in ("one", "two")]
     for answer, other in zip(*answers, strict=True):
         assert answer["id"] == other["id"] and answer["score"] == pytest.approx(other["score"], abs=1e-2)
+
+
+# Trains, and tells which of the model's tensors the processes do not have in common then.
+COMPARE_RANKS = """
+import hashlib, sys
+from accelerate.utils import gather_object
+import train
+from training_roc.arguments import parse_arguments
+
+settings = parse_arguments(sys.argv[1:])
+train.set_up(settings.training)
+run = train.load(settings)
+train.train(run, None)
+model = run.trainer.model.eval()
+model.refresh_memory()  # as the next answer does
+tensors = dict(model.named_buffers()) | dict(model.named_parameters())
+own = {name: hashlib.sha256(value.detach().numpy().tobytes()).hexdigest() for name, value in tensors.items()}
+ranks = gather_object([own])
+print("differ:", [name for name in own if len({rank[name] for rank in ranks}) > 1], "of", len(ranks), flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_processes_end_with_the_same_weights_and_buffers(run, place, tmp_path):
+    """Also the running mean of texts, to which each process's batch adds; and those of one process."""
+    (tmp_path / "compare.py").write_text(COMPARE_RANKS)
+    arguments = ["--num_train_epochs", "2", "--text_similarity", "0.2", "--share_relation_encoder", "false"]
+    arguments += ["--eval_strategy", "no", "--do_eval", "false", "--load_best_model_at_end", "false"]
+    run(*arguments, "--output_dir", "one")
+    two = ["--use_cpu", "true", "--per_device_train_batch_size", "4", "--output_dir", "two"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "compare.py"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HOME": str(place / "hf_home")}
+    done = subprocess.run(
+        [*command, place / "config.yaml", *arguments, *two],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-5000:]
+    assert re.findall("differ:.*", done.stdout) == ["differ: [] of 2"] * 2
+    weights, others = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
+    assert weights["relation_encoder.text_center"].any()
+    for name, value in weights.items():
+        if value.is_floating_point():
+            assert torch.allclose(value, others[name], atol=2e-2), name
 
 
 LONG = ("--num_train_epochs", "8", "--save_strategy", "steps", "--save_steps", "10", "--eval_strategy", "no")
@@ -566,6 +760,102 @@ def test_a_killed_run_that_is_resumed_ends_with_the_same_weights(run, place, tmp
     run("--output_dir", "broken", *arguments, "--resume_from_checkpoint", "true")
     assert_same_weights(tmp_path / "whole" / "model.safetensors", tmp_path / "broken" / "model.safetensors")
     assert losses(tmp_path / "whole") == losses(tmp_path / "broken")
+
+
+def test_a_run_goes_on_with_the_checkpoint_of_the_same_inputs_only(run, place, trained, tmp_path, never_trains):
+    """Whatever the checkpoint would take the place of, or leave half in force, is named."""
+    begun = ("--learning_rate", "2e-3", "--num_train_epochs", "2", "--resume_from_checkpoint", "true")
+
+    def resume(name, *arguments):
+        shutil.copytree(trained[0] / "checkpoint-6", tmp_path / name / "checkpoint-6")
+        with pytest.raises(CheckpointError, match="checkpoint-6 was left by a run with other inputs") as caught:
+            run("--output_dir", name, *begun, *arguments)
+        return str(caught.value)
+
+    torch.manual_seed(1)
+    other = shutil.copytree(place / "text", tmp_path / "text")
+    BertModel(BertModel.from_pretrained(other).config).save_pretrained(other)
+    content = load_demo_descriptions()
+    content["relations"]["/per/per/peer"]["descriptions"] = ["The two are equals of one another ."]
+    write_descriptions(content, tmp_path / "own.json")
+    many = [
+        "--text_model_name_or_path",
+        other,
+        "--relations_file",
+        tmp_path / "own.json",
+        "--max_length",
+        "64",
+        "--seed",
+    ]
+    many += ["7", "--per_device_train_batch_size", "4", "--num_fusion_layers", "1", "--train_fraction", "0.5"]
+    message = resume("settings", *many, "--learning_rate", "1e-3")
+    for difference in (
+        "relations described otherwise: /per/per/peer;",
+        "the pretrained encoders' weights are others",
+        "the train rows are others",
+        "processor max_length was 128 and is 64",
+        "training seed was 42 and is 7",
+        "training learning_rate was 0.002 and is 0.001",
+        "batch size of a step was 8 and is 4",
+        "model fusion_encoder_config num_hidden_layers was 2 and is 1",
+    ):
+        assert difference in message
+    assert "validation" not in message
+    message = resume("ablation", "--objective", "classification", "--use_images", "false")
+    assert "model objective was 'retrieval' and is 'classification'" in message and "model vision_config" in message
+    folder = write_demo_folder(tmp_path / "own" / "dataset", num_train=48, num_validation=18, num_test=18)
+    for split in ("train", "validation", "test"):
+        path = folder / "data" / f"{split}-00000-of-00001.parquet"
+        rows = datasets.Dataset.from_parquet(str(path), keep_in_memory=True)
+        names = sorted(rows.features["relation"].names)
+        labels = [names.index(rows.features["relation"].int2str(label)) for label in rows["relation"]]
+        order = datasets.ClassLabel(names=names)
+        rows.remove_columns("relation").add_column("relation", labels, feature=order).to_parquet(path)
+    message = resume("order", "--dataset_name", folder)
+    assert f"relations in another order: {', '.join(names)}; the train rows are others" in message
+
+
+def test_a_run_goes_on_where_only_its_place_is_another(run, place, trained, tmp_path):
+    shutil.copytree(trained[0] / "checkpoint-6", tmp_path / "moved" / "checkpoint-6")
+    shutil.copytree(place / "dataset", tmp_path / "dataset")
+    shutil.copytree(place / "text", tmp_path / "text")
+    moved = (
+        "--dataset_name",
+        tmp_path / "dataset",
+        "--text_model_name_or_path",
+        tmp_path / "text",
+        "--logging_steps",
+        "3",
+    )
+    begun = ("--learning_rate", "2e-3", "--num_train_epochs", "2", "--resume_from_checkpoint", "true")
+    run("--output_dir", "moved", *moved, *begun)
+    assert_same_weights(trained[0] / "model.safetensors", tmp_path / "moved" / "model.safetensors")
+
+
+def test_one_of_several_processes_that_sees_none_of_the_others(run, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="^2 processes were started, but this one sees 1: .*--use_cpu true$"):
+        run("--use_cpu", "false")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "launcher",
+    [
+        ["torch.distributed.run", "--standalone", "--nproc_per_node", "2"],
+        ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"],
+    ],
+)
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="with GPUs, the processes see one another")
+def test_processes_that_do_not_see_one_another_are_refused(place, tmp_path, launcher):
+    command = [sys.executable, "-m", *launcher, ROOT / "train.py", place / "config.yaml"]
+    process = subprocess.run(
+        command, cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True
+    )
+    assert process.returncode != 0 and not (tmp_path / "out").exists()
+    assert (
+        "error: 2 processes were started, but this one sees 1" in process.stderr and "--use_cpu true" in process.stderr
+    )
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 """The Trainer: exact accumulation, learning rates by group, the memory's upkeep, the best checkpoint."""
 
 import json
+import math
 import random
 
 import pytest
@@ -10,13 +11,16 @@ from datasets import Dataset
 from memories import encoded_anew
 from PIL import Image
 from torch import nn
-from transformers import EarlyStoppingCallback
+from transformers import EarlyStoppingCallback, TrainerCallback
 
 from data_scripts.schema import dataset_features
 from modeling_roc import RocModel
+from modeling_roc.modeling_roc import info_nce
 from processing_roc import PAIR_PLACES
 from training_roc import RocTrainer, RocTrainingArguments, get_last_complete_checkpoint
+from training_roc.checkpoints import CheckpointError, ServingFilesCallback, is_complete
 from training_roc.collator import PictureTable, RocDataCollator
+from training_roc.metrics import make_compute_metrics
 
 PLAIN = {
     "use_cpu": True,
@@ -67,7 +71,7 @@ def make_trainer(make_model, processor, rows, tmp_path):
     prepared = Dataset.from_dict({**columns, "labels": rows["relation"][:], "image_id": rows["image_id"][:]})
     collator = RocDataCollator(processor, PictureTable(processor, [rows]))
 
-    def make(model=None, callbacks=None, compute_metrics=None, **settings):
+    def make(model=None, callbacks=None, compute_metrics=None, compute_loss_func=None, **settings):
         model = make_model(pair_dropout=0.0) if model is None else model
         for module in model.modules():
             if isinstance(module, nn.Dropout):
@@ -81,6 +85,7 @@ def make_trainer(make_model, processor, rows, tmp_path):
             processing_class=processor,
             compute_metrics=compute_metrics,
             callbacks=callbacks,
+            compute_loss_func=compute_loss_func,
         )
 
     return make
@@ -238,6 +243,22 @@ def test_early_stopping(make_trainer):
     assert trainer.state.global_step == 3
 
 
+def test_a_resumed_run_goes_on_counting_to_its_early_stop(make_trainer):
+    settings = {**EVERY_STEP, "max_steps": 2}
+    make_trainer(compute_metrics=scripted([0.5, 0.4]), callbacks=[EarlyStoppingCallback(2)], **settings).train()
+    settings["max_steps"] = 6
+    with pytest.raises(CheckpointError, match=r"callbacks was .*'early_stopping_patience': 2.* and is \[\]"):
+        make_trainer(compute_metrics=scripted([0.3]), **settings).train(resume_from_checkpoint=True)
+    trainer = make_trainer(compute_metrics=scripted([0.3, 0.2, 0.1]), callbacks=[EarlyStoppingCallback(2)], **settings)
+    trainer.train(resume_from_checkpoint=True)
+    assert trainer.state.global_step == 3 and trainer.state.best_metric == 0.5
+
+
+def test_the_lowest_loss_is_the_best():
+    for metric, is_higher_better in (("micro_f1", True), ("eval_loss", False), ("loss", False)):
+        assert RocTrainingArguments("out", metric_for_best_model=metric).greater_is_better is is_higher_better
+
+
 def test_every_epoch_has_an_order_of_its_own(make_trainer):
     """Also one that is resumed in its middle."""
     trainer, orders = make_trainer(num_train_epochs=2, max_steps=-1, save_strategy="steps", save_steps=4), {}
@@ -265,11 +286,146 @@ def test_a_half_written_checkpoint_is_passed_over(tmp_path):
         (tmp_path / f"checkpoint-{step}").mkdir()
     assert get_last_complete_checkpoint(str(tmp_path)) is None
     for step in (5, 10):
+        (tmp_path / f"checkpoint-{step}" / "rng_state.pth").touch()
         (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(json.dumps({"global_step": step}))
     (tmp_path / "checkpoint-20" / "model.safetensors").write_bytes(b"")
     (tmp_path / "checkpoint-30" / "trainer_state.json").write_text('{"global_step": 3')
     (tmp_path / "checkpoint-best").mkdir()
     assert get_last_complete_checkpoint(str(tmp_path)) == str(tmp_path / "checkpoint-10")
+
+
+def test_a_checkpoint_that_is_written_anew_is_none_meanwhile(make_trainer, tmp_path):
+    """Killed over it, the new one's beginning and the old one's end would pass for a whole."""
+    out = str(tmp_path / "out")
+    make_trainer(save_strategy="steps", save_steps=1, max_steps=2).train()
+    assert get_last_complete_checkpoint(out).endswith("checkpoint-2")
+    trainer, found = make_trainer(save_strategy="steps", save_steps=1, max_steps=2), []
+    save_states = trainer._save_optimizer_and_scheduler
+
+    def look(folder):
+        found.append(get_last_complete_checkpoint(out))
+        save_states(folder)
+
+    trainer._save_optimizer_and_scheduler = look
+    trainer.train(resume_from_checkpoint=f"{out}/checkpoint-1")
+    assert found == [f"{out}/checkpoint-1"] and get_last_complete_checkpoint(out) == f"{out}/checkpoint-2"
+
+
+def test_what_a_kill_left_half_written_costs_no_whole_checkpoint(make_trainer, tmp_path):
+    settings = {"save_strategy": "steps", "save_steps": 1, "save_total_limit": 1}
+    make_trainer(**settings, max_steps=1).train()
+    (tmp_path / "out" / "checkpoint-9").mkdir()
+    make_trainer(**settings, max_steps=2).train(resume_from_checkpoint=True)
+    assert [path.name for path in (tmp_path / "out").glob("checkpoint-*")] == ["checkpoint-2"]
+
+
+def test_a_run_cannot_go_on_without_the_states_of_its_optimizer(make_trainer):
+    make_trainer(save_strategy="steps", save_steps=1, save_only_model=True).train()
+    with pytest.raises(CheckpointError, match="holds no complete checkpoint"):
+        make_trainer().train(resume_from_checkpoint=True)
+
+
+def test_two_trainings_into_one_folder(make_trainer):
+    """Found out by the second, while the first is at it."""
+
+    class Second(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            with pytest.raises(CheckpointError, match="another process is training into .*out: name another"):
+                make_trainer().train()
+
+    make_trainer(callbacks=[Second], max_steps=1).train()
+    make_trainer(max_steps=1).train()
+
+
+def test_relations_of_a_checkpoint_do_not_take_the_place_of_the_models(make_trainer, make_model, processor):
+    make_trainer(save_strategy="steps", save_steps=1, max_steps=1).train()
+    model = make_model(pair_dropout=0.0)
+    texts = dict(model.config.relation_descriptions)
+    model.set_relations({name: texts[name] for name in reversed(texts)}, processor)
+    with pytest.raises(CheckpointError, match="in another order: /per/per/peer, /per/org/member_of, none. Give them"):
+        make_trainer(model).train(resume_from_checkpoint=True)
+    model = make_model(pair_dropout=0.0)
+    model.set_relations({"none": texts["none"], "x": "Head and tail.", "/per/per/peer": "Equals."}, processor)
+    with pytest.raises(CheckpointError) as caught:
+        make_trainer(model).train(resume_from_checkpoint=True)
+    for part in ("gone: /per/org/member_of;", "new: x;", "described otherwise: /per/per/peer."):
+        assert f"relations {part}" in str(caught.value)
+    model = make_model(pair_dropout=0.0)
+    model.set_relations(texts, processor, negative_relation="/per/per/peer")
+    with pytest.raises(CheckpointError, match="negative_relation was 'none' and is '/per/per/peer'"):
+        make_trainer(model).train(resume_from_checkpoint=True)
+
+
+def test_validation_without_a_label_is_told_before_training(make_trainer):
+    trainer = make_trainer(eval_strategy="steps", eval_steps=1)
+    trainer.eval_dataset = trainer.eval_dataset.map(lambda row: {"labels": None})
+    with pytest.raises(ValueError, match="eval_dataset has no labelled row: leave it out, with eval_strategy no"):
+        trainer.train()
+    assert trainer.state.global_step == 0
+
+
+def test_gold_relations_are_encoded_under_a_loss_of_ones_own(make_trainer):
+    """The Trainer takes the labels away from the model then."""
+    runs = []
+    for own in (
+        None,
+        lambda outputs, labels, num_items_in_batch: info_nce(outputs.logits, labels, num_items_in_batch),
+    ):
+        trainer = make_trainer(compute_loss_func=own, relation_hard_negatives=0)
+        encoded, encode = [], trainer.model.description_features
+        trainer.model.description_features = lambda ids, of=encode, to=encoded: to.append(len(ids)) or of(ids)  # noqa: B023
+        trainer.train()
+        losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+        runs.append((encoded, losses))
+    assert runs[0][0] == runs[1][0] and max(runs[0][0]) > 1
+    assert runs[0][1] == pytest.approx(runs[1][1], abs=1e-5)
+
+
+@pytest.mark.slow
+def test_a_batch_that_is_too_large_is_halved(make_trainer):
+    """Out of memory in the second step: training begins anew with batches of 4, the descriptions' too."""
+    trainer = make_trainer(auto_find_batch_size=True, relation_update_steps=2)
+    seen, collate, sizes = record_encodings(trainer), trainer.data_collator, []
+
+    def collate_some(features):
+        sizes.append(len(features))
+        if len(features) > 4 and trainer.state.global_step:
+            raise RuntimeError("CUDA out of memory.")
+        return collate(features)
+
+    trainer.data_collator = collate_some
+    trainer.train()
+    assert sizes[-3:] == [4, 4, 4] and max(sizes) == 8 and trainer.state.global_step == 3
+    assert seen[-2:] == [(0, True), (2, True)]
+
+
+@pytest.mark.slow
+def test_compiled_training_learns_as_plain_training(make_trainer):
+    losses = []
+    for settings in ({}, {"torch_compile": True, "torch_compile_backend": "eager"}):
+        trainer = make_trainer(**settings)
+        trainer.train()
+        losses.append([entry["loss"] for entry in trainer.state.log_history if "loss" in entry])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_bfloat16_on_the_cpu_stays_finite(make_trainer, make_model):
+    metrics = make_compute_metrics(make_model().config)
+    trainer = make_trainer(compute_metrics=metrics, bf16=True, **{**EVERY_STEP, "save_total_limit": 1})
+    trainer.train()
+    values = [value for entry in trainer.state.log_history for name, value in entry.items()]
+    assert all(math.isfinite(value) for value in values) and "eval_micro_f1" in trainer.evaluate()
+
+
+def test_the_best_checkpoint_is_what_is_kept_with_what_serves_it(make_trainer, tmp_path):
+    metrics = scripted([0.2, 0.9, 0.5, 0.6])
+    callbacks = [ServingFilesCallback, EarlyStoppingCallback(2)]
+    trainer = make_trainer(compute_metrics=metrics, callbacks=callbacks, **{**EVERY_STEP, "save_total_limit": 1})
+    trainer.train()
+    (best,) = (tmp_path / "out").glob("checkpoint-*")
+    assert best.name == "checkpoint-2" and is_complete(best) and (best / "handler.py").is_file()
+    for name, value in RocModel.from_pretrained(best).named_parameters():
+        assert torch.equal(value, trainer.model.get_parameter(name)), name
 
 
 def test_it_is_a_trainer_like_any_other(make_model, processor, rows, tmp_path):

@@ -7,7 +7,7 @@ FILES = {
     "RelationFeatures": "hard_negatives",
     "RocTrainer": "trainer",
     "RocTrainingArguments": "trainer",
-    "get_last_complete_checkpoint": "trainer",
+    "get_last_complete_checkpoint": "checkpoints",
 }
 __all__ = ["RelationFeatures", "RocTrainer", "RocTrainingArguments", "get_last_complete_checkpoint"]
 

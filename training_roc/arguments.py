@@ -15,8 +15,10 @@ import yaml
 from datasets.exceptions import DatasetsError
 from huggingface_hub.errors import StrictDataclassError
 from transformers import HfArgumentParser
+from transformers.integrations import get_available_reporting_integrations
 
 from data_scripts.loading import DEMO
+from evaluation_roc.relation_f1.relation_f1 import compute_relation_f1
 from training_roc.hold_out import check_few_shot
 from training_roc.lora import LoraArguments, check_lora
 from training_roc.trainer import RocTrainingArguments
@@ -252,6 +254,9 @@ def parse_arguments(argv: list[str], description: str | None = None) -> Settings
         name = unknown[0].split("=")[0]
         near = difflib.get_close_matches(name, parser._option_string_actions, n=1)
         raise ValueError(f"there is no setting {unknown[0]!r}" + (f"; did you mean {near[0]}?" if near else ""))
+    names = {one.split("=")[0] for one in arguments}
+    for group in groups:  # a default that was given is more than a default
+        group.given = {action.dest for action in parser._actions if names.intersection(action.option_strings)}
     return Settings(*groups)
 
 
@@ -286,6 +291,19 @@ def check_settings(settings: Settings) -> None:
     model_args, data_args, args = settings
     if not (args.do_train or args.do_eval or args.do_predict):
         raise ValueError("nothing to do: ask for --do_train true, --do_eval true or --do_predict true")
+    if args.do_train and not args.do_eval and args.eval_strategy != "no":
+        raise ValueError(
+            f"--do_eval false contradicts --eval_strategy {args.eval_strategy.value}, which evaluates in training: "
+            "add --eval_strategy no (and --load_best_model_at_end false)"
+        )
     if data_args.early_stopping_patience is not None and args.do_train and not args.load_best_model_at_end:
         raise ValueError("--early_stopping_patience needs --load_best_model_at_end true and --eval_strategy")
     check_lora(model_args, model_args.model_name_or_path, args.do_train)
+    metric = args.metric_for_best_model.removeprefix("eval_")
+    if args.eval_strategy != "no" and metric not in (
+        metrics := ["loss", *compute_relation_f1([0], [0], num_labels=1)]
+    ):
+        raise ValueError(f"--metric_for_best_model {metric}: there are {', '.join(metrics)}")
+    for name in args.report_to:
+        if name not in get_available_reporting_integrations():
+            raise ImportError(f"--report_to {name}: its package is not installed, or there is none of this name")

@@ -31,6 +31,7 @@ class RelationFeatures:
             every step, oldest first.
         step: the optimizer step, 0 or more, by which ages are counted.
         with_gradient: whether this step encodes any description with gradient.
+        labels (batch,): the pairs', where the loss is not the model's own and `forward` goes without them.
 
     Raises:
         ValueError: for a number that is out of range.
@@ -41,6 +42,7 @@ class RelationFeatures:
     max_age: int = 100
     step: int = 0
     with_gradient: bool = True
+    labels: torch.Tensor | None = None
 
     def __post_init__(self):
         for name, least in (("hard_negatives", 0), ("max_age", 1)):
@@ -66,7 +68,7 @@ class RelationFeatures:
         Raises:
             RuntimeError: as `RelationMemory.check_texts` does.
         """
-        memory = copy_in_force(self.model.memory)
+        memory, labels = copy_in_force(self.model.memory), self.labels if labels is None else labels
         if self.generation is not memory.generation:
             memory.check_texts()
             self.forget()

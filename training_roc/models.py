@@ -12,9 +12,11 @@ from data_scripts.descriptions.files import count_unreviewed
 from data_scripts.hub_errors import explain_hub_errors
 from data_scripts.loading import DEMO, relation_texts
 from modeling_roc import RocConfig, RocModel
+from modeling_roc.relation_memory_roc import content_proof
 from processing_roc import RocProcessor
 from training_roc.arguments import DataArguments, ModelArguments, Settings
 from training_roc.lora import add_lora, refuse_adapter
+from training_roc.trainer import ENCODERS
 
 logger = logging.getLogger(__name__)
 
@@ -53,39 +55,59 @@ def make_model(settings: Settings, descriptions: dict, num_objects: int):
     return model, processor
 
 
+def describe_encoders(model) -> str | None:
+    """A checksum of the pretrained encoders' layers, without embeddings, in which markers have rows; None where they
+    cannot be read."""
+    layers = [
+        value
+        for name, value in model.named_parameters()
+        if name.removeprefix("base_model.model.").startswith(ENCODERS) and "embed" not in name and "lora_" not in name
+    ]
+    proof = content_proof(layers)
+    return None if proof is None else bytes(proof.tolist()).hex()
+
+
 def load_model(model_args: ModelArguments, data_args: DataArguments, descriptions: dict, with_objects: bool):
     """(model, processor) as they were trained; the data set's relations are set if they are not the model's."""
     path = model_args.model_name_or_path
     model = RocModel.from_pretrained(path, attn_implementation=model_args.attn_implementation)
     processor = RocProcessor.from_pretrained(path)
-    refuse_without_effect(model_args, model.config, "model")
-    refuse_without_effect(data_args, processor, "processor")
+    made_with = {"num_fusion_layers": model.config.fusion_encoder_config.num_hidden_layers}
+    if model.config.objective == "retrieval":
+        made_with["share_relation_encoder"] = model.config.relation_config is None
+    refuse_without_effect(model_args, vars(model.config) | made_with, "model")
+    refuse_without_effect(data_args, vars(processor), "processor")
     if with_objects and model.config.object_features is None:
         raise ValueError(f"{path} takes no objects of pictures, but the data set has some")
     if not data_args.use_images:
         processor = RocProcessor(
             None, processor.tokenizer, processor.max_length, processor.use_entity_types, processor.max_objects
         )
-    if model.config.objective == "classification":
-        if list(model.config.id2label.values()) != list(descriptions["relations"]):
+    config = model.config
+    negative = descriptions["negative_relation"] or config.negative_relation  # where the data set names none
+    if config.objective == "classification":
+        own = (list(config.id2label.values()), config.negative_relation)
+        if own != (theirs := (list(descriptions["relations"]), negative)):
             raise ValueError(
-                f"{path} classifies into {list(model.config.id2label.values())}, the data set into others"
+                f"{path} classifies into {own[0]}, negative: {own[1]}; the data set has {theirs[0]}, negative: "
+                f"{theirs[1]}"
             )
         return model, processor
     relations = relation_texts(descriptions, data_args.relation_text)
-    if list(model.config.relation_descriptions.items()) != list(relations.items()):
-        model.set_relations(relations, processor, descriptions["negative_relation"])
+    if (list(config.relation_descriptions.items()), config.negative_relation) != (list(relations.items()), negative):
+        model.set_relations(relations, processor, negative)
     return model, processor
 
 
-def refuse_without_effect(settings, own, what: str):
+def refuse_without_effect(settings, own: dict, what: str):
     """
     Raises:
         ValueError: if one of `settings` was given and is not what the trained model was made with.
     """
     for setting in fields(settings):
-        value, theirs = getattr(settings, setting.name), getattr(own, setting.name, None)
-        if theirs is not None and value not in (setting.default, theirs):
+        value, theirs = getattr(settings, setting.name), own.get(setting.name)
+        is_given = value != setting.default or setting.name in getattr(settings, "given", ())
+        if is_given and theirs is not None and value != theirs:
             raise ValueError(f"--{setting.name} {value} has no effect on a trained {what}: it has {theirs}")
 
 

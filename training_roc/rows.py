@@ -2,9 +2,11 @@
 """The rows of a run: which of a data set's, and encoded as the collator takes them."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pyarrow.compute as pc
 from datasets import DatasetDict, Features, Image, List, Value
 
 from data_scripts.loading import load_relation_dataset
@@ -68,6 +70,7 @@ def load_data(settings: Settings) -> RunData:
                 f"data set {name!r} has no {split} split, only {', '.join(splits)}: turn off --do_train, --do_eval "
                 "(with --eval_strategy no) or --do_predict"
             )
+    check_labels(splits, list(descriptions["relations"]))
     data = RunData(splits, descriptions)
     if data_args.hold_out_relations is not None:
         check_hold_out(model_args.objective, args.do_train and model_args.model_name_or_path is None, splits)
@@ -80,7 +83,67 @@ def load_data(settings: Settings) -> RunData:
         rows = data.splits["train"]
         kept = max(round(data_args.train_fraction * len(rows)), 1)
         data.splits["train"] = rows.shuffle(seed=seed).select(range(kept))
+    if args.do_train:
+        check_training_labels(data.splits, args.eval_strategy != "no")
     return data
+
+
+def check_labels(splits: DatasetDict, relations: Sequence[str]) -> None:
+    """
+    Raises:
+        ValueError: if there are no two relations, or a row has a number for a label that is none of theirs.
+    """
+    if len(relations) < 2:
+        raise ValueError(f"the data set has no relation but {', '.join(relations)}: nothing to tell apart")
+    for split, rows in splits.items():
+        for row, label in enumerate(rows["relation"]):
+            if label is not None and not -1 <= label < len(relations):
+                raise ValueError(f"row {rows['id'][row]!r} of {split}: {label} is none of {len(relations)} relations")
+
+
+def check_training_labels(splits: DatasetDict, evaluates: bool) -> None:
+    """
+    Args:
+        splits: the rows that a training is to see.
+        evaluates: whether it looks at validation.
+
+    Raises:
+        ValueError: if it could learn nothing from them, or not be judged by them.
+    """
+    for split in ("train", "validation") if evaluates else ("train",):
+        rows = splits[split]
+        found = set(rows["relation"]) - {None, -1}
+        if not found:
+            way_out = ": leave it out, by --eval_strategy no" if split == "validation" else ""
+            raise ValueError(f"none of the {len(rows)} rows of {split} is labelled{way_out}")
+        if split == "train" and len(found) == 1:
+            name = rows.features["relation"].int2str(found.pop())
+            raise ValueError(f"all labelled rows of train are {name}: nothing to tell apart")
+
+
+def check_pictures(splits: DatasetDict, vision_name: str | None, do_train: bool) -> None:
+    """
+    Tells how many rows have their picture.
+
+    Args:
+        splits: rows of the project's schema.
+        vision_name: the vision encoder that a new model is built on, if one was named.
+        do_train: whether the model is trained.
+
+    Raises:
+        ValueError: if a vision encoder was asked for, and there is no picture to train it on.
+    """
+    for split, rows in splits.items():
+        batches = rows.select_columns("image").with_format("arrow").iter(batch_size=1000)
+        found = sum(pc.sum(batch["image"].is_valid()).as_py() for batch in batches)
+        logger.log(
+            logging.INFO if found else logging.WARNING, "%s: %d of %d rows have a picture", split, found, len(rows)
+        )
+        if split == "train" and do_train and vision_name is not None and not found:
+            raise ValueError(
+                f"no row of train has a picture, but --vision_model_name_or_path {vision_name} asks for some: see "
+                "what the converter said of them, or train on texts alone by --use_images false"
+            )
 
 
 def encode_splits(

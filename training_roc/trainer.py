@@ -2,14 +2,26 @@
 """The Trainer with what ROC adds to it: learning rates by group, the batches' order, and the memory's upkeep."""
 
 import json
-import re
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from accelerate.utils.environment import get_cpu_distributed_information
+from datasets import Dataset
 from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer import TRAINER_STATE_NAME
 
 from modeling_roc.peft_roc import copy_in_force
+from training_roc.checkpoints import (
+    INPUTS_FILE,
+    CheckpointError,
+    check_inputs,
+    describe_inputs,
+    get_last_complete_checkpoint,
+    remove_half_written,
+    training_alone,
+)
 from training_roc.hard_negatives import RelationFeatures
 from training_roc.sampler import PictureGroupedSampler
 
@@ -22,7 +34,10 @@ class RocTrainingArguments(TrainingArguments):
     """
     transformers' TrainingArguments; `learning_rate` is that of the pretrained encoders.
 
+    Some of transformers' own are refused, since they would have no effect, or another than they say.
+
     Args:
+        do_eval: default: whether there is an `eval_strategy`.
         head_learning_rate: learning rate of everything that is not a pretrained encoder: fusion layers, the layers
             behind them, the temperature. Default: `learning_rate`.
         relation_update_steps: encode the relation descriptions with gradient in every k-th optimizer step; in
@@ -35,9 +50,11 @@ class RocTrainingArguments(TrainingArguments):
             many optimizer steps, without gradient: R descriptions make R / relation_max_age a step.
 
     Raises:
-        ValueError: for a number that is out of range, or a setting that has no effect beside the others.
+        ValueError: for a number that is out of range, a setting that has no effect beside the others, or if this is
+            one of several processes that do not see one another.
     """
 
+    do_eval: bool | None = field(default=None, metadata={"help": "Evaluate on validation after training."})
     head_learning_rate: float | None = field(
         default=None, metadata={"help": "Learning rate of fusion layers and projections."}
     )
@@ -59,17 +76,38 @@ class RocTrainingArguments(TrainingArguments):
     )
     label_names: list[str] | None = field(default_factory=lambda: ["labels"])
     metric_for_best_model: str | None = field(default="micro_f1", metadata={"help": "Chosen on validation."})
-    greater_is_better: bool | None = field(default=True, metadata={"help": "Whether higher is better."})
+    restore_callback_states_from_checkpoint: bool = field(
+        default=True, metadata={"help": "A resumed run goes on with early stopping's count, too."}
+    )
 
     def __post_init__(self):
         if self.ddp_find_unused_parameters is None:
             # A batch without pictures leaves the vision encoder idle, a step without descriptions theirs.
             self.ddp_find_unused_parameters = True
+        evaluates = self.do_eval
         super().__post_init__()
+        self.do_eval = self.eval_strategy != "no" if evaluates is None else evaluates
+        started = get_cpu_distributed_information().world_size
+        if started != self.world_size:
+            raise ValueError(
+                f"{started} processes were started, but this one sees {self.world_size}: each would train alone, into "
+                f"the same folder. torch sees {torch.accelerator.device_count()} GPUs; for processes on the CPU, add "
+                "--use_cpu true"
+            )
         # Pinned memory is for an accelerator; torch warns of it where there is none.
         self.dataloader_pin_memory &= torch.accelerator.is_available()
         if self.remove_unused_columns:
             raise ValueError("remove_unused_columns must stay false: the collator needs the picture's id")
+        if self.label_smoothing_factor:
+            raise ValueError(
+                f"label_smoothing_factor {self.label_smoothing_factor}: the Trainer would put another loss in the "
+                "place of the model's"
+            )
+        if self.train_sampling_strategy != "random":
+            raise ValueError(
+                f"train_sampling_strategy {self.train_sampling_strategy!r} has no effect: batches group pairs of one "
+                "picture and texts of like length as it is"
+            )
         if self.relation_update_steps < 0:
             raise ValueError(f"relation_update_steps must be 0 or more, got {self.relation_update_steps}")
         if self.relation_max_age < 1:
@@ -95,6 +133,9 @@ class RocTrainer(Trainer):
     Trainer of a [`RocModel`], or of an adapter in one (`peft.PeftModel`). `train_dataset` holds `input_ids` and, if
     there are pictures, `image_id` columns. Without `compute_metrics` the best model is that of the lowest loss.
 
+    A checkpoint tells the inputs of its run, and is gone on with by a run with the same inputs only
+    (`training_roc.checkpoints`).
+
     Raises:
         ValueError: if `relation_update_steps` is 0 and the relation encoder is shared with the pair's, or if there
             are `relation_hard_negatives` and the model classifies.
@@ -107,6 +148,7 @@ class RocTrainer(Trainer):
         if self.compute_metrics is None and self.args.metric_for_best_model == "micro_f1":
             self.args.metric_for_best_model, self.args.greater_is_better = "loss", False
         self.add_callback(SamplerEpochCallback)
+        self.inputs = {"hashes": {}}
         self._relations_updated_at = None
         self._relation_features = None
         if self.args.relation_hard_negatives is not None and self.model.config.objective != "retrieval":
@@ -123,7 +165,7 @@ class RocTrainer(Trainer):
     def _get_train_sampler(self, train_dataset=None):
         dataset = self.train_dataset if train_dataset is None else train_dataset
         lengths = [len(ids) for ids in dataset["input_ids"]]
-        batch_size = self.args.train_batch_size * self.args.world_size * self.args.gradient_accumulation_steps
+        batch_size = self._train_batch_size * self.args.world_size * self.args.gradient_accumulation_steps
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
         has_ids = "image_id" in dataset.column_names
         image_ids = list(dataset["image_id"]) if has_ids else [None] * len(lengths)
@@ -156,14 +198,37 @@ class RocTrainer(Trainer):
             )
         return self.optimizer
 
-    def train(self, *args, **kwargs):
+    def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs):
+        """
+        As transformers'; `True` stands for the last complete checkpoint.
+
+        Raises:
+            CheckpointError: if there is no such checkpoint, it is of a run with other inputs, or another process is
+                training into the same folder.
+            ValueError: if a data set to evaluate during training has no labelled row.
+        """
+        if resume_from_checkpoint is True:
+            resume_from_checkpoint = get_last_complete_checkpoint(self.args.output_dir)
+            if resume_from_checkpoint is None:
+                raise CheckpointError(f"{self.args.output_dir} holds no complete checkpoint to go on with")
+        evaluated = self.eval_dataset if isinstance(self.eval_dataset, dict) else {"eval_dataset": self.eval_dataset}
+        for name, rows in evaluated.items() if self.args.eval_strategy != "no" else ():
+            if isinstance(rows, Dataset) and all(label in (None, -100) for label in rows["labels"]):
+                raise ValueError(f"{name} has no labelled row: leave it out, with eval_strategy no")
+        self.inputs = describe_inputs(self, self.inputs["hashes"])
+        if resume_from_checkpoint:
+            check_inputs(resume_from_checkpoint, self.inputs)
         self._start_relations_anew()
-        return super().train(*args, **kwargs)
+        with training_alone(self.args.output_dir) if self.args.should_save else nullcontext():
+            if resume_from_checkpoint and self.args.should_save:
+                remove_half_written(self.args.output_dir)
+            return super().train(resume_from_checkpoint, **kwargs)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         if model.training and self._relation_features is not None:
             self._relation_features.step = self.state.global_step
             self._relation_features.with_gradient = self._updates_relations()
+            self._relation_features.labels = inputs.get("labels")
             inputs = {**inputs, "relation_features": self._relation_features}
         return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
 
@@ -181,7 +246,7 @@ class RocTrainer(Trainer):
         every, step, last = self.args.relation_update_steps, self.state.global_step, self._relations_updated_at
         if every == 0:
             return False
-        if last is None or step - last >= every:
+        if last is None or not 0 <= step - last < every:  # auto_find_batch_size goes back to the first step
             self._relations_updated_at = step
         return self._relations_updated_at == step
 
@@ -216,28 +281,15 @@ class RocTrainer(Trainer):
         """Nothing: the Trainer's card would overwrite the project's, which `training_roc.model_card` makes."""
 
     def _save_checkpoint(self, model, trial):
+        if self.args.should_save:
+            folder = Path(self._get_output_dir(trial)) / f"checkpoint-{self.state.global_step}"
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / TRAINER_STATE_NAME).unlink(missing_ok=True)  # written last, it says that the rest is there
+            (folder / INPUTS_FILE).write_text(json.dumps(self.inputs, indent=2), encoding="utf-8")
         super()._save_checkpoint(model, trial)
         # A resumed run starts by encoding the descriptions; so does an unbroken one after each checkpoint.
         self._start_relations_anew()
 
-
-def get_last_complete_checkpoint(output_dir: str) -> str | None:
-    """
-    The newest `checkpoint-N` of `output_dir` that was written to its end, or `None`. A killed run may leave one
-    half-written; the Trainer writes `trainer_state.json` last.
-    """
-    steps = {}
-    for folder in Path(output_dir).glob("checkpoint-*"):
-        step = re.fullmatch(r"checkpoint-(\d+)", folder.name)
-        state = folder / "trainer_state.json"
-        if step and state.is_file() and _is_json(state):
-            steps[int(step[1])] = str(folder)
-    return steps[max(steps)] if steps else None
-
-
-def _is_json(path: Path) -> bool:
-    try:
-        json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        return False
-    return True
+    def _save_rng_state(self, output_dir):
+        super()._save_rng_state(output_dir)
+        self.accelerator.wait_for_everyone()  # each process writes its own, before the first says that all is there
