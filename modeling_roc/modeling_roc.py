@@ -25,6 +25,7 @@ from .relation_memory_roc import (
     evaluating,
     example_labels,
     full_precision,
+    is_sharded,
     make_memory,
     read_examples,
     refresh_memory,
@@ -176,7 +177,8 @@ class PairEncoder(nn.Module):
                 f"{self.num_positions}: give the processor max_length={self.num_positions}"
             )
         text = {"input_ids": input_ids} if inputs_embeds is None else {"inputs_embeds": inputs_embeds}
-        sequence = self.text_encoder(**text, attention_mask=attention_mask).last_hidden_state
+        # Parts may lie on several devices: what each gives comes back to where the pair's mask is.
+        sequence = self.text_encoder(**text, attention_mask=attention_mask).last_hidden_state.to(attention_mask.device)
         parts, masks = [sequence], [attention_mask]
         patches = has_image = None
         if pixel_values is None and image_index is not None:
@@ -186,7 +188,7 @@ class PairEncoder(nn.Module):
                 raise ValueError("pixel_values were given to a text-only model (config.vision_config is None)")
             if image_index is None:
                 raise ValueError("pixel_values need image_index (batch,): which picture is whose, -1 for none")
-            patches = self.encode_pictures(pixel_values).to(sequence.dtype).index_select(0, image_index.clamp(min=0))
+            patches = self.encode_pictures(pixel_values).to(sequence).index_select(0, image_index.clamp(min=0))
             has_image = (image_index >= 0).to(attention_mask.dtype)
         if object_boxes is not None:
             if self.config.object_features is None:
@@ -198,7 +200,7 @@ class PairEncoder(nn.Module):
                 regions = self._region_features(patches, pixel_values, image_index, object_boxes, object_mask)
                 regions = regions * has_image[:, None, None]
             roles = object_roles(head_index, tail_index, sequence.shape[1], object_boxes.shape[1])
-            parts.append(self.object_embedding(object_boxes, roles, regions).to(sequence.dtype))
+            parts.append(self.object_embedding(object_boxes, roles, regions).to(sequence))
             masks.append(object_mask.to(attention_mask.dtype))
         if patches is not None:
             parts.append(patches)
@@ -209,7 +211,7 @@ class PairEncoder(nn.Module):
         """X after the fusion layers. Args: what `joint_inputs` returns."""
         sequence = self.joint_sequence(sequence)
         mask = create_bidirectional_mask(self.config.fusion_encoder_config, sequence, attention_mask)
-        return self.fusion(sequence, attention_mask=mask).last_hidden_state
+        return self.fusion(sequence, attention_mask=mask).last_hidden_state.to(sequence.device)
 
     def pair_vectors(self, sequence, mask, head_index, tail_index, head_span=None, tail_span=None) -> torch.Tensor:
         """Head and tail taken from X (batch, length, hidden_size) by their places, and fused: (batch, hidden_size)."""
@@ -224,7 +226,7 @@ class PairEncoder(nn.Module):
         entities = [sequence[rows, head_index], sequence[rows, tail_index]]
         if self.config.pool_mentions:
             entities += [_mean_over(sequence, span) for span in (head_span, tail_span)]
-        return self.pair_fusion(torch.cat(entities, dim=-1))
+        return self.pair_fusion(torch.cat(entities, dim=-1)).to(sequence.device)
 
     def encode_pictures(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """(num_images, 3, height, width) → (num_images, num_patches, hidden_size), the encoder's own tokens first."""
@@ -246,7 +248,7 @@ class PairEncoder(nn.Module):
             return regions
         crops = crop_regions(pixel_values, distinct[:, 0].long(), distinct[:, 1:])
         crops = self.encode_pictures(crops)[:, -rows * columns :].mean(dim=1)
-        return regions.masked_scatter(shown[..., None], crops.to(regions.dtype)[place])
+        return regions.masked_scatter(shown[..., None], crops.to(regions)[place])
 
 
 class RelationEncoder(nn.Module):
@@ -295,16 +297,16 @@ class RelationEncoder(nn.Module):
         inputs = {"input_ids": input_ids} if inputs_embeds is None else {"inputs_embeds": inputs_embeds}
         encoder = text_encoder if self.text_encoder is None else self.text_encoder
         mask = attention_mask.to(torch.long)
-        states = encoder(**inputs, attention_mask=mask).last_hidden_state
+        states = encoder(**inputs, attention_mask=mask).last_hidden_state.to(mask.device)
         return (states * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True)
 
     def project(self, features: torch.Tensor) -> torch.Tensor:
         """Mean token vectors (num, hidden_size) to unit vectors (num, embedding_dim) of float32."""
         with full_precision(features):
-            texts = F.normalize(features - self.center, dim=-1)
+            texts = F.normalize(features - self.center.to(features.device), dim=-1)
             # The scale of a layer norm, so that the projection meets what a linear layer expects.
             centered = as_input_of(self.projection, texts * features.shape[-1] ** 0.5)
-            return self.join(F.normalize(self.projection(centered).float(), dim=-1), texts)
+            return self.join(F.normalize(self.projection(centered).to(features.device).float(), dim=-1), texts)
 
     def join(self, projected: torch.Tensor, texts: torch.Tensor) -> torch.Tensor:
         """Two unit vectors to one, whose inner products are the weighted means of theirs: `config.text_similarity`."""
@@ -389,12 +391,6 @@ class RocPreTrainedModel(PreTrainedModel):
     supports_gradient_checkpointing = True
     _supports_sdpa = True
     _supports_flash_attn = True
-    _keep_in_fp32_modules_strict = [
-        "memory.embeds", "memory.log_temperature", "relation_encoder.center", "relation_encoder.text_center",
-    ]  # fmt: skip
-    # The config has them.
-    _keys_to_ignore_on_save = ["memory.relations"]
-    _keys_to_ignore_on_load_missing = ["memory.relations"]
     _can_record_outputs = {
         "hidden_states": [
             OutputRecorder(None, class_name="joint_sequence", capture_initial_hidden_state=False),
@@ -443,12 +439,19 @@ class RocModel(RocPreTrainedModel):
         self.pair_encoder = PairEncoder(config, text_encoder, vision_encoder)
         if config.objective == "classification":
             self.classifier = nn.Linear(hidden_size, config.num_labels)
+            self._keep_in_fp32_modules = ["classifier"]  # nor is it quantized
         else:
             self.pair_projection = nn.Linear(hidden_size, config.projection_dim)
             if config.learn_negative_threshold:
                 self.negative_threshold = nn.Linear(hidden_size, 1)
+                self._keep_in_fp32_modules = ["negative_threshold"]
             self.relation_encoder = RelationEncoder(config, relation_text_encoder)
             self.memory = RelationMemory(config)
+            self._keep_in_fp32_modules_strict = ["memory.embeds", "memory.log_temperature", "relation_encoder.center"]
+            if config.text_similarity:
+                self._keep_in_fp32_modules_strict += ["relation_encoder.text_center"]
+            # The config has them.
+            self._keys_to_ignore_on_save = self._keys_to_ignore_on_load_missing = ["memory.relations"]
             self.register_load_state_dict_post_hook(_weights_were_loaded)
         # An object for as long as nothing is known to have moved the weights: see `refresh_memory`.
         self.weights_stamp = None
@@ -533,6 +536,12 @@ class RocModel(RocPreTrainedModel):
             # A config forgets that of its parts, which a new encoder would choose when it is built.
             encoder.config._attn_implementation = implementation
         return model
+
+    @property
+    def device(self) -> torch.device:
+        """Where inputs go. Offloaded parameters lie nowhere until they are used: there it is where they are used."""
+        device, hook = super().device, getattr(self, "_hf_hook", None)
+        return device if device.type != "meta" or hook is None else torch.device(hook.execution_device)
 
     def get_input_embeddings(self):
         return self.pair_encoder.text_encoder.get_input_embeddings()
@@ -627,7 +636,7 @@ class RocModel(RocPreTrainedModel):
     def classify(self, vectors: torch.Tensor) -> torch.Tensor:
         """Pair vectors (batch, hidden_size) to logits (batch, num_relations), for `objective="classification"`."""
         with full_precision(vectors):
-            return self.classifier(as_input_of(self.classifier, vectors)).float()
+            return self.classifier(as_input_of(self.classifier, vectors)).to(vectors.device).float()
 
     def compare(
         self,
@@ -669,7 +678,8 @@ class RocModel(RocPreTrainedModel):
             embeds = self.relation_encoder.project(features)
         with full_precision(vectors):
             threshold = self.learned_threshold(vectors, memory)
-            logits = memory(pair_embeds, embeds, threshold, None if learns else self.config.relation_offsets)
+            offsets = None if learns else self.config.relation_offsets
+            logits = memory(pair_embeds, embeds, threshold, offsets).to(vectors.device)
         return logits, pair_embeds
 
     def _learns(self) -> bool:
@@ -681,20 +691,21 @@ class RocModel(RocPreTrainedModel):
         if not self.config.learn_negative_threshold or relation_memory.config.negative_relation is None:
             return None
         with full_precision(vectors):
-            return self.negative_threshold(as_input_of(self.negative_threshold, vectors)).float()
+            threshold = self.negative_threshold(as_input_of(self.negative_threshold, vectors))
+            return threshold.to(vectors.device).float()
 
     def embed_pairs(self, vectors: torch.Tensor, texts: torch.Tensor | None = None) -> torch.Tensor:
         """Pair vectors (batch, hidden_size), and texts from `read_texts`, to unit vectors (batch, embedding_dim)."""
         with full_precision(vectors):
-            projected = self.pair_projection(as_input_of(self.pair_projection, vectors)).float()
-            projected = F.normalize(projected, dim=-1)
+            projected = self.pair_projection(as_input_of(self.pair_projection, vectors))
+            projected = F.normalize(projected.to(vectors.device).float(), dim=-1)
             if not self.config.text_similarity:
                 return projected
             if self._learns():
                 # A projection that may lean on the texts in training knows less by itself, of unseen relations most.
                 return self.relation_encoder.join(projected, texts)
             return self.relation_encoder.join(
-                projected, F.normalize(texts.float() - self.relation_encoder.text_center, dim=-1)
+                projected, F.normalize(texts.float() - self.relation_encoder.text_center.to(texts.device), dim=-1)
             )
 
     def read_texts(self, input_ids, attention_mask, inputs_embeds=None) -> torch.Tensor | None:
@@ -728,7 +739,7 @@ class RocModel(RocPreTrainedModel):
             torch.inference_mode(False),
             torch.no_grad(),
             evaluating(self),
-            full_precision(self.pair_projection.weight),
+            full_precision(inputs["input_ids"]),
         ):
             texts = self.read_texts(inputs["input_ids"], inputs["attention_mask"])
             return self.embed_pairs(self.pair_encoder(**inputs), texts)
@@ -763,7 +774,7 @@ class RocModel(RocPreTrainedModel):
         memory = copy_in_force(self.memory) if relation_memory is None else relation_memory
         self.refresh_memory(memory)
         with full_precision(pair_embeds):
-            return pair_embeds @ memory.embeds.T
+            return pair_embeds @ memory.embeds.T.to(pair_embeds.device)
 
     # ---- keeping the memory true
 
@@ -829,7 +840,9 @@ class RocModel(RocPreTrainedModel):
         Raises:
             RuntimeError: as `refresh_memory` does.
         """
-        if self.config.objective == "retrieval" and copy_in_force(self.memory).has_texts():
+        retrieves = self.config.objective == "retrieval" and copy_in_force(self.memory).has_texts()
+        # One process saves; sharded weights would need all. A sharded memory is marked already.
+        if retrieves and not any(map(is_sharded, self.parameters())):
             self.refresh_memory()
             if state_dict is not None:
                 live, memory = self.state_dict(), self.memory.state_dict(prefix="memory.")
@@ -840,7 +853,13 @@ class RocModel(RocPreTrainedModel):
                         if name in memory:
                             memory[name] = torch.zeros_like(memory[name])
                 state_dict = {**own, **memory}
-        return super().save_pretrained(save_directory, *args, state_dict=state_dict, **kwargs)
+        sharding = type(self)
+        # FSDP2 makes a class of its own, whose code and name would be saved in place of this one's.
+        self.__class__ = next(kind for kind in sharding.__mro__ if not hasattr(kind, "unshard"))
+        try:
+            return super().save_pretrained(save_directory, *args, state_dict=state_dict, **kwargs)
+        finally:
+            self.__class__ = sharding
 
     def load_adapter(self, peft_model_id=None, adapter_name=None, **kwargs):
         """As in transformers, for `AutoModel.from_pretrained` with an adapter's name; its relations may be others."""
@@ -1385,9 +1404,9 @@ def _parameters_behind(tensor: torch.Tensor) -> set[int]:
 
 
 def as_input_of(layer: nn.Module, tensor: torch.Tensor) -> torch.Tensor:
-    """`tensor` in the type that `layer` computes in; a quantized layer, whose weights are integers, finds its own."""
-    dtype = layer.weight.dtype
-    return tensor.to(dtype) if dtype.is_floating_point else tensor
+    """`tensor` in the type that `layer` computes in; a quantized layer, whose weights are no floats, finds its own."""
+    dtype = getattr(layer.weight, "dtype", None)
+    return tensor.to(dtype) if dtype is not None and dtype.is_floating_point else tensor
 
 
 def _weights_were_loaded(model: RocModel, _):

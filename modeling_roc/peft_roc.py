@@ -129,6 +129,8 @@ def _collect(module: nn.Module, parameters: list, buffers: list):
         return
     parameters += [parameter for parameter in module._parameters.values() if parameter is not None]
     buffers += [buffer for buffer in module._buffers.values() if buffer is not None]
+    # What dynamic quantization keeps in place of weights.
+    buffers += [value for value in vars(module).values() if isinstance(value, torch.ScriptObject)]
     for child in module.children():
         _collect(child, parameters, buffers)
 

@@ -137,7 +137,7 @@ def content_proof(tensors: Sequence[torch.Tensor | str]) -> torch.Tensor | None:
         if isinstance(tensor, str):
             described.append(tensor)
             continue
-        if tensor.is_meta or type(tensor) not in (torch.Tensor, nn.Parameter):
+        if type(tensor) not in (torch.Tensor, nn.Parameter) or tensor.is_meta or is_sharded(tensor):
             return None
         described.append(f"{tensor.dtype}{tuple(tensor.shape)}")
         sums.append(_checksum(tensor.detach()))
@@ -164,7 +164,14 @@ def _checksum(tensor: torch.Tensor, width: int = 1024) -> torch.Tensor:
 
 def glance(tensors: Sequence[torch.Tensor | str]) -> tuple:
     """What shows cheaply that tensors were written to: where they lie, their versions, and on the CPU an element."""
+    if any(map(is_sharded, tensors)):
+        return ()  # all processes encode anew, or none does: what only one of them sees must not decide it
     return tuple(tensor if isinstance(tensor, str) else _glance(tensor) for tensor in tensors)
+
+
+def is_sharded(tensor) -> bool:
+    """Whether a process holds but a part of it, by FSDP2 (a DTensor) or DeepSpeed's ZeRO."""
+    return hasattr(tensor, "device_mesh") or hasattr(tensor, "ds_id")
 
 
 def _glance(tensor: torch.Tensor) -> tuple:
@@ -304,8 +311,8 @@ class RelationMemory(nn.Module):
         Returns:
             (batch, num_relations) of float32: cosine / temperature, aggregated, with the offsets.
         """
-        embeds = self.embeds if embeds is None else embeds
-        scores = pair_embeds @ embeds.T / self.log_temperature.exp()
+        embeds = self.embeds if embeds is None else embeds.to(self.embeds.device)
+        scores = pair_embeds.to(embeds.device) @ embeds.T / self.log_temperature.exp()
         logits = relation_logits(scores, self.owner, self.counts, self.config.relation_aggregation, self.one_each)
         added = {self.config.label2id[label]: value for label, value in (offsets or {}).items() if self.has(label)}
         if added:
@@ -314,6 +321,7 @@ class RelationMemory(nn.Module):
             logits = logits + shift.to(logits.device)
         if threshold is not None:
             place = self.config.label2id[self.config.negative_relation]
+            threshold = threshold.to(logits.device)
             logits = torch.cat([logits[:, :place], threshold, logits[:, place + 1 :]], dim=1)
         return logits
 
@@ -434,8 +442,13 @@ def refresh_memory(model, memory: RelationMemory | None = None):
     if torch.compiler.is_exporting():
         return
     follow_adapter(model)
-    memory = copy_in_force(model.memory) if memory is None else memory
-    if memory.embeds.device != model.device and model.device.type != "meta":
+    own = copy_in_force(model.memory)
+    memory = own if memory is None else memory
+    if model.device.type != "meta" and (memory.embeds.is_meta or model.relation_encoder.center.is_meta):
+        raise RuntimeError(
+            "The relation memory is offloaded, and cannot be kept true: open the model without offload_buffers=True"
+        )
+    if memory is not own and memory.embeds.device != model.device:
         memory.to(model.device)
     _refresh_descriptions(model, memory)
     copy_in_force(model.memory).features = None  # an answer has been given with the center as it is
@@ -505,6 +518,8 @@ def encode_descriptions(model, input_ids: torch.Tensor, batch_size: int = 64) ->
     if not len(input_ids):
         return center.new_zeros(0, len(center))
     order = (input_ids >= 0).sum(dim=1).argsort()
+    if hasattr(model, "unshard"):
+        model.unshard()  # FSDP2 gathers what is in no layer within a model's own forward alone
     # Not in inference mode either: what is made there cannot be written to later.
     with torch.inference_mode(False), torch.no_grad(), evaluating(model), full_precision(center):
         quiet = len(order) < LARGE_MEMORY
@@ -586,7 +601,7 @@ def _fill_descriptions(model, own: RelationMemory, memory: RelationMemory, decid
         memory.embeds[: len(rows)] = encoder.project(memory.features)
     else:
         memory.embeds[new] = encoder.project(features)
-        memory.embeds[kept] = own.embeds[places]
+        memory.embeds[kept] = own.embeds[places].to(memory.embeds.device)
     memory.trust(_relation_weights(model))
 
 

@@ -159,6 +159,8 @@ def search(
         fitting = type_mask(model, types, relation_memory)
     offsets, k = model.config.relation_offsets, min(k, len(memory.config.id2label))
     if index is not None:
+        if memory.log_temperature.is_meta:
+            raise ValueError("the learned temperature is offloaded, and an index needs it: search with index=None")
         if memory.index is None or not memory.index.serves(memory, factory or "Flat", offsets):
             memory.index = FaissIndex(memory, factory or "Flat", offsets)
         return memory.index.search(pair_embeds, k, fitting, threshold)
@@ -171,7 +173,7 @@ def search(
                 pair_embeds[rows], threshold=None if threshold is None else threshold[rows], offsets=offsets
             )
         if fitting is not None:
-            logits = logits.masked_fill(~fitting[rows], float("-inf"))
+            logits = logits.masked_fill(~fitting[rows].to(logits.device), float("-inf"))
         scores, indices = logits.topk(k)
         calibrated = logits / model.config.calibration_temperature
         # A pair that no relation fits has no probabilities: 0, and not 0 / 0.

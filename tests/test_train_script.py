@@ -540,6 +540,78 @@ def test_two_processes_learn_as_one(run, place, tmp_path, arguments):
         assert answer["id"] == other["id"] and answer["score"] == pytest.approx(other["score"], abs=1e-2)
 
 
+# accelerate shards on accelerators only: here two processes on a CPU are taken for two of them.
+SHARDED = """
+import runpy, sys, torch
+from accelerate.state import PartialState
+from accelerate.utils import DistributedType
+torch.distributed.init_process_group("gloo")
+PartialState._prepare_backend = lambda *_: ("gloo", DistributedType.MULTI_GPU)
+sys.argv = sys.argv[1:]
+sys.path.insert(0, "ROOT")
+runpy.run_path(sys.argv[0], run_name="__main__")
+""".replace("ROOT", str(ROOT))
+FSDP2 = {
+    "distributed_type": "FSDP",
+    "num_machines": 1,
+    "num_processes": 2,
+    "mixed_precision": "no",
+    "fsdp_config": {
+        "fsdp_version": 2,
+        "fsdp_auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
+        "fsdp_transformer_layer_cls_to_wrap": "BertLayer,ViTLayer",
+        "fsdp_state_dict_type": "SHARDED_STATE_DICT",
+        "fsdp_cpu_ram_efficient_loading": False,
+    },
+}
+
+
+@pytest.mark.slow
+def test_two_processes_that_share_the_weights_learn_save_and_resume_as_one(run, place, tmp_path):
+    (tmp_path / "sharded.py").write_text(SHARDED)
+    (tmp_path / "fsdp.yaml").write_text(yaml.safe_dump(FSDP2))
+    arguments = ("--num_train_epochs", "2")
+
+    def launch_sharded(*more):
+        command = ["accelerate.commands.launch", "--config_file", "fsdp.yaml", "sharded.py", ROOT / "train.py"]
+        command += [
+            place / "config.yaml",
+            "--use_cpu",
+            "true",
+            "--per_device_train_batch_size",
+            "4",
+            *arguments,
+            *more,
+        ]
+        environment = {**os.environ, "ACCELERATE_TORCH_DEVICE": "cpu", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(
+            [sys.executable, "-m", *map(str, command)], cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    launch_sharded("--output_dir", "two")
+    one = run("--output_dir", "one", *arguments) / "one"
+    learnt = losses(tmp_path / "two")
+    assert [step for pair in learnt for step in pair] == pytest.approx(
+        [step for pair in losses(one) for step in pair], rel=1e-4
+    )
+    scores = [read_json(folder / "all_results.json") for folder in (one, tmp_path / "two")]
+    for name in ("eval_micro_f1", "test_micro_f1", "test_accuracy", "eval_ece"):
+        assert scores[1][name] == pytest.approx(scores[0][name], abs=1e-4)
+    # What was saved is opened with the code that lies beside it, and answers as it did when it was whole.
+    assert read_json(tmp_path / "two" / "config.json")["auto_map"]["AutoModel"] == "modeling_roc.RocModel"
+    run("--output_dir", "again", "--model_name_or_path", str(tmp_path / "two"), "--do_train", "false")
+    for answer, other in zip(*(read_predictions(tmp_path / name) for name in ("two", "again")), strict=True):
+        assert answer["id"] == other["id"] and answer["score"] == pytest.approx(other["score"], abs=1e-4)
+    weights = load_file(tmp_path / "two" / "model.safetensors")
+    (tmp_path / "two" / "model.safetensors").unlink()
+    shutil.rmtree(tmp_path / "two" / "checkpoint-12")
+    launch_sharded("--output_dir", "two", "--resume_from_checkpoint", "true")
+    assert losses(tmp_path / "two") == learnt
+    for name, tensor in load_file(tmp_path / "two" / "model.safetensors").items():
+        assert torch.equal(tensor, weights[name]), name
+
+
 LONG = ("--num_train_epochs", "8", "--save_strategy", "steps", "--save_steps", "10", "--eval_strategy", "no")
 LONG += ("--load_best_model_at_end", "false", "--do_eval", "false", "--relation_update_steps", "3")
 

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
+from modeling_roc.relation_memory_roc import is_sharded
 from training_roc.hard_negatives import RelationFeatures
 from training_roc.sampler import PictureGroupedSampler
 
@@ -103,6 +105,13 @@ class RocTrainer(Trainer):
         super().__init__(*args, **kwargs)
         if self.args.n_gpu > 1:
             raise ValueError("several GPUs need a process each: start with `accelerate launch`")
+        if self.is_fsdp_enabled:
+            if self.model.config.learn_temperature:
+                raise ValueError("FSDP shards no single numbers: learn_temperature must be false")
+            # Checkpoints are whole models, which can be served.
+            plugin = self.accelerator.state.fsdp_plugin
+            plugin.state_dict_config = plugin.optim_state_dict_config = None  # those of another type would stay
+            plugin.set_state_dict_type("FULL_STATE_DICT")
         if self.compute_metrics is None and self.args.metric_for_best_model == "micro_f1":
             self.args.metric_for_best_model, self.args.greater_is_better = "loss", False
         self.add_callback(SamplerEpochCallback)
@@ -199,7 +208,10 @@ class RocTrainer(Trainer):
         # Weights are saved under the names that encoders were published with. The Trainer's own loading does not
         # translate them back and passes over all that it does not know (huggingface/transformers#48805).
         saved = type(self.model).from_pretrained(checkpoint, dtype=self.model.dtype)
-        self.model.load_state_dict(saved.state_dict())
+        if any(map(is_sharded, self.model.parameters())):
+            set_model_state_dict(self.model, saved.state_dict(), options=StateDictOptions(full_state_dict=True))
+        else:
+            self.model.load_state_dict(saved.state_dict())
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False):
         """Saves and does not push: `push_to_hub` is for the end, when there are scores, and may fail without harm."""
@@ -207,7 +219,8 @@ class RocTrainer(Trainer):
 
     def _save(self, output_dir: str | None = None, state_dict=None):
         if self._trains_adapter and self.model.config.objective == "retrieval":
-            self.model.refresh_memory()  # as `RocModel.save_pretrained` does
+            if not any(map(is_sharded, self.model.parameters())):
+                self.model.refresh_memory()  # as `RocModel.save_pretrained` does
         super()._save(output_dir, state_dict)
 
     def create_model_card(self, *args, **kwargs):
