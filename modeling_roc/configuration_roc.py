@@ -187,13 +187,14 @@ class RocConfig(PreTrainedConfig):
         TypeError: for an argument that neither this nor any other configuration has. A configuration's file may have
             fields of elsewhere.
         ValueError: naming the relation, for an empty description, an offset that is not a finite number or types that
-            are not as above; naming the encoder, for one that has a decoder or no one `hidden_size`. [`RocModel`]
-            tries the encoders themselves.
+            are not as above; naming the encoder, for one that has a decoder or no one `hidden_size` ([`RocModel`]
+            tries the encoders themselves); for a `label2id` that contradicts `id2label`, or, in a new configuration,
+            `learn_negative_threshold` without a `negative_relation`.
         StrictDataclassError: (huggingface_hub) for a field of the wrong type, an unknown `objective` or
             `relation_aggregation`, a temperature that is not positive and finite, a threshold outside 0 to 1, a
             relation with neither a description nor examples, a number of examples outside 1 to 16, a
             `negative_relation`, an offset or types of no relation of the labels, an `id2label` that is not 0, 1, 2 ...
-            or contradicts `label2id` or `relation_descriptions`, fusion layers of another width than the text
+            or contradicts `relation_descriptions`, fusion layers of another width than the text
             encoder, or a setting that has no effect on a model that classifies.
 
     Example:
@@ -280,6 +281,10 @@ class RocConfig(PreTrainedConfig):
         # id2label by number.
         self.id2label = {index: self.id2label[index] for index in sorted(self.id2label)}
         self.label2id = {label: index for index, label in self.id2label.items()}
+        if self.transformers_version is None and self.id2label and self.negative_relation is None:
+            # A saved model may have lost its negative relation; nothing could be learnt of one.
+            if self.learn_negative_threshold:
+                raise ValueError("learn_negative_threshold needs a negative_relation, whose score the threshold is")
         if given and given != self.label2id:
             raise ValueError(f"label2id {given} contradicts id2label {self.id2label}")
         order = self.id2label.values()

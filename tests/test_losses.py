@@ -79,10 +79,12 @@ def test_offsets_are_for_answers_and_not_for_training(make_model, batch):
     assert losses[0] == pytest.approx(losses[1], abs=1e-6) and torch.allclose(*gradients, atol=1e-6)
 
 
-def test_a_threshold_that_would_learn_nothing_is_refused_in_training(make_model, batch, processor):
+def test_a_threshold_that_would_learn_nothing_is_refused_in_training(make_model, batch, processor, tmp_path):
     model = make_model(learn_negative_threshold=True)
     model.set_relations({"a": "Head likes tail.", "b": "Head has tail.", "c": "Head fights tail."}, processor)
     assert model(**batch).logits.shape == (4, 3)  # all of them are answers
+    model.save_pretrained(tmp_path)
+    assert torch.equal(type(model).from_pretrained(tmp_path)(**batch).logits, model(**batch).logits)
     with pytest.raises(ValueError, match="no relation is the negative one, .* name it by negative_relation"):
         model.train()(**batch)
 

@@ -346,6 +346,7 @@ def test_fields_are_read_in_one_way_wherever_they_come_from(make_model, processo
         ({"id2label": {0: "a", 2: "b"}}, "id2label must number relations from 0"),
         ({"id2label": {0: "a", 1: "a"}}, "id2label must number relations from 0"),
         ({"id2label": {0: "a", 1: "b"}, "label2id": {"a": 1, "b": 0}}, "label2id .* contradicts id2label"),
+        ({"learn_negative_threshold": True}, "learn_negative_threshold needs a negative_relation"),
         ({"relation_descriptions": {"a": "One.", "b": [""]}}, "'b' needs at least one description"),
         ({"relation_descriptions": {"a": "One.", "b": [3]}}, "'b' needs at least one description"),
     ],
