@@ -15,13 +15,12 @@ from markdown_it import MarkdownIt
 from PIL import Image
 from test_train_script import place, read_json, read_predictions, run  # noqa: F401
 
+from data_scripts.markdown import markdown_code, markdown_text
 from data_scripts.writing import replacing_in
 from evaluation_roc.drawing import shorten
 from evaluation_roc.report import (
     decorating,
     format_table,
-    markdown_code,
-    markdown_text,
     per_relation_table,
     save_confusion_matrix,
 )
