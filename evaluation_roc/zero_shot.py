@@ -283,9 +283,7 @@ class ZeroShotEvaluation:
         described = self._relations(self.relation_text)
         model.set_relations(described, processor, self.negative)
         if (number := int(self._known("validation").sum())) < MIN_ROWS:
-            logger.warning(
-                "the offsets of held-out relations are chosen by %d validation rows: too few to trust", number
-            )
+            logger.warning("%d validation rows are too few to choose the offsets of held-out relations by", number)
         compute_metrics, trainer.compute_metrics = trainer.compute_metrics, None
         outputs = {
             split: trainer.predict(self.prepared[split], ignore_keys=[]).predictions

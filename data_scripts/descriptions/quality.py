@@ -128,11 +128,10 @@ def format_table(table: list[dict]) -> str:
     lines = [f"| relation | own | nearest other | cosine | margin |{' F1 |' if with_f1 else ''}"]
     lines += [f"|:--|--:|:--|--:|--:|{'--:|' if with_f1 else ''}"]
     for row in table:
-        cells = (
-            f"{row['own']:.3f} | {markdown_text(row['nearest'])} | {row['nearest_cosine']:.3f} | {row['margin']:.3f} |"
-        )
+        name, nearest = markdown_text(row["relation"]), markdown_text(row["nearest"])
+        cells = f"{row['own']:.3f} | {nearest} | {row['nearest_cosine']:.3f} | {row['margin']:.3f} |"
         f1 = f" {row['f1']:.3f} |" if "f1" in row else " |" if with_f1 else ""
-        lines.append(f"| {markdown_text(row['relation'])} | {cells}{f1}")
+        lines.append(f"| {name} | {cells}{f1}")
     mean = sum(row["margin"] for row in table) / len(table)
     lines += ["", f"Mean margin {mean:.3f}; below 0: {sum(row['margin'] < 0 for row in table)} of {len(table)}."]
     if with_f1:
