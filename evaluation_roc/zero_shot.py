@@ -18,6 +18,7 @@ from transformers import Trainer
 
 from data_scripts.loading import relation_texts
 from data_scripts.writing import write_json
+from evaluation_roc.calibration import MIN_ROWS
 from evaluation_roc.relation_f1.relation_f1 import check_labels, compute_relation_f1
 from evaluation_roc.report import format_columns
 
@@ -281,6 +282,8 @@ class ZeroShotEvaluation:
         trainer, model, processor = self.trainer, self.model, self.trainer.processing_class
         described = self._relations(self.relation_text)
         model.set_relations(described, processor, self.negative)
+        if (number := int(self._known("validation").sum())) < MIN_ROWS:
+            logger.warning("%d validation rows are too few to choose the offsets of held-out relations by", number)
         compute_metrics, trainer.compute_metrics = trainer.compute_metrics, None
         outputs = {
             split: trainer.predict(self.prepared[split], ignore_keys=[]).predictions

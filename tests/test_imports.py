@@ -3,10 +3,7 @@
 
 import ast
 import re
-import shutil
 import subprocess
-import sys
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -102,38 +99,3 @@ def test_commands_show_their_help_without_what_takes_seconds_to_import():
     commands = sorted(name for name in commands - no_commands if not name.startswith("space."))
     assert len(commands) >= 11
     subprocess.run([sys.executable, "-c", SHOWS_HELP, *commands], cwd=ROOT, check=True)
-
-
-WHEEL = """
-import sys
-from pathlib import Path
-from training_roc import model_card, push
-sys.argv = ["push_space", "--push_to_hub", "org/x", "--model", "org/y"]
-assert Path(model_card.__file__).is_relative_to(sys.path[0]) and model_card.TEMPLATE.is_file()
-push.write_serving_files(sys.argv[0] + "_files")
-from training_roc.push_space import main
-main()
-"""
-
-
-@pytest.mark.slow
-def test_a_wheel_holds_what_its_modules_open_and_says_what_it_lacks(tmp_path):
-    source, installed = tmp_path / "source", tmp_path / "installed"
-    ignored = shutil.ignore_patterns(".*", "outputs", "tests", "__pycache__", "build", "*.egg-info")
-    shutil.copytree(ROOT, source, ignore=ignored)
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
-    build = [*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", tmp_path, source]
-    subprocess.run(build, check=True, capture_output=True)
-    (wheel,) = tmp_path.glob("*.whl")
-    zipfile.ZipFile(wheel).extractall(installed)
-    assert set(next(installed.glob("*.dist-info/top_level.txt")).read_text().split()) == set(TABLE) - {
-        "train.py",
-        "space",
-    }
-    (tmp_path / "push_space_files").mkdir()
-    code = f"import sys\nsys.path.insert(0, {str(installed)!r})\n{WHEEL}"
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 1 and done.stderr.splitlines()[-1].endswith(
-        "the Space is pushed from a checkout of the repository"
-    )
-    assert {path.name for path in (tmp_path / "push_space_files").iterdir()} == {"handler.py", "requirements.txt"}

@@ -80,7 +80,7 @@ def write_renamed_folder(folder):
     """A small part of the demo set with fewer relations, of other names and in other words."""
     (folder / "data").mkdir(parents=True)
     described = load_demo_descriptions()
-    for split, rows in load_demo(num_train=32, num_validation=300, num_test=12).items():
+    for split, rows in load_demo(num_train=32, num_validation=126, num_test=12).items():
         names = rows.features["relation"].names[:5]
         rows = [row for row in rows.to_list() if row["relation"] < 5]
         for row in rows:

@@ -2,8 +2,10 @@
 """The Space is created and updated by one command, over real HTTP."""
 
 import re
+import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -78,3 +80,37 @@ def test_what_goes_wrong_is_told_in_sentences(hub, push):
         process = push(*arguments, token=token)
         assert process.returncode == 1 and words in process.stderr and "Traceback" not in process.stderr
     assert ("space", "org/roc-posts") not in hub.repos
+
+
+WHEEL = """
+import sys
+from pathlib import Path
+from training_roc import model_card, push
+sys.argv = ["push_space", "--push_to_hub", "org/x", "--model", "org/y"]
+assert Path(model_card.__file__).is_relative_to(sys.path[0]) and model_card.TEMPLATE.is_file()
+push.write_serving_files(sys.argv[0] + "_files")
+from training_roc.push_space import main
+main()
+"""
+
+
+@pytest.mark.slow
+def test_a_wheel_holds_what_its_modules_open_and_says_what_it_lacks(tmp_path):
+    source, installed = tmp_path / "source", tmp_path / "installed"
+    ignored = shutil.ignore_patterns(".*", "outputs", "tests", "__pycache__", "build", "*.egg-info")
+    shutil.copytree(ROOT, source, ignore=ignored)
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+    build = [*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", tmp_path, source]
+    subprocess.run(build, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    zipfile.ZipFile(wheel).extractall(installed)
+    (names,) = installed.glob("*.dist-info/top_level.txt")
+    rooms = ["data_scripts", "evaluation_roc", "modeling_roc", "processing_roc", "training_roc"]
+    assert sorted(names.read_text().split()) == rooms
+    (tmp_path / "push_space_files").mkdir()
+    code = f"import sys\nsys.path.insert(0, {str(installed)!r})\n{WHEEL}"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.splitlines()[-1].endswith(
+        "the Space is pushed from a checkout of the repository"
+    )
+    assert {path.name for path in (tmp_path / "push_space_files").iterdir()} == {"handler.py", "requirements.txt"}

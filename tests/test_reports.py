@@ -15,13 +15,13 @@ from markdown_it import MarkdownIt
 from PIL import Image
 from test_train_script import place, read_json, read_predictions, run  # noqa: F401
 
+from data_scripts.descriptions import quality
+from data_scripts.markdown import markdown_code, markdown_text
 from data_scripts.writing import replacing_in
 from evaluation_roc.drawing import shorten
 from evaluation_roc.report import (
     decorating,
     format_table,
-    markdown_code,
-    markdown_text,
     per_relation_table,
     save_confusion_matrix,
 )
@@ -58,6 +58,12 @@ def test_a_table_reads_as_its_labels_whatever_they_are(labels):
     cells = [text for kind, text in read_markdown(format_table(per_relation_table(numbers, numbers, labels)))]
     assert len(cells) == 5 * (len(labels) + 1)
     assert sorted(cells[5::5]) == sorted(map(one_line, labels)) and set(cells[6::5]) == {"1.000"}
+
+
+def test_other_tables_take_them_too():
+    row = {"relation": "a|b", "own": 0.1, "nearest": "<b>|`", "nearest_cosine": 0.2, "margin": -0.1}
+    cells = [text for kind, text in read_markdown(quality.format_table([row])) if kind != "paragraph_open"]
+    assert cells[5:] == ["a|b", "0.100", "<b>|`", "0.200", "-0.100"]
 
 
 @given(TEXTS.filter(one_line))

@@ -15,9 +15,10 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
 from data_scripts.loading import DEMO
+from data_scripts.markdown import markdown_code, markdown_text
 from data_scripts.writing import replacing
 from evaluation_roc.calibration import MIN_ROWS
-from evaluation_roc.report import MAX_LISTED, format_table, markdown_code, markdown_text
+from evaluation_roc.report import MAX_LISTED, format_table
 
 logger = logging.getLogger(__name__)
 

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 
 from data_scripts.converters.entity_typing import UNKNOWN, type_word
+from data_scripts.markdown import markdown_text
 from data_scripts.schema import PAIR_KINDS, TRAIN, pair_kind
 
 TYPED_LABEL = re.compile(r"/(per|org|loc|misc)/(per|org|loc|misc)/")
@@ -131,15 +132,15 @@ def render_report(report: dict) -> str:
     for name in counted:
         numbers = " | ".join(f"{split[name]:,}" for split in splits.values())
         lines.append(f"| {name.replace('_', ' ')} | {numbers} |")
-    negative = report["negative_relation"] or "there is none, so that every relation counts"
-    order = report["relation_order"]
+    negative = markdown_text(report["negative_relation"] or "") or "there is none, so that every relation counts"
+    order = markdown_text(report["relation_order"])
     lines += ["", f"- {report['relations']} relations; order of their ids: {order}; negative relation: {negative}."]
     lines += [f"- {remark}" for remark in report["remarks"]]
     for pair, shared in report["shared"].items():
         counts = f"{shared['texts_with_spans']:,} texts with spans, {shared['pictures']:,} pictures"
         lines.append(f"- Shared by {pair}: {counts}.")
     conflicts = [" = ".join(same) for split in splits.values() for same in split["same_text_and_spans_other_relation"]]
-    shown = f" ({', '.join(conflicts[:5])}{', …' if len(conflicts) > 5 else ''})" if conflicts else ""
+    shown = f" ({markdown_text(', '.join(conflicts[:5]))}{', …' if len(conflicts) > 5 else ''})" if conflicts else ""
     lines.append(f"- Same text and spans, different relations: {len(conflicts)}{shown}.")
     lines.append(f"- Rows without a picture: {report['missing_images']}.")
     if any(split["pictures_unreadable"] for split in splits.values()):

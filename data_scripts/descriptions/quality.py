@@ -24,6 +24,7 @@ import numpy as np
 from data_scripts.converters.entity_typing import count_positions
 from data_scripts.descriptions.files import in_words, load_descriptions, warn_of_doubts
 from data_scripts.hub_errors import HubError, explain_hub_errors
+from data_scripts.markdown import markdown_text
 from data_scripts.reading import DataError, read_json
 from data_scripts.writing import write_json
 
@@ -145,9 +146,10 @@ def format_table(table: list[dict]) -> str:
     lines = [f"| relation | own | nearest other | cosine | margin |{' F1 |' if with_f1 else ''}"]
     lines += [f"|:--|--:|:--|--:|--:|{'--:|' if with_f1 else ''}"]
     for row in table:
-        cells = f"{row['own']:.3f} | {row['nearest']} | {row['nearest_cosine']:.3f} | {row['margin']:.3f} |"
+        name, nearest = markdown_text(row["relation"]), markdown_text(row["nearest"])
+        cells = f"{row['own']:.3f} | {nearest} | {row['nearest_cosine']:.3f} | {row['margin']:.3f} |"
         f1 = f" {row['f1']:.3f} |" if "f1" in row else " |" if with_f1 else ""
-        lines.append(f"| {row['relation']} | {cells}{f1}")
+        lines.append(f"| {name} | {cells}{f1}")
     mean = sum(row["margin"] for row in table) / len(table)
     lines += ["", f"Mean margin {mean:.3f}; below 0: {sum(row['margin'] < 0 for row in table)} of {len(table)}."]
     if with_f1:
