@@ -23,7 +23,7 @@ from evaluation_roc.report import MAX_LISTED, format_table
 logger = logging.getLogger(__name__)
 
 ROOT = Path(__file__).parent.parent
-TEMPLATE = Path(__file__).with_name("model_card.md")
+TEMPLATE = Path(__file__).parents[1] / "model_card.md"
 # The splits that a run evaluates, and what their metrics' and files' names begin with.
 SPLITS = {"validation": "eval", "test": "test"}
 SCORES = {
@@ -80,7 +80,14 @@ class TrainingRun:
 
 
 def build_model_card(run: TrainingRun) -> ModelCard:
-    """Fills the template. Every figure in it is one that the run printed."""
+    """
+    Fills the template. Every figure in it is one that the run printed.
+
+    Raises:
+        FileNotFoundError: outside of a checkout, which alone has the template.
+    """
+    if not TEMPLATE.is_file():
+        raise FileNotFoundError("a model card is written from a checkout of the repository, which has its template")
     config, dataset = run.model.config, describe_dataset(run.data_args)
     retrieval = config.objective == "retrieval"
     model_name = Path(run.model_id).name
