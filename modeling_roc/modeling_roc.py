@@ -208,7 +208,7 @@ class PairEncoder(nn.Module):
 
     def fuse(self, sequence: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         """X after the fusion layers. Args: what `joint_inputs` returns."""
-        sequence = self.joint_sequence(sequence)
+        sequence = self.joint_sequence(sequence).to(attention_mask.device)
         mask = create_bidirectional_mask(self.config.fusion_encoder_config, sequence, attention_mask)
         return self.fusion(sequence, attention_mask=mask).last_hidden_state.to(sequence.device)
 
