@@ -316,7 +316,7 @@ class RocConfig(PreTrainedConfig):
     @property
     def has_relations(self) -> bool:
         """Whether there is something to answer with: labels alone are nothing that could be retrieved."""
-        return bool(self.id2label if self.objective == "classification" else self.relation_descriptions)
+        return bool(self.id2label and (self.relation_descriptions or self.objective == "classification"))
 
     @property
     def embedding_dim(self) -> int:

@@ -820,7 +820,8 @@ class RocModel(RocPreTrainedModel):
             RuntimeError: if the descriptions in the config are not those that the memory's token ids were made from;
                 or naming the relations whose examples were encoded with other weights than the model has now: it was
                 trained since, or loaded in another `dtype`, or an adapter was switched. Examples are not kept, and
-                cannot be encoded anew.
+                cannot be encoded anew; within `torch.export`, if the memory was not refreshed since the last event;
+                for a model opened with `offload_buffers=True`.
         """
         if not torch.compiler.is_exporting():
             return refresh_memory(self, relation_memory)

@@ -13,7 +13,7 @@ from test_memory import answers
 from torch import nn
 from torch.export import Dim
 from torch.nn import functional as F
-from transformers import BertConfig
+from transformers import BertConfig, BitsAndBytesConfig, TorchAoConfig
 
 from modeling_roc import RocConfig, RocModel
 
@@ -162,31 +162,32 @@ def test_the_memory_follows_other_quantized_weights(make_model, batch):
     assert torch.allclose(answers(first.eval(), batch), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("package", "config", "least"),
-    [
-        ("torchao", lambda t: t.TorchAoConfig(_int8()), 0.99),
-        ("bitsandbytes", lambda t: t.BitsAndBytesConfig(load_in_8bit=True), 0.99),
-        ("bitsandbytes", lambda t: t.BitsAndBytesConfig(load_in_4bit=True), 0.95),
-    ],
-)
+def open_quantized(model, folder, config):
+    model.save_pretrained(folder)
+    return RocModel.from_pretrained(folder, quantization_config=config, device_map="cpu").eval()
+
+
 @pytest.mark.slow
-def test_quantized_weights_answer(make_model, batch, tmp_path, settings, package, config, least):
-    pytest.importorskip(package)
-    import transformers
-
+@pytest.mark.parametrize("package", ["torchao", "bitsandbytes"])
+def test_weights_of_eight_bits_answer(make_model, batch, tmp_path, settings, package):
+    library = pytest.importorskip(package)
+    if package == "torchao":
+        config = TorchAoConfig(library.quantization.Int8WeightOnlyConfig())
+    else:
+        config = BitsAndBytesConfig(load_in_8bit=True)
     whole = make_model(**settings)
-    whole.save_pretrained(tmp_path / "saved")
-    model = RocModel.from_pretrained(
-        tmp_path / "saved", quantization_config=config(transformers), device_map="cpu"
-    ).eval()
-    agrees(model, whole, batch, least)
+    agrees(open_quantized(whole, tmp_path, config), whole, batch, 0.99)
 
 
-def _int8():
-    from torchao.quantization import Int8WeightOnlyConfig
-
-    return Int8WeightOnlyConfig()
+@pytest.mark.slow
+def test_weights_of_four_bits_answer(processor, batch, tmp_path):
+    pytest.importorskip("bitsandbytes")
+    shape = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 128}
+    text_config = BertConfig(vocab_size=len(processor.tokenizer), **shape)
+    whole = RocModel(RocConfig(text_config=text_config, projection_dim=64, learn_negative_threshold=True)).eval()
+    whole.set_relations({"none": "Nothing ties them.", **OTHERS, "far": "They are far apart."}, processor, "none")
+    batch = {name: value for name, value in batch.items() if name not in ("pixel_values", "image_index")}
+    agrees(open_quantized(whole, tmp_path, BitsAndBytesConfig(load_in_4bit=True)), whole, batch, 0.95)
 
 
 # ---- attentions and labels
