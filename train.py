@@ -124,7 +124,7 @@ def load(settings: Settings) -> Run:
 def train(run: Run, checkpoint: str | None):
     """Trains the model, from `checkpoint` on if there is one, and saves it."""
     trainer, config = run.trainer, run.model.config
-    # What was chosen for other weights; offsets would even take part in the training.
+    # What was chosen for other weights.
     config.calibration_temperature, config.abstention_threshold, config.relation_offsets = 1.0, None, None
     result = trainer.train(resume_from_checkpoint=checkpoint)
     if run.zero_shot is not None:

@@ -33,7 +33,7 @@ def read_descriptions(relations: Mapping) -> dict:
     for label, texts in relations.items():
         texts = [texts] if isinstance(texts, str) else texts
         if not isinstance(texts, (list, tuple)) or not all(isinstance(text, str) and text.strip() for text in texts):
-            raise ValueError(f"relation {label!r} needs a list of descriptions that are not empty, got {texts!r}")
+            raise ValueError(f"relation {label!r} needs at least one description that is not empty, got {texts!r}")
         read[label] = list(texts)
     return read
 
@@ -187,12 +187,14 @@ class RocConfig(PreTrainedConfig):
         TypeError: for an argument that neither this nor any other configuration has. A configuration's file may have
             fields of elsewhere.
         ValueError: naming the relation, for an empty description, an offset that is not a finite number or types that
-            are not as above; naming the encoder, for one that has a decoder or no one `hidden_size`.
+            are not as above; naming the encoder, for one that has a decoder or no one `hidden_size` ([`RocModel`]
+            tries the encoders themselves); for a `label2id` that contradicts `id2label`, or, in a new configuration,
+            `learn_negative_threshold` without a `negative_relation`.
         StrictDataclassError: (huggingface_hub) for a field of the wrong type, an unknown `objective` or
             `relation_aggregation`, a temperature that is not positive and finite, a threshold outside 0 to 1, a
             relation with neither a description nor examples, a number of examples outside 1 to 16, a
             `negative_relation`, an offset or types of no relation of the labels, an `id2label` that is not 0, 1, 2 ...
-            or contradicts `label2id` or `relation_descriptions`, fusion layers of another width than the text
+            or contradicts `relation_descriptions`, fusion layers of another width than the text
             encoder, or a setting that has no effect on a model that classifies.
 
     Example:
@@ -265,7 +267,7 @@ class RocConfig(PreTrainedConfig):
         self.text_config, kwargs = self.sub_configs_defaults["text_config"].create_subconfig(
             "text_config", self.text_config, **kwargs
         )
-        _check_encoder("text_config", self.text_config)
+        _check_encoder("text_config", self.text_config, ("vocab_size", "hidden_size", "num_attention_heads"))
         if not isinstance(self.fusion_encoder_config, PreTrainedConfig):
             self.fusion_encoder_config = {**self._fusion_defaults(), **(self.fusion_encoder_config or {})}
         given = {label: int(index) for label, index in (self.label2id or {}).items()}
@@ -278,12 +280,16 @@ class RocConfig(PreTrainedConfig):
             elif number is not None and number != len(self.id2label):
                 raise ValueError(f"num_labels is {number}, but there are {len(self.id2label)} relations")
         super().__post_init__(**kwargs)
-        for name in ("vision_config", "relation_config"):
-            _check_encoder(name, getattr(self, name))
+        _check_encoder("vision_config", self.vision_config, ("hidden_size",))
+        _check_encoder("relation_config", self.relation_config, ("vocab_size", "hidden_size"))
         # A config file has its keys sorted, as text even where they are numbers: the relations' order is that of
         # id2label by number.
         self.id2label = {index: self.id2label[index] for index in sorted(self.id2label)}
         self.label2id = {label: index for index, label in self.id2label.items()}
+        if self.transformers_version is None and self.id2label and self.negative_relation is None:
+            # A saved model may have lost its negative relation; nothing could be learnt of one.
+            if self.learn_negative_threshold:
+                raise ValueError("learn_negative_threshold needs a negative_relation, whose score the threshold is")
         if given and given != self.label2id:
             raise ValueError(f"label2id {given} contradicts id2label {self.id2label}")
         order = self.id2label.values()
@@ -370,14 +376,15 @@ class RocConfig(PreTrainedConfig):
             raise ValueError(f"negative_relation {self.negative_relation!r} is not among the relations")
 
 
-def _check_encoder(name: str, config: PreTrainedConfig | None):
+def _check_encoder(name: str, config: PreTrainedConfig | None, needed: Iterable[str]):
     """What the encoder's configuration tells; [`RocModel`] tries the encoder itself."""
     if config is None:
         return
     if config.is_encoder_decoder:
         raise ValueError(f"{name}: {config.model_type} has a decoder, which a text or a picture does not go through")
-    if not isinstance(getattr(config, "hidden_size", None), int):
-        raise ValueError(f"{name}: {config.model_type} has no hidden_size, of vectors in a sequence of tokens")
+    for field in needed:
+        if not isinstance(getattr(config, field, None), int):
+            raise ValueError(f"{name}: {config.model_type} has no {field}, as encoders of a sequence of tokens have")
 
 
 RocConfig.register_for_auto_class()

@@ -95,7 +95,8 @@ class PairEncoder(nn.Module):
         self.num_positions = num_positions(self.text_encoder)
         self.vision_encoder = None
         if config.vision_config is not None:
-            self.vision_encoder = make_encoder(config.vision_config, vision_encoder, reads_pictures=True)
+            grid = "with a grid" if config.object_features else "of any kind"
+            self.vision_encoder = make_encoder(config.vision_config, vision_encoder, patches=grid)
             self.vision_projection = nn.Sequential(
                 nn.Linear(config.vision_config.hidden_size, hidden_size), nn.LayerNorm(hidden_size)
             )
@@ -231,21 +232,9 @@ class PairEncoder(nn.Module):
         """(num_images, 3, height, width) → (num_images, num_patches, hidden_size), the encoder's own tokens first."""
         return self.vision_projection(self.vision_encoder(pixel_values=pixel_values).last_hidden_state)
 
-    def _grid(self, pixel_values: torch.Tensor, num_patches: int) -> tuple[int, int]:
-        """Rows and columns of the patches, which stand at the end of the vision encoder's sequence."""
-        size = self.config.vision_config.patch_size
-        size = (size, size) if isinstance(size, int) else size
-        rows, columns = pixel_values.shape[-2] // size[0], pixel_values.shape[-1] // size[1]
-        if rows * columns > num_patches:
-            raise ValueError(
-                f"objects need a vision encoder with a vector for each patch: there are {rows} × {columns} patches, "
-                f"but {num_patches} vectors"
-            )
-        return rows, columns
-
     def _region_features(self, patches, pixel_values, image_index, object_boxes, object_mask) -> torch.Tensor:
         """What lies in the boxes: (batch, num_objects, hidden_size); of any value where a pair has no picture."""
-        rows, columns = self._grid(pixel_values, patches.shape[1])
+        rows, columns = patch_grid(self.config.vision_config, pixel_values, patches.shape[1])
         if self.config.object_features == "roi":
             return pool_regions(patches[:, -rows * columns :], object_boxes, (rows, columns))
         # Pairs of one picture share its objects: each distinct crop is encoded once.
@@ -517,12 +506,14 @@ class RocModel(RocPreTrainedModel):
         if vision_model_name_or_path is None and parts["vision_"] != source:
             raise TypeError("arguments with the prefix vision_ need vision_model_name_or_path")
         attention = settings.get("attn_implementation")
-        text, lacking = load_encoder(text_model_name_or_path, dtype, attention, **parts["text_"])
+        text, lacking = load_encoder(text_model_name_or_path, None, parts["text_"], dtype, attention)
         dtype = text.dtype if dtype == "auto" else dtype
         encoders, lacks = [text], {text_model_name_or_path: (text, lacking)}
         vision = None
         if vision_model_name_or_path is not None:
-            vision, lacking = load_encoder(vision_model_name_or_path, dtype, attention, **parts["vision_"])
+            vision, lacking = load_encoder(
+                vision_model_name_or_path, "vision_config", parts["vision_"], dtype, attention
+            )
             encoders.append(vision)
             lacks[vision_model_name_or_path] = (vision, lacking)
         own = None
@@ -1172,6 +1163,19 @@ def object_roles(
     return is_head * ROLES.index("head") + is_tail * ROLES.index("tail")
 
 
+def patch_grid(vision_config, pixel_values: torch.Tensor, num_patches: int) -> tuple[int, int]:
+    """Rows and columns of the patches, which stand at the end of the vision encoder's sequence."""
+    size = getattr(vision_config, "patch_size", None) or 1
+    size = (size, size) if isinstance(size, int) else size
+    rows, columns = pixel_values.shape[-2] // size[0], pixel_values.shape[-1] // size[1]
+    if rows * columns > num_patches:
+        raise ValueError(
+            f"objects need a vision encoder with a vector for each patch: there are {rows} × {columns} patches, "
+            f"but {num_patches} vectors"
+        )
+    return rows, columns
+
+
 def pool_regions(patches: torch.Tensor, boxes: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
     """
     RoI pooling with sub-patch accuracy: the mean of the patches that a box covers, each weighted with the area of it
@@ -1267,7 +1271,7 @@ def num_positions(encoder: nn.Module) -> int | None:
     return None
 
 
-def make_encoder(config, loaded: nn.Module | None = None, reads_pictures: bool = False) -> nn.Module:
+def make_encoder(config, loaded: nn.Module | None = None, patches: str | None = None) -> nn.Module:
     """
     An encoder as `config` describes it, or the loaded one, without heads that its token vectors do not come from: they
     would be saved and run, and have no gradient. `config.idle_modules` keeps their names.
@@ -1280,28 +1284,40 @@ def make_encoder(config, loaded: nn.Module | None = None, reads_pictures: bool =
     # Weights that are still to come (from a checkpoint, another process) were tried when it was made.
     weights = list(encoder.parameters())
     if all(type(one) is nn.Parameter and one.numel() and not (one.is_meta or one.is_inference()) for one in weights):
-        idle = try_encoder(encoder, reads_pictures)
-    for name in idle:
-        if isinstance(getattr(encoder, name, None), nn.Module):
-            setattr(encoder, name, nn.Identity())
+        idle = try_encoder(encoder, patches)
+    _replace(encoder, {name: nn.Identity() for name in idle})
     config.idle_modules = idle
     return encoder
 
 
-def load_encoder(name: str, dtype, attention: str | None, **settings) -> tuple[nn.Module, set[str]]:
+def _replace(encoder: nn.Module, parts: dict[str, nn.Module]) -> dict[str, nn.Module]:
+    """Puts other parts into an encoder, of those that it has; returns the old ones."""
+    old = {name: getattr(encoder, name, None) for name in parts}
+    old = {name: part for name, part in old.items() if isinstance(part, nn.Module)}
+    for name in old:
+        setattr(encoder, name, parts[name])
+    return old
+
+
+def load_encoder(
+    name: str, tower: str | None, settings: dict, dtype: str | torch.dtype, attention: str | None
+) -> tuple[nn.Module, set[str]]:
     """
-    A pretrained encoder, or of a model with a `vision_config` its vision tower.
+    A pretrained encoder.
 
     Args:
+        tower: the field of a configuration of several parts that describes the encoder.
         settings: `SOURCE_ARGUMENTS`, and fields of its configuration.
 
     Returns:
         The encoder; the names of its weights that the checkpoint lacks.
     """
-    source = {name: settings.pop(name) for name in SOURCE_ARGUMENTS & settings.keys()}
+    source = {field: settings[field] for field in SOURCE_ARGUMENTS & settings.keys()}
     config = AutoConfig.from_pretrained(name, **source)
-    config = getattr(config, "vision_config", None) or config
+    config = getattr(config, tower or "", None) or config
     for field, value in settings.items():
+        if field in source:
+            continue
         if field == "dtype" or not hasattr(config, field):
             raise TypeError(f"the encoder {name} ({config.model_type}) takes no {field}")
         setattr(config, field, value)
@@ -1311,29 +1327,33 @@ def load_encoder(name: str, dtype, attention: str | None, **settings) -> tuple[n
     return encoder, set(info["missing_keys"])
 
 
-def try_encoder(encoder: nn.Module, reads_pictures: bool) -> list[str]:
+def try_encoder(encoder: nn.Module, patches: str | None = None) -> list[str]:
     """
     Tries an encoder on a tiny input.
 
+    Args:
+        patches: what a vision encoder must give vectors of: patches `"of any kind"`, or `"with a grid"`, one for each
+            `patch_size` pixels. `None`: it is a text encoder.
+
     Returns:
-        The names of its parts from which nothing goes into its token vectors.
+        The names of its parts that its token vectors do not depend on.
 
     Raises:
         ValueError: naming the encoder, if it does not give (batch, length, hidden_size) for a text of that length or
-            for a picture, gives other vectors when asked again, or reads a text from one end only.
+            for a picture, gives other vectors when asked again, has no vector for each patch where objects are to be
+            pooled from them, or reads a text from one end only.
     """
     config = encoder.config
 
     def refuse(reason):
-        kind = "vision" if reads_pictures else "text"
+        kind = "vision" if patches else "text"
         return ValueError(f"{type(encoder).__name__} ({config.model_type}) cannot be the {kind} encoder: {reason}")
 
-    if reads_pictures:
+    if patches:
         size = getattr(config, "image_size", None) or 224
         rows, columns = (size, size) if isinstance(size, int) else size
-        inputs = {
-            "pixel_values": torch.linspace(-1, 1, 3 * rows * columns).view(1, 3, rows, columns).to(encoder.dtype)
-        }
+        pictures = torch.linspace(-1, 1, 6 * rows * columns).view(2, 3, rows, columns)
+        inputs = {"pixel_values": pictures.to(encoder.dtype)}
     else:
         # Two texts that have their first token in common, and nothing else.
         length = min(8, num_positions(encoder) or 8)
@@ -1351,8 +1371,23 @@ def try_encoder(encoder: nn.Module, reads_pictures: bool) -> list[str]:
                 for parameter in frozen:
                     parameter.requires_grad_(True)
                 states = encoder(**inputs).last_hidden_state
+
+            def answers_as_before() -> bool:
+                try:
+                    again = encoder(**inputs).last_hidden_state
+                    return torch.allclose(states, again, atol=1e-2 * states.abs().max().item())
+                except Exception:  # as a part that is needed may answer to its own arguments only
+                    return False
+
+            used = _parameters_behind(states)
+            parts = ((name, list(part.parameters())) for name, part in encoder.named_children())
+            idle = [name for name, own in parts if own and used.isdisjoint(map(id, own))]
             with torch.no_grad():
-                again = encoder(**inputs).last_hidden_state
+                parts = _replace(encoder, {name: nn.Identity() for name in idle})
+                same = answers_as_before()
+                _replace(encoder, parts)
+                if not same and idle:  # gradients may be kept from a part that is used
+                    idle, same = [], answers_as_before()
     except Exception as error:
         raise refuse(f"{type(error).__name__}: {error}") from error
     finally:
@@ -1360,21 +1395,21 @@ def try_encoder(encoder: nn.Module, reads_pictures: bool) -> list[str]:
         for parameter in frozen:
             parameter.requires_grad_(False)
     shape = tuple(states.shape)
-    fits = len(shape) == 3 and shape[2] == config.hidden_size
-    if not fits or not reads_pictures and shape[1] != length:
-        wanted = (
-            f"(1, num_patches, {config.hidden_size})" if reads_pictures else f"(2, {length}, {config.hidden_size})"
-        )
-        raise refuse(f"its last_hidden_state is {shape}, where {wanted} is needed")
-    if not torch.allclose(states, again, atol=1e-2 * states.abs().max().item()):
+    if shape != (2, shape[1] if patches else length, config.hidden_size):
+        what = "num_patches" if patches else "text_length"
+        raise refuse(f"its last_hidden_state is {shape}, and not (batch, {what}, {config.hidden_size})")
+    if not same:
         raise refuse("it gives other vectors for the same input when it is asked again")
-    if not reads_pictures and length > 1 and torch.equal(states[0, 0], states[1, 0]):
+    if patches == "with a grid":
+        try:
+            patch_grid(config, inputs["pixel_values"], shape[1])
+        except ValueError as error:
+            raise refuse(str(error)) from error
+    if not patches and length > 1 and torch.equal(states[0, 0], states[1, 0]):
         raise refuse(
             "a token's vector knows nothing of the tokens after it; an encoder that reads both ways is needed"
         )
-    used = _parameters_behind(states)
-    parts = ((name, list(part.parameters())) for name, part in encoder.named_children())
-    return [name for name, own in parts if own and used.isdisjoint(map(id, own))]
+    return idle
 
 
 def _parameters_behind(tensor: torch.Tensor) -> set[int]:

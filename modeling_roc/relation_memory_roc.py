@@ -339,10 +339,6 @@ class RelationMemory(nn.Module):
 
     # ---- what the rows were made from
 
-    def pack(self):
-        """Brings `relations` up to the config: an adapter is saved with what was measured after its training."""
-        self.relations = _pack(self.config).to(self.relations.device)
-
     def _prove_texts(self) -> torch.Tensor:
         texts = json.dumps(list(described_relations(self.config).items()), ensure_ascii=False)
         return content_proof([texts, self.input_ids])
@@ -397,6 +393,11 @@ class RelationMemory(nn.Module):
         return [label for label, fit in zip(example_labels(self.config), fits.tolist(), strict=True) if not fit]
 
     # ---- loading and moving
+
+    def _save_to_state_dict(self, *args, **kwargs):
+        # What was measured or said of the relations since they were set goes along.
+        self.relations = _pack(self.config).to(self.relations.device)
+        super()._save_to_state_dict(*args, **kwargs)
 
     def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs):
         if prefix + "relations" in state_dict:

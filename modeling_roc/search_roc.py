@@ -10,7 +10,7 @@ from transformers.utils import ModelOutput
 
 from .configuration_roc import type_pairs
 from .peft_roc import copy_in_force
-from .relation_memory_roc import RelationMemory
+from .relation_memory_roc import RelationMemory, content_proof
 
 # Logits that are held at once: 64 MiB of float32.
 BLOCK_SIZE = 2**24
@@ -229,7 +229,10 @@ class FaissIndex:
 
     @staticmethod
     def _key(memory: RelationMemory, factory: str, offsets) -> tuple:
-        proofs = torch.cat([memory.texts_proof, memory.proof, memory.examples_proof.flatten()])
+        proofs = [memory.texts_proof.cpu(), memory.proof.cpu(), memory.examples_proof.flatten().cpu()]
+        if not proofs[1].any():  # weights that cannot be read, quantized ones say, prove nothing: the rows do
+            proofs.append(content_proof([memory.embeds]))
+        proofs = torch.cat(proofs)
         settings = (memory.config.relation_aggregation, memory.log_temperature.item())
         return (factory, bytes(proofs.tolist()), *settings, tuple(sorted((offsets or {}).items())))
 

@@ -9,7 +9,7 @@ import torch
 from huggingface_hub.errors import StrictDataclassClassValidationError
 from memories import count_encodings, encoded_anew
 
-from modeling_roc import RocConfig, RocModel
+from modeling_roc import RocConfig, RocModel, types_from_labels
 
 
 def answers(model, batch) -> torch.Tensor:
@@ -294,6 +294,201 @@ def test_nonsense_is_refused_and_changes_nothing(make_model, batch, processor):
 def test_config_errors(make_model, settings, message):
     with pytest.raises(StrictDataclassClassValidationError, match=message):
         make_model(**settings)
+
+
+@pytest.mark.parametrize("way", ["arguments", "file", "beside a file", "attribute"])
+def test_fields_are_read_in_one_way_wherever_they_come_from(make_model, processor, tmp_path, way):
+    """A word is one word, a sentence one description; what cannot be is refused, naming the relation."""
+    relations = {"none": "Nothing.", "/per/org/fan_of": "Head likes tail."}
+    types = types_from_labels(relations)
+    base = make_model(with_vision=False).config
+    plain = RocConfig(text_config=base.text_config, projection_dim=16, relation_descriptions=relations)
+
+    def give(**fields):
+        if way == "arguments":
+            return RocConfig(**{**fields, "relation_descriptions": relations}, text_config=base.text_config)
+        if way == "attribute":
+            config = copy.deepcopy(plain)
+            for name, value in fields.items():
+                setattr(config, name, value)
+            return config
+        plain.save_pretrained(tmp_path)
+        if way == "beside a file":
+            return RocConfig.from_pretrained(tmp_path, **fields)
+        content = json.loads((tmp_path / "config.json").read_text())
+        (tmp_path / "config.json").write_text(json.dumps({**content, **fields, "relation_descriptions": relations}))
+        return RocConfig.from_pretrained(tmp_path)
+
+    config = give(relation_types=types, relation_offsets={"/per/org/fan_of": 2})
+    assert config.relation_types == {"/per/org/fan_of": [["person"], ["organization"]]}
+    assert config.relation_descriptions == {label: [text] for label, text in relations.items()}
+    model = RocModel(RocConfig(**{**config.to_dict(), "projection_dim": 16})).eval()
+    mask = model.type_mask([("Person", "organization"), ("organization", "person")])
+    assert mask.tolist() == [[True, True], [True, False]]
+    for wrong, message in [
+        ({"relation_types": {"none": "person"}}, "'none' needs .*, got 'person'"),
+        ({"relation_offsets": {"none": float("nan")}}, "'none': an offset must be a finite number, got nan"),
+        ({"relation_offsets": {"none": "2"}}, "'none': an offset must be a finite number, got '2'"),
+        ({"relation_offsets": {"none": True}}, "'none': an offset must be a finite number, got True"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            give(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"relation_offsets": {"x": 1.0}}, "relation_offsets names 'x', which is not among the relations"),
+        ({"relation_types": {"x": ["person", "person"]}}, "relation_types names 'x'"),
+        ({"relation_examples": {"x": 1}}, "relation_examples names 'x'"),
+        ({"calibration_temperature": float("inf")}, "calibration_temperature must be above 0 and finite"),
+        ({"temperature": float("nan")}, "temperature must be above 0 and finite"),
+        ({"id2label": {0: "a", 2: "b"}}, "id2label must number relations from 0"),
+        ({"id2label": {0: "a", 1: "a"}}, "id2label must number relations from 0"),
+        ({"id2label": {0: "a", 1: "b"}, "label2id": {"a": 1, "b": 0}}, "label2id .* contradicts id2label"),
+        ({"learn_negative_threshold": True}, "learn_negative_threshold needs a negative_relation"),
+        ({"relation_descriptions": {"a": "One.", "b": [""]}}, "'b' needs at least one description"),
+        ({"relation_descriptions": {"a": "One.", "b": [3]}}, "'b' needs at least one description"),
+    ],
+)
+def test_what_a_config_cannot_mean_is_refused(settings, message):
+    with pytest.raises((ValueError, StrictDataclassClassValidationError), match=message):
+        RocConfig(**{"relation_descriptions": {"a": "One.", "b": "Two."}, **settings})
+
+
+def test_a_misspelt_field_is_named_and_a_files_own_fields_are_kept(tmp_path):
+    with pytest.raises(TypeError, match="RocConfig takes no temprature"):
+        RocConfig(temprature=0.1)
+    RocConfig(relation_descriptions={"a": "One."}, label2id={"a": 0}).save_pretrained(tmp_path)
+    content = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**content, "of_another_tool": 3}))
+    config = RocConfig.from_pretrained(tmp_path, temperature=0.25)
+    assert (config.of_another_tool, config.temperature) == (3, 0.25)
+    assert RocConfig(**config.to_dict()).of_another_tool == 3
+    config = RocConfig(relation_descriptions={"a": "One.", "b": "Two."}, label2id={"b": 0, "a": 1})
+    assert list(config.id2label.values()) == list(config.relation_descriptions) == ["b", "a"]
+
+
+def test_another_models_weights_bring_its_relations_with_all_that_belongs_to_them(make_model, batch, processor):
+    pytest.importorskip("faiss")
+    model, other = make_model(relation_aggregation="max"), make_model(relation_aggregation="max")
+    relations = {"none": "Nothing.", "fan": ["Head likes tail.", "Head cheers tail."], "rival": "Head fights tail."}
+    other.set_relations({**relations, "town": "The tail is a town."}, processor, "none")
+    other.set_relation_types({"fan": ["person", "team"], "town": ["person", "location"]})
+    other.set_relation_offsets({"town": 4.0})
+    other.config.calibration_temperature = 3.0
+    types = [("person", "team")] * 4
+    batch = {**batch, "labels": None}
+    model.search(k=2, types=[("person", "person")] * 4, index="faiss", **batch)  # which keeps an index and types
+    model.load_state_dict(other.state_dict())
+    for name in ("relation_descriptions", "id2label", "label2id", "relation_types", "relation_offsets",
+                 "negative_relation", "calibration_temperature"):  # fmt: skip
+        assert getattr(model.config, name) == getattr(other.config, name), name
+    assert torch.equal(answers(model, batch), answers(other, batch))
+    assert torch.equal(model.type_mask(types), other.type_mask(types)) and not model.type_mask(types).all()
+    for index in (None, "faiss"):
+        found, expected = (one.search(k=4, types=types, index=index, **batch) for one in (model, other))
+        assert torch.equal(found.indices, expected.indices) and torch.allclose(found.scores, expected.scores)
+    assert [model.memory.rows_of(i) for i in range(4)] == [[0], [1, 2], [3], [4]]
+
+
+def test_weights_without_their_relations_are_refused_by_name(make_model, batch, processor):
+    """Such as a checkpoint's file, whose relations stand in its config: of another size, and of the same."""
+    model, other = make_model(), make_model()
+    other.set_relations({"none": "Nothing.", "a": "Head likes tail."}, processor)
+    weights = {name: value for name, value in other.state_dict().items() if name != "memory.relations"}
+    with pytest.raises(RuntimeError, match=r"memory\.(input_ids|embeds)"):
+        copy.deepcopy(model).load_state_dict(weights)
+    texts = {label: [text[::-1] for text in texts] for label, texts in model.config.relation_descriptions.items()}
+    other.set_relations(texts, processor)
+    weights = {name: value for name, value in other.state_dict().items() if name != "memory.relations"}
+    if weights["memory.input_ids"].shape == model.memory.input_ids.shape:
+        model.load_state_dict(weights)
+        with pytest.raises(RuntimeError, match="set_relations"):
+            answers(model, batch)
+    renamed = make_model()
+    labels = dict(zip(renamed.config.relation_descriptions, ("none", "left", "right"), strict=True))
+    renamed.set_relations({labels[k]: v for k, v in renamed.config.relation_descriptions.items()}, processor)
+    weights = {name: value for name, value in renamed.state_dict().items() if name != "memory.relations"}
+    model = make_model()
+    model.load_state_dict(weights)
+    with pytest.raises(RuntimeError, match="set_relations"):
+        answers(model, batch)
+
+
+def move_by_step(model, weights, batch):
+    model.train()
+    model(**batch).loss.backward()
+    torch.optim.AdamW(model.parameters(), lr=1e-2).step()
+
+
+def move_through_data(model, weights, batch):
+    for name, parameter in model.named_parameters():
+        parameter.data.copy_(weights[name])
+
+
+def move_pointers(model, weights, batch):
+    for name, parameter in model.named_parameters():
+        parameter.data = weights[name].clone()
+
+
+def move_by_loading_a_part(model, weights, batch):
+    part = {name.removeprefix("pair_encoder."): value for name, value in weights.items() if "pair_encoder." in name}
+    model.pair_encoder.load_state_dict(part)
+
+
+def move_with_dropout_on(model, weights, batch):
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.train()
+    move_through_data(model, weights, batch)
+
+
+@pytest.mark.parametrize("own_relation_encoder", [False, True])
+@pytest.mark.parametrize(
+    "move",
+    [move_by_step, move_through_data, move_pointers, move_by_loading_a_part, move_with_dropout_on],
+    ids=lambda move: move.__name__,
+)
+def test_every_answer_sees_that_weights_have_moved(make_model, batch, processor, move, own_relation_encoder):
+    """Between two answers, without a call of eval(): each public way compares with descriptions as they are now."""
+    pytest.importorskip("faiss")
+    batch = {name: value for name, value in batch.items() if name not in ("pixel_values", "image_index")}
+    pair = {name: value for name, value in batch.items() if name != "labels"}
+    others = {"fan": "Head likes tail.", "rival": "Head fights tail."}
+    settings = {"own_relation_encoder": own_relation_encoder, "with_vision": False, "pair_dropout": 0.0}
+    for way in ("forward", "memory", "cosines", "memory's cosines", "search", "faiss"):
+        model = make_model(**settings)
+        memory = model.make_relation_memory(others, processor)
+        weights = {name: value.detach() * 1.5 + 0.1 for name, value in model.named_parameters()}
+
+        def ask(model=model, memory=memory, way=way):
+            with torch.no_grad():
+                embeds = model.encode_pairs(**pair)
+                if way == "forward":
+                    return embeds, model(**pair).logits, model.memory
+                if way == "memory":
+                    return embeds, model(**pair, relation_memory=memory).logits, memory
+                if way == "cosines":
+                    return embeds, model.description_cosines(embeds), model.memory
+                if way == "memory's cosines":
+                    return embeds, model.description_cosines(embeds, memory), memory
+                index = "faiss" if way == "faiss" else None
+                return embeds, model.search(k=2, index=index, relation_memory=memory, **pair).scores, memory
+
+        ask()
+        move(model, weights, batch)
+        _, found, asked = ask()
+        anew = encoded_anew(model, asked)
+        assert torch.allclose(asked.embeds, anew, atol=1e-5), way
+        # With dropout on, a pair's own vector is another at each call; the descriptions' are not.
+        if move not in (move_by_step, move_with_dropout_on):
+            cosines = model.encode_pairs(**pair) @ anew.T
+            if "cosines" in way:
+                assert torch.allclose(found, cosines, atol=1e-5), way
+            elif asked is memory:
+                expected = cosines.sort(descending=True).values if way in ("search", "faiss") else cosines
+                assert torch.allclose(found, expected / model.config.temperature, atol=1e-3), way
 
 
 def test_a_memory_of_other_relations(make_model, processor, batch):

@@ -97,6 +97,57 @@ def test_hidden_states_and_attentions_of_the_fusion_layers(make_model, batch):
     assert without_picture.abs().max() == 0
 
 
+def test_without_fusion_layers_the_joint_sequence_is_the_only_hidden_state(make_model, batch):
+    model = make_model(fusion_encoder_config={"num_hidden_layers": 0})
+    names = ("input_ids", "attention_mask", "head_index", "tail_index", "pixel_values", "image_index")
+    with torch.no_grad():
+        (states,) = model(**batch, output_hidden_states=True).hidden_states
+        sequence, _ = model.pair_encoder.joint_inputs(**{name: batch[name] for name in names})
+    assert torch.equal(states, sequence)
+
+
+def test_attentions_that_are_not_computed_are_empty_as_in_every_model(make_model, batch):
+    model = make_model(attn_implementation="sdpa")
+    with torch.no_grad():
+        output = model(**batch, output_attentions=True, output_hidden_states=True)
+        theirs = model.pair_encoder.text_encoder(batch["input_ids"], output_attentions=True)
+        assert torch.equal(output.logits, model(**batch).logits)
+    assert output.attentions == theirs.attentions == () and len(output.hidden_states) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "value", "shown"),
+    [
+        ("head_index", 2, -1, "-1"),
+        ("tail_index", 1, 10_000, "10000"),
+        ("head_span", 0, [3, 3], r"\[3, 3\]"),
+        ("tail_span", 3, [5, 4], r"\[5, 4\]"),
+        ("head_span", 1, [-2, 1], r"\[-2, 1\]"),
+        ("tail_span", 2, [5, 10_000], r"\[5, 10000\]"),
+    ],
+)
+def test_a_place_that_is_none_of_the_pairs_own_is_named(make_model, batch, name, row, value, shown):
+    model, wrong = make_model(), {**batch, name: batch[name].clone()}
+    wrong[name][row] = torch.tensor(value)
+    pair = {name: value for name, value in wrong.items() if name != "labels"}
+    for ask in (model.train(), model.eval(), model.search, model.encode_pairs):
+        with pytest.raises(ValueError, match=rf"{name}\[{row}\] is {shown}, which is not within the row's"):
+            ask(**pair)
+
+
+def test_a_place_on_padding_is_named(make_model, batch):
+    padded = {**batch, "input_ids": F.pad(batch["input_ids"], (0, 9)), "labels": None}
+    padded["attention_mask"] = F.pad(batch["attention_mask"], (0, 9))
+    length = batch["input_ids"].shape[1]
+    for name, value in (("head_index", length), ("head_span", [length - 1, length + 1])):
+        wrong = {**padded, name: batch[name].clone()}
+        wrong[name][0] = torch.tensor(value)
+        with pytest.raises(ValueError, match=rf"{name}\[0\]"):
+            make_model()(**wrong)
+    # The spans of a model that does not look at them are not looked at.
+    assert make_model(pool_mentions=False)(**{**batch, "head_span": None}).logits.isfinite().all()
+
+
 def test_sdpa_and_eager_agree(make_model, batch):
     models = [make_model(attn_implementation=name) for name in ("sdpa", "eager")]
     with torch.no_grad():

@@ -107,6 +107,8 @@ def test_types_are_kept_and_wrong_ones_refused(make_model, tmp_path):
         ({"none": ["person"]}, "'none' needs"),
         ({"none": ["person", []]}, "'none': a type"),
         ({"none": ["person", 3]}, "'none': a type"),
+        ({"none": "person"}, "'none' needs .* got 'person'"),
+        ({"none": [[["person"], ["dog"]], [["dog"]]]}, r"'none' needs .*, got \[\['dog'\]\]"),
         (["none"], "types must be"),
     ]:
         with pytest.raises(ValueError, match=message):
@@ -114,6 +116,30 @@ def test_types_are_kept_and_wrong_ones_refused(make_model, tmp_path):
     assert types_from_labels(["None", "/a/b/c"], {"a": "ape", "b": "bee"}) == {"/a/b/c": ["ape", "bee"]}
     with pytest.raises(ValueError, match="'/per/event/x': no word is given for the type 'event'"):
         types_from_labels(["/per/event/x"])
+
+
+@pytest.mark.parametrize("index", [None, "faiss"])
+def test_labels_that_name_their_types_in_no_order(make_model, batch, processor, tmp_path, index):
+    """As in UMRE: the pair the other way round is answered too, and no pair of other types."""
+    if index:
+        pytest.importorskip("faiss")
+    model = make_model()
+    labels = ["none", "/per/org/member_of", "/loc/per/born_in"]
+    model.set_relations({label: f"This is about {label}." for label in labels}, processor, "none")
+    model.set_relation_types(types_from_labels(labels, either_order=True))
+    model.save_pretrained(tmp_path)
+    loaded = RocModel.from_pretrained(tmp_path)
+    types = [("person", "organization"), ("organization", "person"), ("person", "person"), ("person", None)]
+    expected = [[True, True, False], [True, True, False], [True, False, False], [True, True, True]]
+    for one in (model, loaded):
+        assert one.type_mask(types).tolist() == expected
+        assert_found(
+            one.search(k=3, types=types, index=index, **batch), brute_force(one, batch, one.type_mask(types)), 3
+        )
+    model.set_relation_types(types_from_labels(labels))
+    assert model.type_mask(types).tolist()[1] == [True, False, False]
+    model.set_relation_types({"none": [[None, ["dog"]], [["cat"], None]]})
+    assert model.type_mask([("cat", "fish"), ("fish", "dog"), ("dog", "cat")])[:, 0].tolist() == [True, True, False]
 
 
 @pytest.mark.parametrize("aggregation", ["max", "mean"])
@@ -133,6 +159,24 @@ def test_an_index_finds_the_same(make_model, batch, processor, aggregation, inde
     found = model.search(k=1, index=index, relation_memory=memory, **batch)
     assert torch.equal(found.indices, model.search(k=1, relation_memory=memory, **batch).indices)
     assert found.probabilities is None
+
+
+class Foreign(torch.nn.Parameter):
+    """A weight whose content cannot be read, as a quantized one's."""
+
+
+def test_an_index_follows_weights_that_cannot_be_read_and_settings(make_model, batch):
+    pytest.importorskip("faiss")
+    model = make_model()
+    model.relation_encoder.projection.bias = Foreign(model.relation_encoder.projection.bias.detach())
+    for change in (
+        lambda: None,
+        lambda: model.relation_encoder.projection.weight.data.mul_(torch.randn(16, 32)),
+        lambda: setattr(model.config, "relation_aggregation", "max"),
+        lambda: model.set_relation_offsets({"none": 2.0}),
+    ):
+        change()
+        assert_found(model.search(k=3, index="faiss", **batch), brute_force(model, batch), 3)
 
 
 def test_what_cannot_be_searched(make_model, batch, processor, monkeypatch):
@@ -205,9 +249,8 @@ def test_the_order_of_relations_is_that_of_their_numbers(make_model, batch, proc
     model.save_pretrained(tmp_path)
     path = tmp_path / "config.json"
     config = json.loads(path.read_text())
-    config["id2label"] = {number: config["id2label"][number] for number in sorted(config["id2label"])}
-    path.write_text(json.dumps(config))
-    assert list(config["id2label"])[:3] == ["0", "1", "10"]
+    path.write_text(json.dumps(config, sort_keys=True))
+    assert list(json.loads(path.read_text())["id2label"])[:3] == ["0", "1", "10"]
     loaded = RocModel.from_pretrained(tmp_path)
     assert list(loaded.config.id2label.values()) == list(loaded.config.label2id) == labels
     assert torch.equal(loaded.type_mask([("person", "person"), ("location", "location")]), expected)

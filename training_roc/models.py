@@ -145,6 +145,7 @@ def build_model(model_args: ModelArguments, data_args: DataArguments, descriptio
     transformers_logging.set_verbosity_error()  # it tells how new rows are made: as the markers' should be
     model.resize_token_embeddings(len(tokenizer))
     transformers_logging.set_verbosity(verbosity)
+    model.check_processor(processor)
     if model_args.objective == "retrieval":
         model.set_relations(relations, processor)
     return model, processor

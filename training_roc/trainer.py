@@ -10,7 +10,6 @@ import torch
 from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from modeling_roc.peft_roc import copy_in_force
 from modeling_roc.relation_memory_roc import is_sharded
 from training_roc.hard_negatives import RelationFeatures
 from training_roc.sampler import PictureGroupedSampler
@@ -222,7 +221,6 @@ class RocTrainer(Trainer):
         if self._trains_adapter and self.model.config.objective == "retrieval":
             if not any(map(is_sharded, self.model.parameters())):
                 self.model.refresh_memory()  # as `RocModel.save_pretrained` does
-            copy_in_force(self.model.memory).pack()
         super()._save(output_dir, state_dict)
 
     def create_model_card(self, *args, **kwargs):
