@@ -274,6 +274,11 @@ class RocConfig(PreTrainedConfig):
         if self.id2label is None:
             self.id2label = {index: label for label, index in given.items()}
             self.id2label = self.id2label or dict(enumerate(self.relation_descriptions))
+            number = kwargs.get("num_labels")
+            if not self.id2label and number is not None:
+                self.id2label = None  # transformers names them
+            elif number is not None and number != len(self.id2label):
+                raise ValueError(f"num_labels is {number}, but there are {len(self.id2label)} relations")
         super().__post_init__(**kwargs)
         _check_encoder("vision_config", self.vision_config, ("hidden_size",))
         _check_encoder("relation_config", self.relation_config, ("vocab_size", "hidden_size"))
@@ -313,6 +318,11 @@ class RocConfig(PreTrainedConfig):
             "pad_token_id": 0,
             "use_cache": False,
         }
+
+    @property
+    def has_relations(self) -> bool:
+        """Whether there is something to answer with: labels alone are nothing that could be retrieved."""
+        return bool(self.id2label and (self.relation_descriptions or self.objective == "classification"))
 
     @property
     def embedding_dim(self) -> int:

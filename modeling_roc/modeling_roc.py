@@ -213,7 +213,7 @@ class PairEncoder(nn.Module):
 
     def fuse(self, sequence: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         """X after the fusion layers. Args: what `joint_inputs` returns."""
-        sequence = self.joint_sequence(sequence)
+        sequence = self.joint_sequence(sequence).to(attention_mask.device)
         mask = create_bidirectional_mask(self.config.fusion_encoder_config, sequence, attention_mask)
         return self.fusion(sequence, attention_mask=mask).last_hidden_state.to(sequence.device)
 
@@ -395,6 +395,7 @@ class RocPreTrainedModel(PreTrainedModel):
     supports_gradient_checkpointing = True
     _supports_sdpa = True
     _supports_flash_attn = True
+    _supports_flex_attn = True
     _can_record_outputs = {
         "hidden_states": [
             OutputRecorder(None, class_name="joint_sequence", capture_initial_hidden_state=False),
@@ -547,6 +548,21 @@ class RocModel(RocPreTrainedModel):
         device, hook = super().device, getattr(self, "_hf_hook", None)
         return device if device.type != "meta" or hook is None else torch.device(hook.execution_device)
 
+    def set_attn_implementation(self, attn_implementation, *args, **kwargs):
+        """As in transformers; the fusion layers, which are no model of their own there, follow without a warning."""
+        fusion = self.config.fusion_encoder_config
+        before = wanted = fusion._attn_implementation
+        if isinstance(attn_implementation, dict):
+            wanted = attn_implementation.get("fusion_encoder_config", wanted)
+        else:
+            wanted = attn_implementation
+        fusion._attn_implementation = wanted
+        try:
+            super().set_attn_implementation(attn_implementation, *args, **kwargs)
+        except (ImportError, ValueError):
+            fusion._attn_implementation = before
+            raise
+
     def get_input_embeddings(self):
         return self.pair_encoder.text_encoder.get_input_embeddings()
 
@@ -608,7 +624,7 @@ class RocModel(RocPreTrainedModel):
         """
         if unknown := kwargs.keys() - {"output_attentions", "output_hidden_states"}:
             raise TypeError(f"RocModel takes no {', '.join(sorted(unknown))}")
-        if not self.config.id2label:
+        if not self.config.has_relations:
             raise ValueError(
                 "the model has no relations yet: call model.set_relations({label: description}, processor)"
             )
@@ -803,9 +819,14 @@ class RocModel(RocPreTrainedModel):
             RuntimeError: if the descriptions in the config are not those that the memory's token ids were made from;
                 or naming the relations whose examples were encoded with other weights than the model has now: it was
                 trained since, or loaded in another `dtype`, or an adapter was switched. Examples are not kept, and
-                cannot be encoded anew.
+                cannot be encoded anew; within `torch.export`, if the memory was not refreshed since the last event;
+                for a model opened with `offload_buffers=True`.
         """
-        refresh_memory(self, relation_memory)
+        if not torch.compiler.is_exporting():
+            return refresh_memory(self, relation_memory)
+        seen = (copy_in_force(self.memory) if relation_memory is None else relation_memory).seen
+        if seen is None or seen[0] is not self.weights_stamp:
+            raise RuntimeError("an exported model cannot encode descriptions anew: call model.refresh_memory() first")
 
     def description_features(self, input_ids: torch.Tensor) -> torch.Tensor:
         """Mean token vectors (num, hidden_size) of rows (num, length) of `memory.input_ids`, as the mode has them."""
@@ -973,7 +994,7 @@ class RocModel(RocPreTrainedModel):
         Args, Raises: as for `set_relations`; ValueError also for a model that has no relations of its own yet.
         """
         self._refuse_fixed_set()
-        if not self.config.id2label:
+        if not self.config.has_relations:
             raise ValueError("the model has no relations of its own yet: call model.set_relations first")
         self.check_processor(processor)
         return make_memory(self, relations, processor, negative_relation)

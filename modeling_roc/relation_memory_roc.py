@@ -208,9 +208,9 @@ def relation_logits(
     if one_each:
         return scores
     if aggregation == "max":
-        empty = scores.new_full((len(scores), len(counts)), float("-inf"))
-        return empty.scatter_reduce(1, owner.expand(len(scores), -1), scores, "amax")
-    return scores.new_zeros(len(scores), len(counts)).index_add(1, owner, scores) / counts.clamp(min=1)
+        empty = scores.new_full((scores.shape[0], counts.shape[0]), float("-inf"))
+        return empty.scatter_reduce(1, owner.expand(scores.shape[0], -1), scores, "amax")
+    return scores.new_zeros(scores.shape[0], counts.shape[0]).index_add(1, owner, scores) / counts.clamp(min=1)
 
 
 class RelationMemory(nn.Module):
@@ -439,8 +439,6 @@ class RelationMemory(nn.Module):
 @torch.compiler.disable  # looks at where tensors lie and at what is in them
 def refresh_memory(model, memory: RelationMemory | None = None):
     """See [`RocModel.refresh_memory`]."""
-    if torch.compiler.is_exporting():
-        return
     follow_adapter(model)
     own = copy_in_force(model.memory)
     memory = own if memory is None else memory
@@ -448,6 +446,7 @@ def refresh_memory(model, memory: RelationMemory | None = None):
         raise RuntimeError(
             "The relation memory is offloaded, and cannot be kept true: open the model without offload_buffers=True"
         )
+    _hold_temperature(memory)
     if memory is not own and memory.embeds.device != model.device:
         memory.to(model.device)
     _refresh_descriptions(model, memory)
@@ -466,6 +465,18 @@ def refresh_memory(model, memory: RelationMemory | None = None):
             "back to the weights that they were added with"
         )
     memory.seen_examples = seen
+
+
+def _hold_temperature(memory: RelationMemory):
+    """Takes a learned temperature out of offloading: it is read outside the memory's forward, and handed on."""
+    if memory.log_temperature.is_meta and hasattr(memory, "_hf_hook"):
+        from accelerate.hooks import remove_hook_from_module
+        from accelerate.utils import align_module_device
+
+        with align_module_device(memory):
+            value = memory.log_temperature.detach().clone()
+        remove_hook_from_module(memory)
+        memory.log_temperature = nn.Parameter(value)
 
 
 def _refresh_descriptions(model, memory: RelationMemory):
@@ -570,6 +581,7 @@ def make_memory(
             )
     with torch.inference_mode(False), torch.no_grad():
         memory = RelationMemory(config, ids).to(model.device)
+        _hold_temperature(own)
         memory.log_temperature = own.log_temperature
         _fill_descriptions(model, own, memory, decide_center)
         _fill_examples(model, own, memory, examples)

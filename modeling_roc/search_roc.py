@@ -140,7 +140,7 @@ def search(
         raise ValueError('a model with objective="classification" has no memory to search')
     if k < 1:
         raise ValueError(f"k must be 1 or more, got {k}")
-    if not model.config.id2label:
+    if not model.config.has_relations:
         raise ValueError("the model has no relations yet: call model.set_relations({label: description}, processor)")
     kind, _, factory = (index or "").partition(":")
     if kind not in ("", "faiss"):
@@ -159,8 +159,6 @@ def search(
         fitting = type_mask(model, types, relation_memory)
     offsets, k = model.config.relation_offsets, min(k, len(memory.config.id2label))
     if index is not None:
-        if memory.log_temperature.is_meta:
-            raise ValueError("the learned temperature is offloaded, and an index needs it: search with index=None")
         if memory.index is None or not memory.index.serves(memory, factory or "Flat", offsets):
             memory.index = FaissIndex(memory, factory or "Flat", offsets)
         return memory.index.search(pair_embeds, k, fitting, threshold)
