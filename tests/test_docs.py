@@ -177,7 +177,7 @@ def test_one_version_everywhere():
     version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
     assert str(yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))["version"]) == version
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
-    assert re.search(r"^## (\S+)", changelog, flags=re.MULTILINE)[1] == version
+    assert re.search(r"^## (?!Unreleased)(\S+)", changelog, flags=re.MULTILINE)[1] == version
 
 
 def digits_masked(text: str) -> str:
