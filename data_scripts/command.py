@@ -48,6 +48,8 @@ def ending_in_one_line(what_stands: Callable[[], str]) -> Iterator[None]:
             sys.exit(f"error: {error}")
         if is_disk_full(error):
             sys.exit(f"error: {explain_full_disk(error)}")
+        if isinstance(error, OSError) and error.filename is not None:
+            sys.exit(f"error: {error.filename}: {error.strerror}")
         raise
     finally:
         if received is None:

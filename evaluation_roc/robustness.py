@@ -368,10 +368,14 @@ def main() -> None:
         if getattr(options, name) is not None and getattr(options, name) < 1:
             parser.error(f"--{name} must be at least 1")
 
+    from accelerate.utils import get_cpu_distributed_information
+
     from data_scripts.hub_errors import HubError
     from data_scripts.loading import load_relation_dataset
 
     try:
+        if (started := get_cpu_distributed_information().world_size) != 1:
+            raise ValueError(f"{started} processes were started, each of which would do the same work: start one")
         splits, _ = load_relation_dataset(options.dataset_name, options.dataset_config_name, options.dataset_revision)
         if options.split not in splits:
             raise ValueError(

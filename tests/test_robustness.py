@@ -218,4 +218,7 @@ def test_what_cannot_be_measured_is_said(saved, make_model, processor, monkeypat
     with pytest.raises(SystemExit):
         run(monkeypatch, "--model_name_or_path", saved / "retrieval", "--rates", 1.5, *output)
     assert "--rates must be above 0" in capsys.readouterr().err
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(SystemExit, match="2 processes were started"):
+        run(monkeypatch, "--model_name_or_path", saved / "retrieval", *output)
     assert not (saved / "out").exists()

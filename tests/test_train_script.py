@@ -591,6 +591,9 @@ def test_values_in_the_file_mean_what_they_say(tmp_path):
         ("seed: some\n", "invalid int value: 'some'"),
         ("vision_model_name_or_path:\n", "vision_model_name_or_path has no value"),
         ("- learning_rate\n", "must hold settings"),
+        ("seed: 3\ndo_eval: true\nseed: 4\n", "config.yaml: the keys ['seed'] stand twice"),
+        ("lr_scheduler_kwargs: {min_lr: 0.1, min_lr: 0.2}\n", "config.yaml: the keys ['min_lr'] stand twice"),
+        ("optim: [\n", "config.yaml: while parsing"),
     ],
 )
 def test_a_wrong_file_is_refused(tmp_path, content, message):

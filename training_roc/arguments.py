@@ -18,6 +18,7 @@ from transformers import HfArgumentParser
 from transformers.integrations import get_available_reporting_integrations
 
 from data_scripts.loading import DEMO
+from data_scripts.reading import DoubleKeyError, read_text, refuse_double_keys
 from evaluation_roc.relation_f1.relation_f1 import compute_relation_f1
 from training_roc.hold_out import check_few_shot
 from training_roc.lora import LoraArguments, check_lora
@@ -172,7 +173,7 @@ def user_errors() -> Iterator[None]:
     """
     try:
         yield
-    except (ValueError, OSError, ImportError, yaml.YAMLError, DatasetsError, StrictDataclassError) as error:
+    except (ValueError, OSError, ImportError, DatasetsError, StrictDataclassError) as error:
         logger.debug("where the error comes from:", exc_info=True)
         message, cause = str(error), error.__cause__
         if isinstance(error, StrictDataclassError) and cause is not None:
@@ -235,9 +236,8 @@ def parse_arguments(argv: list[str], description: str | None = None) -> Settings
         description: of the program, for `--help`.
 
     Raises:
-        ValueError: for a file that is not a mapping, a setting that does not exist, has no value, a wrong one or no
-            effect, or if there is nothing to do.
-        OSError: if the file cannot be read.
+        ValueError: for a file that cannot be read or is not a mapping, a setting that does not exist, stands twice in
+            the file, has no value, a wrong one or no effect, or if there is nothing to do.
     """
     if argv and argv[0].endswith((".yaml", ".yml")):
         path, argv = Path(argv[0]), argv[1:]
@@ -260,10 +260,21 @@ def parse_arguments(argv: list[str], description: str | None = None) -> Settings
     return Settings(*groups)
 
 
+class SettingsLoader(yaml.SafeLoader):
+    """Of two equal keys YAML itself would let the last one win without a word."""
+
+    def construct_mapping(self, node, deep=False):
+        refuse_double_keys([(key.value, None) for key, _ in node.value if isinstance(key, yaml.ScalarNode)])
+        return super().construct_mapping(node, deep)
+
+
 def read_settings(path: Path, is_overridden_by: list[str]) -> list[str]:
     """A file's settings as arguments of a command line, but for what has no effect with that command line's objective:
     one file serves for both objectives."""
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    try:
+        content = yaml.load(read_text(path), SettingsLoader)
+    except (yaml.YAMLError, DoubleKeyError) as error:
+        raise ValueError(f"{path}: {error}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} must hold settings as `name: value`")
     chooser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)

@@ -111,6 +111,8 @@ def run_converter(
         parser.add_argument(f"--{name}", **settings)
     add_push_arguments(parser)
     options = vars(parser.parse_args(arguments))
+    # pyarrow reads ~ as a shell does; so then must all else.
+    options |= {name: value.expanduser() for name, value in options.items() if isinstance(value, Path)}
     folder = options["output_dir"]
     repo_id, private, revision = take_push_arguments(options)
     if repo_id is None and (private or revision is not None):
@@ -166,6 +168,9 @@ def convert(
         raise DataError(f"{raw_dir} is no folder")
     if output_dir.exists():
         raise DataError(f"{output_dir} exists already; name another folder or remove it first")
+    parent = next(folder for folder in output_dir.absolute().parents if folder.exists())
+    with tempfile.TemporaryFile(dir=parent):  # not after hours of tagging
+        pass
     tag = load_tagger(entity_tagger)
     raw = read(raw_dir, **reader_options)
     rows = [row for split in raw.splits.values() for row in split]
