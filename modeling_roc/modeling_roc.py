@@ -350,8 +350,8 @@ class RelationEncoder(nn.Module):
             # Over the processes' batches, so that all have one center.
             dist.all_reduce(mean)
             mean /= dist.get_world_size()
-        # The first batch decides, as there is nothing yet to be moved.
-        self.text_center.lerp_(mean, TEXT_CENTER_MOMENTUM if self.text_center.any() else 1.0)
+        # The first batch decides, as there is nothing yet to be moved. On an accelerator nothing waits for this.
+        self.text_center.lerp_(mean, torch.where(self.text_center.any(), TEXT_CENTER_MOMENTUM, mean.new_ones(())))
 
     def _apply(self, fn, recurse=True):
         # Means go where the model goes, and are not rounded with it: in bfloat16 a running mean would not move.
@@ -512,18 +512,15 @@ class RocModel(RocPreTrainedModel):
         attention = settings.get("attn_implementation")
         text, lacking = load_encoder(text_model_name_or_path, None, parts["text_"], dtype, attention)
         dtype = text.dtype if dtype == "auto" else dtype
-        encoders, lacks = [text], {text_model_name_or_path: (text, lacking)}
-        vision = None
+        loaded = [(text_model_name_or_path, text, lacking, text.config._attn_implementation)]
+        vision = own = None
         if vision_model_name_or_path is not None:
             vision, lacking = load_encoder(
                 vision_model_name_or_path, "vision_config", parts["vision_"], dtype, attention
             )
-            encoders.append(vision)
-            lacks[vision_model_name_or_path] = (vision, lacking)
-        own = None
+            loaded.append((vision_model_name_or_path, vision, lacking, vision.config._attn_implementation))
         if settings.get("objective", "retrieval") == "retrieval" and not share_relation_encoder:
             own = copy.deepcopy(text)
-        attentions = [encoder.config._attn_implementation for encoder in encoders]
         config = RocConfig(
             text_config=text.config,
             vision_config=None if vision is None else vision.config,
@@ -531,13 +528,12 @@ class RocModel(RocPreTrainedModel):
             **settings,
         )
         model = cls(config, text, vision, own).to(dtype)
-        for name, (encoder, lacking) in lacks.items():
+        for name, encoder, lacking, implementation in loaded:
             # Those of a head that is not used may be missing.
             if lacking := sorted(lacking & encoder.state_dict().keys()):
                 raise ValueError(
                     f"{name} has no weights for {len(lacking)} parts of {type(encoder).__name__}, such as {lacking[0]}"
                 )
-        for encoder, implementation in zip(encoders, attentions, strict=True):
             # A config forgets that of its parts, which a new encoder would choose when it is built.
             encoder.config._attn_implementation = implementation
         return model
@@ -551,11 +547,9 @@ class RocModel(RocPreTrainedModel):
     def set_attn_implementation(self, attn_implementation, *args, **kwargs):
         """As in transformers; the fusion layers, which are no model of their own there, follow without a warning."""
         fusion = self.config.fusion_encoder_config
-        before = wanted = fusion._attn_implementation
-        if isinstance(attn_implementation, dict):
-            wanted = attn_implementation.get("fusion_encoder_config", wanted)
-        else:
-            wanted = attn_implementation
+        before = fusion._attn_implementation
+        is_of_parts = isinstance(attn_implementation, dict)
+        wanted = attn_implementation.get("fusion_encoder_config", before) if is_of_parts else attn_implementation
         fusion._attn_implementation = wanted
         try:
             super().set_attn_implementation(attn_implementation, *args, **kwargs)
@@ -845,8 +839,7 @@ class RocModel(RocPreTrainedModel):
         return super()._apply(fn, recurse)
 
     def _check_trainable(self):
-        """Refuses training with relations that are known by examples, which would be stale after a step, and a
-        threshold that would learn nothing."""
+        """Refuses to train where relations' examples would be stale after a step, or a threshold learn nothing."""
         if not self._learns() or self.config.objective != "retrieval":
             return
         config = copy_in_force(self.memory).config
@@ -1290,7 +1283,7 @@ def make_encoder(config, loaded: nn.Module | None = None, patches: str | None = 
     encoder = AutoModel.from_config(config) if loaded is None else loaded
     idle = getattr(config, "idle_modules", ["pooler"])
     # Weights that are still to come (from a checkpoint, another process) were tried when it was made.
-    weights = list(encoder.parameters())
+    weights = encoder.parameters()
     if all(type(one) is nn.Parameter and one.numel() and not (one.is_meta or one.is_inference()) for one in weights):
         idle = try_encoder(encoder, patches)
     _replace(encoder, {name: nn.Identity() for name in idle})

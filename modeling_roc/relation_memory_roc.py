@@ -9,6 +9,7 @@ import copy
 import hashlib
 import json
 import math
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import contextmanager
@@ -179,9 +180,8 @@ def _glance(tensor: torch.Tensor) -> tuple:
         return (id(tensor),)
     # Tensors made in inference mode have no version; fused optimizers and writes through `.data` do not raise it.
     version = None if tensor.is_inference() else tensor._version
-    element = None
-    if tensor.device.type == "cpu" and tensor.numel():
-        element = tensor.detach().view(-1)[tensor.numel() // 2].item() if tensor.is_contiguous() else None
+    is_read = tensor.device.type == "cpu" and tensor.numel() and tensor.is_contiguous()
+    element = tensor.detach().view(-1)[tensor.numel() // 2].item() if is_read else None
     # nan is never equal to itself.
     return tensor.data_ptr(), version, str(element)
 
@@ -266,6 +266,7 @@ class RelationMemory(nn.Module):
     def _register_owners(self, device=None):
         owner, counts = row_owners(self.config), row_counts(self.config)
         self.one_each = owner == list(range(len(counts)))
+        self.owners = owner  # where they are read without waiting for a device
         self.register_buffer("owner", torch.tensor(owner, dtype=torch.long, device=device), persistent=False)
         self.register_buffer("counts", torch.tensor(counts, dtype=torch.long, device=device), persistent=False)
         number = len(self.config.relation_examples)
@@ -314,28 +315,24 @@ class RelationMemory(nn.Module):
         embeds = self.embeds if embeds is None else embeds.to(self.embeds.device)
         scores = pair_embeds.to(embeds.device) @ embeds.T / self.log_temperature.exp()
         logits = relation_logits(scores, self.owner, self.counts, self.config.relation_aggregation, self.one_each)
-        added = {self.config.label2id[label]: value for label, value in (offsets or {}).items() if self.has(label)}
+        known = self.config.label2id
+        added = {known[label]: value for label, value in (offsets or {}).items() if label in known}
         if added:
             shift = torch.zeros(logits.shape[1])
             shift[list(added)] = torch.tensor(list(added.values()))
             logits = logits + shift.to(logits.device)
         if threshold is not None:
-            place = self.config.label2id[self.config.negative_relation]
+            place = known[self.config.negative_relation]
             threshold = threshold.to(logits.device)
             logits = torch.cat([logits[:, :place], threshold, logits[:, place + 1 :]], dim=1)
         return logits
 
-    def has(self, label: str) -> bool:
-        """Whether there is such a relation."""
-        return label in self.config.label2id
-
     def rows_of(self, relation: int) -> list[int]:
         """A relation's rows: its descriptions' in order, then that of its examples; none if its score is learned."""
-        number, label = len(self.input_ids), self.config.id2label[relation]
-        ends = torch.tensor([relation, relation + 1], device=self.owner.device)
-        first, last = torch.searchsorted(self.owner[:number], ends).tolist()
-        examples = example_labels(self.config) if label in self.config.relation_examples else []
-        return [*range(first, last), *(number + place for place, name in enumerate(examples) if name == label)]
+        rows = []
+        for part in ((0, len(self.input_ids)), (len(self.input_ids), len(self.owners))):
+            rows += range(bisect_left(self.owners, relation, *part), bisect_right(self.owners, relation, *part))
+        return rows
 
     # ---- what the rows were made from
 

@@ -254,12 +254,6 @@ def _from_array(values: Any) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(array))
 
 
-def _needed(image_processor: Any) -> Any:
-    if image_processor is None:
-        raise ValueError("pictures are given, but this processor has no image processor (text only)")
-    return image_processor
-
-
 def check_resized(picture: Image.Image, image_processor: Any, where: str = "") -> Image.Image:
     """The picture; `where` is how an error's message begins.
 
@@ -499,7 +493,8 @@ class RocProcessor(ProcessorMixin):
         pictures, index = distinct_pictures(images)
         if not pictures:
             return {}, list(image_sizes)
-        image_processor = _needed(self.image_processor)
+        if (image_processor := self.image_processor) is None:
+            raise ValueError("pictures are given, but this processor has no image processor (text only)")
         opened = []
         for i, picture in enumerate(pictures):
             with _of_example(index.index(i)):
@@ -620,8 +615,7 @@ class RocProcessor(ProcessorMixin):
     def _tokenize(
         self, strings: Sequence[str], known: dict[str, tuple], with_offsets: bool = False
     ) -> dict[str, tuple]:
-        """`known`, and in it of each string its token ids, without special tokens (what looks like one is plain text),
-        and, with offsets, the tokens' character offsets and word numbers."""
+        """`known`, with each string's token ids, none of them special, and on request their offsets and words."""
         if not (new := list(dict.fromkeys(string for string in strings if string not in known))):
             return known
         encoded = self.tokenizer(

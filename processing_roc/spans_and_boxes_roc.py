@@ -42,7 +42,7 @@ TAGS = {
     "location": "LOC LOCATION GPE FAC",
     "miscellaneous": "MISC MISCELLANEOUS NORP EVENT WORK_OF_ART CREATIVE-WORK PRODUCT LAW LANGUAGE",
 }
-"""Type words and the taggers' labels that data sets are typed from by them."""
+"""Type words, and the labels of taggers that data sets have them for."""
 
 TOLERANCE = 1e-4
 """What a box may overshoot the picture by, as a fraction of it, for rounding's sake; it is cut off."""
@@ -534,7 +534,8 @@ def leave_out(pieces: Sequence[Piece], reach: Callable[[str, bool], int]) -> lis
     for i, piece in enumerate(pieces):
         if piece.kind == "start":
             opened.add(piece.content)
-        opened -= {piece.content} if piece.kind == "end" else set()
+        elif piece.kind == "end":
+            opened.discard(piece.content)
         first = last = len(piece.content)
         if piece.kind == "text" and not opened:
             first = reach(piece.content, False) if i > marks[0] else 0

@@ -317,7 +317,7 @@ def test_the_precision_told_is_that_in_force(make_run, monkeypatch, launched, gi
 
 
 def test_every_setting_that_decides_a_result_is_told(make_run):
-    decides = {"label_smoothing_factor": 0.1, "neftune_noise_alpha": 5.0, "optim": "adafactor", "eval_delay": 1.0,
+    decides = {"max_grad_norm": 0.5, "neftune_noise_alpha": 5.0, "optim": "adafactor", "eval_delay": 1.0,
                "lr_scheduler_kwargs": {"num_cycles": 2}, "full_determinism": False, "dataloader_drop_last": True,
                "gradient_accumulation_steps": 4}  # fmt: skip
     idle = {"run_name": "x", "logging_steps": 3, "report_to": ["none"], "dataloader_num_workers": 2, "use_cpu": True}

@@ -191,7 +191,7 @@ def test_a_run_whose_pictures_and_card_fail_keeps_everything_else(run, tmp_path)
         and results["test_micro_f1"] == read_json(out / "test_results.json")["test_micro_f1"]
     )
     assert (out / "test_reliability.png").is_file() and (out / "test_examples.png").is_file()
-    assert not [path.name for path in out.iterdir() if path.name.startswith(".")]
+    assert [path.name for path in out.iterdir() if path.name.startswith(".")] == [".training"], "only the lock"
 
 
 def test_files_take_their_places_together_or_not_at_all(tmp_path):

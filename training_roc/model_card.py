@@ -309,9 +309,11 @@ def run_settings(run) -> dict:
     settings = {"dataset_name": run.data_args.dataset_name}
     for group in (run.model_args, run.data_args):
         settings |= {one.name: getattr(group, one.name) for one in fields(group) if not is_default(group, one)}
-    given, usual = run.args.to_dict(), type(run.args)(output_dir=run.args.output_dir).to_dict()
+    usual = type(run.args)(output_dir=run.args.output_dir, use_cpu=run.args.use_cpu).to_dict()
     settings |= {
-        name: value for name, value in given.items() if value != usual[name] and not name.startswith(NOT_SETTINGS)
+        name: value
+        for name, value in run.args.to_dict().items()
+        if value != usual[name] and not name.startswith(NOT_SETTINGS)
     }
     if (precision := precision_in_force(run.args)) in ("bf16", "fp16"):
         settings[precision] = True

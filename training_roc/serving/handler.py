@@ -9,7 +9,6 @@ from typing import Any
 
 from transformers import pipeline
 
-FIELDS = ("inputs", "parameters", "options")
 PARAMETERS = ("top_k", "threshold", "relations", "filter_by_type", "explain", "timeout")
 BATCH_SIZE = 8
 MAX_INPUTS = 64
@@ -48,7 +47,7 @@ class EndpointHandler:
         """
         if not isinstance(data, dict) or "inputs" not in data:
             raise ValueError('the request must be a JSON object {"inputs": ..., "parameters": {...}}')
-        if unknown := data.keys() - set(FIELDS):
+        if unknown := data.keys() - {"inputs", "parameters", "options"}:
             raise ValueError(f"the request has unknown fields {sorted(map(str, unknown))}")
         parameters, options = ({} if data.get(name) is None else data[name] for name in ("parameters", "options"))
         for name, value in (("parameters", parameters), ("options", options)):
