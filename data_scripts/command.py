@@ -59,6 +59,13 @@ def ending_in_one_line(what_stands: Callable[[], str]) -> Iterator[None]:
             signal.setitimer(signal.ITIMER_REAL, 0)
 
 
+def in_words(error: Exception) -> str:
+    """An error as a command's last line: a file's by its name and the system's words, without their number."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
+
+
 def _kill_workers(number, frame):
     """A worker that was started just when all were told to end did not hear it, and would be waited for."""
     for worker in multiprocess.active_children():

@@ -3,7 +3,6 @@
 
 import hashlib
 import logging
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,12 +16,18 @@ from datasets.packaged_modules.parquet.parquet import Parquet
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import RemoteEntryNotFoundError
 
-from data_scripts.descriptions.files import DescriptionError, load_descriptions, select_relations, warn_of_doubts
+from data_scripts.descriptions.files import (
+    DESCRIPTIONS_FILE,
+    DescriptionError,
+    load_descriptions,
+    select_relations,
+    warn_of_doubts,
+)
 from data_scripts.hub_errors import HubError, explain_hub_errors
 from data_scripts.reading import DataError
+from data_scripts.writing import replacing
 
 logger = logging.getLogger(__name__)
-DESCRIPTIONS_FILE = "relation_descriptions.json"
 DEMO = "demo"
 
 
@@ -135,9 +140,8 @@ def _keep_once(images: pa.StructArray, folder: Path) -> pa.StructArray:
     for picture in content.dictionary.to_pylist():
         path = folder / hashlib.sha256(picture).hexdigest()
         if not path.exists():
-            temporary = path.with_name(f"{path.name}.{os.getpid()}")
-            temporary.write_bytes(picture)
-            os.replace(temporary, path)
+            with replacing(path) as temporary:
+                temporary.write_bytes(picture)
         paths.append(str(path))
     kept = pa.array(paths, pa.string()).take(content.indices)
     return pa.StructArray.from_arrays(

@@ -305,6 +305,18 @@ def test_examples_come_from_the_training_split_alone(describe):
     assert "training split of data" in load_descriptions("out.json")["relations"]["None"]["source"]
 
 
+def test_unlabelled_rows_are_examples_of_no_relation(describe):
+    rows = load_demo(num_train=40, num_validation=1, num_test=1)["train"]
+    last = rows.features["relation"].names[-1]
+    Path("data", "data").mkdir(parents=True)
+    unlabelled = [row | {"image": None, "relation": -1} for row in rows.to_list()]
+    write_split(unlabelled, rows.features["relation"].names, Path("data", "data"), "train")
+    Path("labels.txt").write_text(f"None\n{last}\n")
+    with running(ChatServer([three("ignores"), three("won")])) as server:
+        assert describe(*against(server), "--dataset_name", "data") is None
+    assert all("(none are at hand)" in prompt for prompt in server.prompts())
+
+
 def test_a_local_model(describe, tmp_path, capsys):
     save_model_that_says(three("belongs to")[1], tmp_path / "model")
     Path("labels.txt").write_text("None\n")

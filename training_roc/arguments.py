@@ -17,6 +17,7 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import HfArgumentParser
 from transformers.integrations import get_available_reporting_integrations
 
+from data_scripts.command import in_words
 from data_scripts.loading import DEMO
 from data_scripts.reading import DoubleKeyError, read_text, refuse_double_keys
 from evaluation_roc.relation_f1.relation_f1 import compute_relation_f1
@@ -175,13 +176,11 @@ def user_errors() -> Iterator[None]:
         yield
     except (ValueError, OSError, ImportError, DatasetsError, StrictDataclassError) as error:
         logger.debug("where the error comes from:", exc_info=True)
-        message, cause = str(error), error.__cause__
+        message, cause = in_words(error), error.__cause__
         if isinstance(error, StrictDataclassError) and cause is not None:
             message = str(cause)  # the rest names the validator
         elif isinstance(error, DatasetsError) and cause is not None:
             message = f"{error}: {cause}"
-        elif isinstance(error, OSError) and error.filename is not None:
-            message = f"{error.filename}: {error.strerror}"
         raise UserError(message) from error
 
 

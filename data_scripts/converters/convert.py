@@ -3,7 +3,6 @@
 
 import argparse
 import dataclasses
-import json
 import os
 import tempfile
 from collections.abc import Callable
@@ -27,10 +26,11 @@ from data_scripts.converters.report import (
     describe_types,
     render_report,
 )
-from data_scripts.descriptions.files import write_descriptions
+from data_scripts.descriptions.files import DESCRIPTIONS_FILE, write_descriptions
 from data_scripts.hub_errors import prepare_repository
 from data_scripts.reading import DataError
 from data_scripts.schema import dataset_features
+from data_scripts.writing import write_json
 
 CARD_TEMPLATE = Path(__file__).with_name("dataset_card.md")
 FILE_BYTES = 100_000_000
@@ -275,8 +275,8 @@ def write_dataset(raw: RawDataset, report: dict, output_dir: Path) -> None:
         for split, rows in splits.items():
             num_bytes = write_split(rows, raw.relation_names, target / "data", split)
             sizes[split] = SplitInfo(split, num_bytes=num_bytes, num_examples=len(rows))
-        write_descriptions(raw.descriptions, target / "relation_descriptions.json")
-        (target / "report.json").write_text(json.dumps(report, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+        write_descriptions(raw.descriptions, target / DESCRIPTIONS_FILE)
+        write_json(target / "report.json", report)
         data_files = [{"split": split, "path": f"data/{split}-*"} for split in splits]
         card_data = DatasetCardData(
             pretty_name=raw.name,

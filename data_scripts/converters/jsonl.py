@@ -38,7 +38,7 @@ from tqdm.auto import tqdm
 from data_scripts.converters.convert import RawDataset, run_converter
 from data_scripts.converters.object_boxes import BOX_FORMS, find_form, read_box, same_box
 from data_scripts.converters.pictures import find_picture, read_upright_size
-from data_scripts.descriptions.files import load_descriptions, warn_of_doubts
+from data_scripts.descriptions.files import DESCRIPTIONS_FILE, load_descriptions, warn_of_doubts
 from data_scripts.reading import (
     SPLIT_NAMES,
     DataError,
@@ -54,7 +54,6 @@ from data_scripts.reading import (
 )
 from data_scripts.schema import SPLITS, object_entity, text_entity
 
-DESCRIPTIONS_FILE = "relation_descriptions.json"
 ANSWER_FIELDS = {"score", "description"}  # what a model says of its relation; no row keeps it
 ROW_FIELDS = {"id", "text", "tokens", "head", "tail", "relation", "image", "image_id", "objects", *ANSWER_FIELDS}
 ENTITY_FIELDS = {"start", "end", "name", "kind", "type", *BOX_FORMS}

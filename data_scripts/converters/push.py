@@ -14,10 +14,11 @@ from pathlib import Path
 from huggingface_hub import HfApi
 
 from data_scripts.command import ending_in_one_line
+from data_scripts.descriptions.files import DESCRIPTIONS_FILE
 from data_scripts.hub_errors import HubError, explain_hub_errors, prepare_repository
 from data_scripts.reading import DataError
 
-PARTS = ("README.md", "relation_descriptions.json", "report.json", "data/*.parquet")
+PARTS = ("README.md", DESCRIPTIONS_FILE, "report.json", "data/*.parquet")
 """What a converter writes."""
 
 
@@ -58,7 +59,7 @@ def push_dataset(folder: Path, repo_id: str, private: bool = False, revision: st
         DataError: if the folder is not one that a converter wrote.
         HubError: if the push fails, saying why and how to finish it.
     """
-    for part in ("README.md", "relation_descriptions.json", "data"):
+    for part in ("README.md", DESCRIPTIONS_FILE, "data"):
         if not (folder / part).exists():
             raise DataError(f"{folder} is no data set that a converter wrote: it has no {part}")
     try:

@@ -112,10 +112,8 @@ def describe_types(splits: dict[str, list[dict]], negative_relation: str | None)
             named = TYPED_LABEL.match(row["relation"]) if row["relation"] not in (None, negative_relation) else None
             if named is None:
                 continue
-            of_label, of_pair = (
-                [type_word(word) for word in named.groups()],
-                [row["head"]["type"], row["tail"]["type"]],
-            )
+            of_label = [type_word(word) for word in named.groups()]
+            of_pair = [row["head"]["type"], row["tail"]["type"]]
             reversed_types[split] += of_label == of_pair[::-1] != of_pair
             for role, word in zip(("head", "tail"), of_label, strict=True):
                 if split == TRAIN and row[role]["kind"] == "text" and row[role]["type"] != UNKNOWN:

@@ -11,17 +11,17 @@ Wherever such a file is read, the plain form of people's own data will do: `{lab
 """
 
 import datetime
-import json
 import logging
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from filelock import FileLock
 
 from data_scripts.reading import DataError, is_text, parse_json, quote, read_lines, read_relation_ids, read_text
+from data_scripts.writing import write_json
 
 logger = logging.getLogger(__name__)
+DESCRIPTIONS_FILE = "relation_descriptions.json"
 NEGATIVE_NAMES = {"none", "no", "na", "null", "nil", "norelation", "negative", "other", "others", "unrelated"}
 """How labels are often called that mean "none of the relations": in lower case, letters only."""
 FIELDS = {"descriptions", "source", "reviewed"}
@@ -180,9 +180,7 @@ def write_descriptions(content: dict, path: Path) -> None:
         DescriptionError: if the content is not as it should be; nothing is written then.
     """
     check_descriptions(content)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # another process may write the same file
-    temporary.write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    write_json(path, content)
 
 
 class DescriptionWriter:
@@ -303,10 +301,3 @@ def _check_keys(where: str, value: object, keys: set[str]) -> None:
         raise DescriptionError(f"{where} must be an object, not {type(value).__name__}")
     if set(value) != keys:
         raise DescriptionError(f"{where} must have the fields {sorted(keys)}, not {sorted(map(str, value))}")
-
-
-def in_words(error: Exception) -> str:
-    """An error as a command's last line: a file's by its name and the system's words, without their number."""
-    if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        return f"{error.filename}: {error.strerror}"
-    return str(error)

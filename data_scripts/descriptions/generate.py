@@ -24,7 +24,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from string import Template
 
-from data_scripts.descriptions.files import DescriptionWriter, in_words, read_labels, reading_key
+from data_scripts.command import in_words
+from data_scripts.descriptions.files import DescriptionWriter, read_labels, reading_key
 from data_scripts.descriptions.language_model import BusyError, LanguageModelError, LocalModel, ServedModel, Usage
 from data_scripts.hub_errors import HubError
 from data_scripts.reading import DataError, is_text, parse_json, read_text
@@ -166,7 +167,7 @@ def read_examples(options: argparse.Namespace) -> dict[str, list[str]]:
     rows = rows.select_columns(["tokens", "head", "tail", "relation"])
     indices: dict[str, list[int]] = {name: [] for name in names}
     for index, relation in enumerate(rows["relation"]):
-        if relation is not None:
+        if relation not in (None, -1):  # unlabelled
             indices[names[relation]].append(index)
     examples = {}
     for name, of_relation in indices.items():

@@ -21,8 +21,9 @@ from pathlib import Path
 
 import numpy as np
 
+from data_scripts.command import in_words
 from data_scripts.converters.entity_typing import count_positions
-from data_scripts.descriptions.files import in_words, load_descriptions, warn_of_doubts
+from data_scripts.descriptions.files import load_descriptions, warn_of_doubts
 from data_scripts.hub_errors import HubError, explain_hub_errors
 from data_scripts.markdown import markdown_text
 from data_scripts.reading import DataError, read_json

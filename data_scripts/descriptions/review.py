@@ -20,10 +20,10 @@ from rich.prompt import Prompt
 from rich.table import Table
 from rich.text import Text
 
+from data_scripts.command import in_words
 from data_scripts.descriptions.files import (
     DescriptionError,
     DescriptionWriter,
-    in_words,
     load_descriptions,
     reading_key,
     warn_of_doubts,
