@@ -362,13 +362,13 @@ def test_the_command_line(tmp_path, capsys):
     assert "--num_proc must be at least 1" in capsys.readouterr().err
 
 
-def test_an_output_folder_below_home_or_where_none_can_be(tmp_path, monkeypatch):
+def test_an_output_folder_below_home_or_where_none_can_be(tmp_path, monkeypatch, load):
     raw, output = write(tmp_path / "raw", train=[LINE]), tmp_path / "out"
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(raw)
     flags = ["--raw_dir", "~/raw", "--negative_relation", "none", "--output_dir"]
     run_converter(read_jsonl, arguments=[*flags, "~/out"], reader_flags=FLAGS)
-    assert len(load_dataset(str(output))["train"]) == 1 and not (raw / "~").exists()
+    assert len(load(output)["train"]) == 1 and not (raw / "~").exists()
     with pytest.raises(SystemExit, match="error: .*README.md.*: Not a directory"):
         run_converter(read_jsonl, arguments=[*flags, "~/out/README.md/below"], reader_flags=FLAGS)
 
