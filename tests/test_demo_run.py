@@ -154,8 +154,8 @@ def test_the_object_that_is_meant_decides(demo_run):
     for row, answer in zip(rows, explain(folder, inputs), strict=True):
         objects = answer["explanation"]["objects"]
         best = max(objects, key=lambda one: one["score"])
-        assert [one["role"] for one in objects] == ["tail", None, None, None]
-        assert objects[0]["box"] == pytest.approx(row["tail"]["box"], abs=1e-6)
+        (tail,) = (one for one in objects if one["role"] == "tail")
+        assert len(objects) == 4 and tail["box"] == pytest.approx(row["tail"]["box"], abs=1e-6)
         hits += best["role"] == "tail"
     assert hits > 43  # by chance, 12
 
@@ -163,9 +163,9 @@ def test_the_object_that_is_meant_decides(demo_run):
 def test_the_cards_snippets_run(demo_run):
     folder, _ = demo_run
     card = (folder / "README.md").read_text(encoding="utf-8")
-    assert 'model_id = "outputs/demo"' in card or f'model_id = "{folder}"' in card
+    assert f'model_id = "{folder.name}"' in card  # and no path on this machine
     snippets = re.findall(r"```python\n(.*?)```", card, flags=re.DOTALL)
     command = [sys.executable, "-c", "\n".join([WITHOUT_PROJECT, *snippets])]
-    result = subprocess.run(command, cwd=folder.parent.parent, capture_output=True, text=True)
+    result = subprocess.run(command, cwd=folder.parent, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert "friends" in result.stdout
