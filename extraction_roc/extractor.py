@@ -110,11 +110,13 @@ class PostExtractor:
                 if isinstance(record, DataError):
                     raise record
                 name = read_id(record, self.settings.columns, position)
-                posts.append((position, name, read_post(record, self.settings.columns, self.settings.image_dir)))
+                post = read_post(record, self.settings.columns, self.settings.image_dir)
+                if len(post.get("entities", ROLES)) >= len(ROLES):
+                    posts.append((position, name, post))
             except ValueError as error:
                 rows.append(_failure(position, name, error))
         if on_done is not None:
-            on_done(len(rows))
+            on_done(len(records) - len(posts))
         # Of like length together: less padding.
         posts.sort(key=lambda post: ("entities" in post[2], len(post[2]["text"])))
         for start in range(0, len(posts), self.settings.batch_size):

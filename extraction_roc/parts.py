@@ -47,8 +47,8 @@ SCHEMA = pa.schema(
 """A triple: where it was read, what it says, and by whom.
 
 `position` counts the input's posts from 0. `head` and `tail` are the entities' words, or an object's name; `_start`
-and `_end` count characters of `text` as [start, end), null for an object; `_box` has x0, y0, x1, y1 as fractions of the
-picture's width and height, null for a mention. `score` is the relation's probability, 0 to 1.
+and `_end` count characters of `text` as [start, end), null for an object; `_box` has x0, y0, x1, y1 as fractions of
+the picture's width and height, null for a mention. `score` is the relation's probability, 0 to 1.
 """
 
 
@@ -78,7 +78,14 @@ def open_run(folder: Path, settings: dict[str, str]) -> Iterator["Run"]:
 
 
 class Run:
-    """The finished parts of a run. Made by `open_run`."""
+    """The finished parts of a run; `open_run` makes it.
+
+    Attributes:
+        folder, settings: as given.
+        num_posts: how many the input has; None until all have been read.
+        num_errors: how many of those read so far failed.
+        is_finished: whether there was nothing left to do when the run was opened.
+    """
 
     def __init__(self, folder: Path, settings: dict[str, str]):
         self.folder, self.settings = folder, settings
@@ -92,14 +99,11 @@ class Run:
         for left in (folder / TRIPLES).glob(".*"):  # by a run that was killed
             left.unlink()
         # What a killed run had not yet told of its last part, or had told by half.
-        errors = [error for path in self.paths() for error in read_part(path)["errors"]]
+        parts = [read_part(path) for path in self.paths()]
+        errors = [error for part in parts for error in part["errors"]]
         write_text(folder / ERRORS_FILE, "".join(map(_as_line, errors)))
         self.num_errors = len(errors)
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether every post of the input has been read."""
-        return self.num_posts is not None
+        self.is_finished = self.num_posts == sum(part["positions"][1] - part["positions"][0] for part in parts)
 
     def finish(self, num_posts: int) -> None:
         """Keeps that there are no more than `num_posts` posts."""

@@ -79,9 +79,11 @@ def open_posts(
         HubError: the data set is not on the Hub, or may not be read.
     """
     path = Path(name).expanduser()
+    kind = SUFFIXES.get(path.suffix.lower())
+    if kind is not None and not path.is_file():
+        raise DataError(f"{path} is no file")
     if not path.is_file():
         return _open_dataset(name, columns, config_name, split, revision)
-    kind = SUFFIXES.get(path.suffix.lower())
     if kind is None:
         raise DataError(f"{path}: posts are in files that end in {', '.join(SUFFIXES)}, or in a data set of the Hub")
     identity = _digest(path)

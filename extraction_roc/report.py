@@ -64,10 +64,10 @@ def write_report(folder: Path, posts: Posts, columns: Columns, image_dir: Path |
     page = file_html(
         draw_graph(edges, names, colors),
         INLINE,
-        title=f"Graph of {posts.name}",
+        title=f"What {Path(posts.name).name} says",
         template=template,
         template_variables={
-            "source": posts.name, "num_nodes": len(nodes), "num_edges": len(table), "relations": relations,
+            "num_nodes": len(nodes), "num_edges": len(table), "relations": relations,
             "edges": edges, "names": names, "colors": colors, "roles": ROLES,
         },
     )  # fmt: skip
@@ -118,11 +118,12 @@ def read_pictures(positions: set[int], posts: Posts, columns: Columns, image_dir
 def draw_graph(edges: list[dict], nodes: dict[str, dict], colors: dict[str, str]):
     """A figure of the edges as arrows in their relations' colours; a click leads to the edge's post."""
     import networkx as nx
-    from bokeh.models import Arrow, ColumnDataSource, CustomJS, HoverTool, LabelSet, NormalHead, TapTool
+    from bokeh.models import Arrow, ColumnDataSource, CustomJS, HoverTool, LabelSet, NormalHead, TapTool, WheelZoomTool
     from bokeh.plotting import figure
 
     graph = nx.Graph((edge["head_id"], edge["tail_id"]) for edge in edges)
-    places = nx.spring_layout(graph, k=1.6 / max(len(graph), 1) ** 0.5, iterations=200, seed=0)
+    # Strong gravity keeps what hangs together with nothing else from flying apart.
+    places = nx.forceatlas2_layout(graph, max_iter=400, strong_gravity=True, seed=0)
     lines = [
         curve(places[edge["head_id"]], places[edge["tail_id"]], bend)
         for edge, bend in zip(edges, bends(edges), strict=True)
@@ -156,11 +157,9 @@ def draw_graph(edges: list[dict], nodes: dict[str, dict], colors: dict[str, str]
             "card": [first[node] for node in nodes],
         }
     )
-    plot = figure(
-        sizing_mode="stretch_width", height=620, tools="pan,wheel_zoom,box_zoom,reset,save", active_scroll="wheel_zoom"
-    )
+    plot = figure(sizing_mode="stretch_width", height=620, tools="pan,box_zoom,reset,save")
     plot.axis.visible = plot.grid.visible = False
-    plot.outline_line_color = None
+    plot.outline_line_color = plot.toolbar.logo = None
     lines_drawn = plot.multi_line(
         "xs", "ys", line_color="color", line_width="width", line_alpha=0.7, source=edge_source
     )
@@ -174,7 +173,9 @@ def draw_graph(edges: list[dict], nodes: dict[str, dict], colors: dict[str, str]
             x="x", y="y", text="label", y_offset=8, text_align="center", text_font_size="11px", source=node_source
         )
     )
+    zoom = WheelZoomTool(modifiers="ctrl")  # the wheel alone is the page's
     plot.add_tools(
+        zoom,
         HoverTool(
             renderers=[lines_drawn], tooltips="@head → @tail<br>@relation<br>@posts posts", line_policy="nearest"
         ),
@@ -187,6 +188,7 @@ def draw_graph(edges: list[dict], nodes: dict[str, dict], colors: dict[str, str]
             ),
         ),
     )
+    plot.toolbar.active_scroll = zoom
     return plot
 
 

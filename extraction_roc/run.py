@@ -43,7 +43,8 @@ def extract_parts(run: Run, posts: Posts, extractor: PostExtractor, part_size: i
     with tqdm(total=posts.num_posts, initial=start, unit=" posts", desc="Extracting", smoothing=0.1) as bar:
         while records := [*enumerate(islice(stream, part_size), start=start)]:
             end = start + len(records)
-            run.write(number, start, end, extractor(records, on_done=bar.update))
+            if not run.has(number):
+                run.write(number, start, end, extractor(records, on_done=bar.update))
             bar.set_postfix(failed=run.num_errors)
             number, start = number + 1, end
     run.finish(start)
