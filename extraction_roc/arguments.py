@@ -29,7 +29,7 @@ def parse_arguments(arguments: list[str], description: str) -> argparse.Namespac
     )
     add("--relations_file", type=Path, help="relations to look for in place of the model's own")
     for name, what in (("id", "id"), ("text", "text"), ("image", "picture"), ("entities", "own entities")):
-        add(f"--{name}_column", default=name, help=f"the field of a post's {what}; default: %(default)s")
+        add(f"--{name}_column", default=name, help=f"the field of a post's {what}, '' for none; default: %(default)s")
     add("--dataset_config_name", help="configuration of a data set")
     add("--dataset_split", default="train", help="split of a data set; default: %(default)s")
     add("--dataset_revision", help="branch, tag or commit of a data set on the Hub")

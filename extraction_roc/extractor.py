@@ -51,6 +51,11 @@ class ExtractorSettings:
 class PostExtractor:
     """A model with its tagger and detector, that makes rows of posts.
 
+    Attributes:
+        settings: as given.
+        revision: what tells the model from its other versions.
+        reads_pictures: whether it can; a post with a picture fails where it cannot.
+
     Raises:
         DataError: the model, the tagger, the detector or the relations cannot be loaded, or the threshold cannot be
             used with them.
@@ -82,8 +87,12 @@ class PostExtractor:
                     model=model,
                     processor=processor,
                     device=settings.device,
-                    **{name: value for name, value in (("entity_tagger", settings.entity_tagger),) if value},
+                    entity_tagger=settings.entity_tagger,
+                    object_detector=settings.object_detector,
+                    candidate_labels=settings.candidate_labels,
+                    max_entities=settings.max_entities,
                 )
+                self.reads_pictures = processor.image_processor is not None
                 labels = self.asked.get("relations") or model.config.label2id
                 self.asked["filter_by_type"] = not set(labels).isdisjoint(model.config.relation_types or {})
                 self.negative.add(model.config.negative_relation)

@@ -33,7 +33,7 @@ Record = dict[str, Any] | DataError
 
 @dataclass(frozen=True)
 class Columns:
-    """What a post's fields are called. One that is not there: posts are numbered, have no picture, are tagged."""
+    """What a post's fields are called. Only the text's must be there: posts without an id are numbered."""
 
     id: str = "id"
     text: str = "text"
@@ -241,7 +241,9 @@ def check_posts(posts: Posts, columns: Columns, image_dir: Path | None, has_tagg
     known = posts.columns or list(dict.fromkeys(name for record in found for name in record))
     wanted = [columns.text]
     defaults = Columns()
-    wanted += [name for name, usual in ((columns.id, defaults.id), (columns.image, defaults.image)) if name != usual]
+    wanted += [
+        name for name, usual in ((columns.id, defaults.id), (columns.image, defaults.image)) if name not in (usual, "")
+    ]
     wanted += [columns.image] if image_dir is not None else []
     wanted += [] if has_tagger else [columns.entities]
     for name in wanted:
@@ -273,7 +275,8 @@ def read_id(record: Mapping, columns: Columns, position: int) -> str:
 
 
 def read_post(record: Mapping, columns: Columns, image_dir: Path | None) -> dict[str, Any]:
-    """A post as the pipeline takes it: `text`, and where there are any `image` and `entities`.
+    """A post as the pipeline takes it: `text` (of tokens: joined by blanks; empty only where there is a picture), and
+    where there are any `image` and `entities`.
 
     Args:
         record: the post's fields.
@@ -284,12 +287,14 @@ def read_post(record: Mapping, columns: Columns, image_dir: Path | None) -> dict
         DataError: a field is not what it should be, or a picture is not there.
     """
     text = record.get(columns.text)
-    if not is_text(text) or text.isspace():
-        raise DataError(f"field {columns.text!r}: a text is expected, not {quote(text):.200}")
-    post = {"text": text}
+    if isinstance(text, list) and all(map(is_text, text)):
+        text = " ".join(text)
     image = read_image(record.get(columns.image), columns.image, image_dir)
-    if image is not None:
-        post["image"] = image
+    if image is not None and (text is None or isinstance(text, str) and not text.strip()):
+        text = ""
+    elif not is_text(text) or text.isspace():
+        raise DataError(f"field {columns.text!r}: a text is expected, not {quote(text):.200}")
+    post = {"text": text} if image is None else {"text": text, "image": image}
     entities = record.get(columns.entities)
     if entities is not None:
         post["entities"] = _read_entities(entities, columns.entities)

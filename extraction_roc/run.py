@@ -8,9 +8,10 @@ from itertools import islice
 from tqdm.auto import tqdm
 
 from data_scripts.descriptions.files import load_descriptions
+from data_scripts.reading import DataError
 from extraction_roc.extractor import PostExtractor, find_revision
 from extraction_roc.parts import Run, read_part
-from extraction_roc.posts import Posts
+from extraction_roc.posts import NUM_SHOWN, Posts
 
 
 def describe_run(options: Namespace, posts: Posts) -> dict[str, str]:
@@ -34,7 +35,18 @@ def describe_run(options: Namespace, posts: Posts) -> dict[str, str]:
 
 
 def extract_parts(run: Run, posts: Posts, extractor: PostExtractor, part_size: int) -> None:
-    """Reads all posts whose parts are not finished, and finishes them one by one."""
+    """Reads all posts whose parts are not finished, and finishes them one by one.
+
+    Raises:
+        DataError: the posts have pictures, which the model cannot read.
+    """
+    image = extractor.settings.columns.image
+    shown = islice(posts.read(0), NUM_SHOWN)
+    if not extractor.reads_pictures and any(isinstance(record, dict) and record.get(image) for record in shown):
+        raise DataError(
+            f"{posts.name} has pictures, and {extractor.settings.model_name_or_path} reads texts only: to leave the "
+            "pictures out, say --image_column ''"
+        )
     number = 0
     while run.has(number):
         number += 1

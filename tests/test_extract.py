@@ -20,7 +20,6 @@ from PIL import Image
 from transformers import pipeline
 
 import extract
-from extraction_roc.graph import node_id, normalise, write_graph
 from extraction_roc.parts import open_run, read_part
 
 ROOT = Path(__file__).parents[1]
@@ -198,7 +197,7 @@ def broken_posts(pictures: Path) -> dict[str, tuple]:
         json.dumps({"id": "string", "text": text, "entities": [*pair, 3]}): ("string", "3"),
         json.dumps({"id": "box", "text": text, "entities": [*pair, {"box": [0, 0, 1, 1]}]}): ("box", "picture"),
         json.dumps({"id": "missing", "text": text, "entities": pair, "image": "no.png"}): ("missing", "no.png"),
-        json.dumps({"id": "leads out", "text": text, "entities": pair, "image": "../posts.jsonl"}): ("leads out", ".."),
+        json.dumps({"id": "leads out", "text": text, "entities": pair, "image": "../a.png"}): ("leads out", "../a"),
         json.dumps({"id": "is text", "text": text, "entities": pair, "image": "text.png"}): ("is text", "text.png"),
         json.dumps({"id": "is half", "text": text, "entities": pair, "image": "half.png"}): ("is half", "half.png"),
         json.dumps({"id": "bad data", "text": text, "entities": pair, "image": "data:,%%"}): ("bad data", "base64"),
@@ -252,7 +251,9 @@ def test_broken_lines_of_csv(checkpoint, tmp_path, monkeypatch):
     run(monkeypatch, checkpoint, source, tmp_path / "graph")
     found = errors(tmp_path / "graph")
     assert [(error["position"], error["post"]) for error in found] == [(1, None), (3, "3"), (5, None), (6, None)]
-    for error, reason in zip(found, ("line 3: 1 cells", "surrogate", "3 cells", "line 9: no line of CSV"), strict=True):
+    for error, reason in zip(
+        found, ("line 3: 1 cells", "surrogate", "3 cells", "line 9: no line of CSV"), strict=True
+    ):
         assert reason in error["error"]
     assert {row["position"] for row in triples(tmp_path / "graph")} <= {0, 2, 7}
 
@@ -328,7 +329,7 @@ def test_a_run_that_is_killed_goes_on_and_has_every_post_once(
 
 @pytest.mark.slow
 def test_a_command_that_is_stopped_or_killed_goes_on(checkpoint, pictures, tmp_path):
-    """As its user starts it; SIGTERM says how to go on, and the bar tells of posts a second and the time that is left."""
+    """As its user starts it; SIGTERM says how to go on; the bar tells of posts a second and the time left."""
     source = write_lines(tmp_path / "posts.jsonl", make_posts(600))
 
     def begin(output):
@@ -415,7 +416,7 @@ def test_what_can_be_known_before_is_told_before(checkpoint, pictures, tmp_path,
         ("no_pictures is no folder", checkpoint, source, graph, "--image_dir", tmp_path / "no_pictures"),
         ("holds no model", pictures, source, graph, *with_images),
         ("no threshold has been chosen", checkpoint, source, graph, *with_images, "--threshold", "auto"),
-        ("relations.json", checkpoint, source, graph, *with_images, "--relations_file", tmp_path / "no" / "relations.json"),
+        ("no.json is missing", checkpoint, source, graph, *with_images, "--relations_file", "no.json"),
         ("something else", checkpoint, source, pictures, *with_images),
     ):  # fmt: skip
         message = refuse(monkeypatch, *arguments)
