@@ -134,7 +134,28 @@ class RelationExtractionPipeline(Pipeline):
             base64 or the URL of a public address (not a private, loopback or link-local one, also after a redirect,
             and without a proxy); paths, bytes, arrays and PIL pictures are refused.
 
-    They may be given to `pipeline(...)`, for all calls, and to a call.
+        entity_tagger (*optional*): finds the mentions of a text for which no entities are given. `"spacy:NAME"`, an
+            installed spaCy pipeline; a token-classification model, by its folder or its name on the Hub; a pipeline of
+            either library; or a function: text → list of mentions, in any form that an entity may have, optionally
+            with `score`. Of mentions that overlap the longest stays, the first of equals. Mentions of the same words,
+            whatever their case, and of the same type are one entity.
+        object_detector (*optional*): finds the objects of a picture in the same way. An object-detection or
+            zero-shot-object-detection model, by its folder or its name on the Hub; a pipeline of it; or a function:
+            PIL picture → list of objects, in any form that `objects` may have, optionally with `score`. No more than
+            the processor's `max_objects`, the best, are kept, and of none that the image processor crops away.
+        candidate_labels (`list[str]`, *optional*): what a zero-shot detector looks for.
+        entity_types (`dict`, *optional*): label of tagger or detector → the type that the model knows such an entity
+            by, or `None` for what is no entity. A label that is not among them, and is none of the words in
+            `config.relation_types`, becomes person, organization, location or miscellaneous where a mention has one
+            of the usual labels for these, and `"unknown"` where it has another; numbers and times are no entities. An
+            object then has no type.
+        nms_threshold (`float`, *optional*, defaults to 0.5): an object that is found is left out if its intersection
+            over union with a better one is larger, whatever their labels.
+        max_entities (`int`, *optional*, defaults to 32): most entities of a post. Those with the best scores stay;
+            one without a score counts as if it were sure. The answer says how many are left out.
+
+    They may be given to `pipeline(...)`, for all calls, and to a call. A tagger or detector that is named is loaded
+    once, onto the model's device. Neither runs in worker processes: with one, `num_workers` changes nothing.
     """
 
     _load_processor = True
@@ -163,13 +184,15 @@ class RelationExtractionPipeline(Pipeline):
                 - or instead `entities`: a list of two or more such entities. Every ordered pair of them is scored,
                   and the picture is encoded once for all. One that is there again (at the same place, whatever its
                   type) is passed over;
+                - or none of these, with an `entity_tagger` or `object_detector`: a bare post, whose entities are
+                  found. Its text may be blank, or missing if there is an image. Its `objects`, if any are given, are
+                  its objects, and the detector is not asked;
                 - `image` (*optional*): an http(s) URL, a PIL picture, an array or tensor, a path, base64 (bare or in a
                   data URL), the bytes of a picture file, or a data set's `{"bytes", "path"}`;
                 - `objects` (*optional*): the picture's objects, as [`RocProcessor`] takes them.
-            kwargs: `top_k`, `threshold`, `relations`, `filter_by_type`, `explain`, `timeout` and `from_network` (see
-                the class), and `batch_size` and `num_workers`. `batch_size` inputs are prepared together, equal
-                pictures among them encoded once, and no more than `batch_size` pairs go through the model at once (32
-                by default, with one input at a time).
+            kwargs: those of the class, and `batch_size` and `num_workers`. `batch_size` inputs are prepared together,
+                equal pictures among them encoded once, and no more than `batch_size` pairs go through the model at
+                once (32 by default, with one input at a time).
 
         Returns:
             For an input with head and tail a list of relations, best first, each a `dict` with
@@ -205,15 +228,35 @@ class RelationExtractionPipeline(Pipeline):
               through its token in the model. See `RocModel.get_saliency`.
 
             For an input with `entities` a list with a `dict` for each ordered pair: `head`, `tail` (the entities as
-            they were given) and `relations`, a list as above. For several inputs a list of these; an iterator for a
-            generator or a dataset.
+            they were given) and `relations`, a list as above.
+
+            For a bare post a `dict` with
+
+            - `entities`, mentions in the order of the text, then objects, best first. Each has `index` (its place
+              here), `kind` (`"text"` or `"object"`), `name` (a mention's words; what the detector calls an object,
+              numbered from the second on), `type`, `score` (of tagger or detector; `None` if it tells none); `start`
+              and `end`, its first mention in characters of the text (of tokens joined by one blank), and `mentions`,
+              all of them as `[start, end]`; or `box`, corners as fractions of the upright picture. What it has not is
+              `None`, `mentions` an empty list;
+            - `triples`: `head` and `tail` (places in `entities`), `relation` (its label), `score`, `description`,
+              `threshold` (what the score had to reach, or `None`), `head_span` and `tail_span` (the mentions that the
+              pair was read at, of several those nearest to each other; `None` of an object),
+              `num_truncated_tokens`, and `examples` and `explanation` as above. The relation that means "no relation"
+              and what is less probable are none. By default a pair has one triple (`top_k`), the threshold is the
+              model's own if it has one (`"auto"`), and if any relation has types, pairs that fit none are not scored
+              (`filter_by_type`);
+            - `num_entities_left_out`: how many entities were found and are not there, as they are too many or cropped
+              away.
+
+            For several inputs a list of these; an iterator for a generator or a dataset.
 
         Raises:
             ValueError: for an input that is not as above. The message names the field, and among several inputs the
                 number of the input, from 0. Also for a parameter out of its range, for `threshold="auto"` where no
                 threshold has been chosen for the relations (as for those of the call), for `filter_by_type` where
-                none of the relations has types, for `explain` with a slow tokenizer, and for `relations` given to a
-                model with `objective="classification"`.
+                none of the relations has types, for `explain` with a slow tokenizer, for `relations` given to a
+                model with `objective="classification"`, and for a tagger or detector that is not there, is none, or
+                gives what is no mention or object.
             TypeError: for an unknown parameter.
         """
         given = self._batch_size if kwargs.get("batch_size") is None else kwargs["batch_size"]
@@ -826,6 +869,8 @@ def load_spacy(name: str):
 
 def load_token_classifier(name: str, device: torch.device) -> TokenClassificationPipeline:
     model = load_trained(AutoModelForTokenClassification, name)
+    if "O" not in model.config.label2id:
+        raise ValueError(f"it tags no entities: none of its labels is 'O', only {list(model.config.label2id)}")
     tokenizer = AutoTokenizer.from_pretrained(name)
     # Two less than there are positions: RoBERTa's begin behind that of the padding.
     positions = (getattr(model.config, "max_position_embeddings", None) or 514) - 2

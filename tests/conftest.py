@@ -5,7 +5,7 @@ import pytest
 import torch
 from demo_runs import train
 from hub_server import HubServer
-from transformers import BertConfig, ViTConfig, pipeline
+from transformers import BertConfig, BertForTokenClassification, BertTokenizer, ViTConfig, pipeline
 
 from data_scripts.demo.dataset import build_demo_tokenizer, demo_image_processor
 from modeling_roc import RocConfig, RocModel
@@ -85,6 +85,37 @@ def batch(processor):
         return_tensors="pt",
     )
     return {**inputs, "labels": torch.tensor([0, 1, 2, -100])}
+
+
+@pytest.fixture(scope="session")
+def tiny_tagger(tmp_path_factory):
+    """A token-classification model without layers: each word piece has a tag of its own, worked out by hand."""
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "ana", "##bel", "roy", "in", "oslo"]
+    tags = {"ana": "B-PER", "##bel": "B-LOC", "roy": "I-PER", "oslo": "B-LOC"}
+    labels = ["O", "B-PER", "I-PER", "B-LOC"]
+    size = len(vocabulary)
+    config = BertConfig(
+        vocab_size=size,
+        hidden_size=size,
+        num_hidden_layers=0,
+        num_attention_heads=1,
+        intermediate_size=1,
+        max_position_embeddings=8,
+        id2label=dict(enumerate(labels)),
+        label2id={label: index for index, label in enumerate(labels)},
+    )
+    model = BertForTokenClassification(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+        model.bert.embeddings.word_embeddings.weight.copy_(torch.eye(size))
+        model.bert.embeddings.LayerNorm.weight.fill_(1)
+        for index, piece in enumerate(vocabulary):
+            model.classifier.weight[labels.index(tags.get(piece, "O")), index] = 1
+    folder = tmp_path_factory.mktemp("tagger")
+    model.save_pretrained(folder)
+    BertTokenizer(vocab={piece: i for i, piece in enumerate(vocabulary)}, model_max_length=8).save_pretrained(folder)
+    return str(folder)
 
 
 @pytest.fixture(scope="session")
