@@ -1,6 +1,6 @@
 # Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
-"""RelationExtractionPipeline: from a text, a picture and two or more entities to ranked relations, in one call; or
-from text and picture alone to triples.
+"""RelationExtractionPipeline: from a text, a picture and two or more entities to ranked relations, in one call; and
+without the entities, which it finds, to triples.
 
 Behind the class: an input read and its picture fetched, entities found by a tagger and a detector, what becomes of
 scores in an answer, and an explanation as plain data.
