@@ -15,7 +15,7 @@ from urllib.parse import quote
 import gradio as gr
 from answer import bars_html, explanation_html, headline_html
 from huggingface_hub import constants
-from model import FINDERS, answer_request, ask, ask_all, find, load_extractor
+from model import FINDERS, answer_request, ask, ask_all, find_entities, load_extractor
 from pairs import pairs_html
 from PIL import Image
 from post import (
@@ -120,11 +120,11 @@ def remove_picture(post, session):
 
 
 @shows_refusals
-def find_entities(post, session):
+def mark_found(post, session):
     """The entities that tagger and detector find take the place of those that were marked."""
     if no_finder:
         raise Refusal(f"This demo has nothing to find entities with: {no_finder}")
-    return find(extractor, read_post(post), kept_picture(session))
+    return find_entities(extractor, read_post(post), kept_picture(session))
 
 
 def ask_about(post, session, **parameters):
@@ -253,7 +253,7 @@ with gr.Blocks(title="ROC: what connects two entities?", analytics_enabled=False
     changes.append(examples.click(pick_example, session, [session, marker, text], **INNER))
     changes.append(gr.on([submit.click, text.submit], use_text, [text, marker], marker, **INNER))
     if finds_entities:
-        changes.append(find_marks.click(find_entities, [marker, session], marker, **MODEL, **INNER))
+        changes.append(find_marks.click(mark_found, [marker, session], marker, **MODEL, **INNER))
     if takes_pictures:
         changes.append(upload.upload(upload_picture, [upload, marker, session], [session, marker], **INNER))
         changes.append(remove.click(remove_picture, [marker, session], [session, marker], **INNER))

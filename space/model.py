@@ -47,7 +47,7 @@ def ask(extractor, post: dict[str, Any], picture: Image.Image | None, **paramete
         return extractor(pipeline_input(post, picture, post["head"], post["tail"]), **parameters)
 
 
-def find(extractor, post: dict[str, Any], picture: Image.Image | None) -> dict[str, Any]:
+def find_entities(extractor, post: dict[str, Any], picture: Image.Image | None) -> dict[str, Any]:
     """The post with the entities that the pipeline finds in it, the first two as head and tail."""
     with _in_the_models_words():
         found = extractor.find_entities({"text": post["text"], "image": picture})

@@ -17,9 +17,6 @@ from transformers import (
     OwlViTForObjectDetection,
     OwlViTImageProcessor,
     ViTImageProcessorPil,
-    YolosConfig,
-    YolosForObjectDetection,
-    YolosImageProcessor,
     pipeline,
 )
 
@@ -231,43 +228,11 @@ def test_parameters_out_of_their_range(make_pipe, settings, message):
 # Objects
 
 
-@pytest.fixture(scope="module")
-def yolos(tmp_path_factory):
-    """A detector whose boxes and labels are set by hand: centre and size of each, in its last layer's biases."""
-    folder = tmp_path_factory.mktemp("yolos")
-    labels = {0: "Dog", 1: "person"}
-    config = YolosConfig(
-        hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8, image_size=[64, 64],
-        patch_size=32, num_detection_tokens=4, id2label=labels, label2id={word: i for i, word in labels.items()},
-    )  # fmt: skip
-    model = YolosForObjectDetection(config)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.zero_()
-        # Each detection token is a unit vector, the norm keeps it apart from the others, and the heads read it out.
-        model.vit.embeddings.detection_tokens[0] = 3 * torch.eye(4, 8)
-        model.vit.layernorm.weight.fill_(1)
-        for layer in model.bbox_predictor.layers[:2]:
-            layer.weight.copy_(torch.eye(8))
-        for layer in model.class_labels_classifier.layers[:2]:
-            layer.weight.copy_(torch.eye(8))
-        boxes = torch.tensor(
-            [[0.25, 0.5, 0.4, 0.8], [0.26, 0.5, 0.4, 0.8], [0.75, 0.5, 0.3, 0.4], [0.5, 0.5, 0.9, 0.9]]
-        )
-        model.bbox_predictor.layers[2].weight[:, :4] = boxes.logit().T / 2.6
-        # Scores: dog 0.97, person 0.9 at nearly the same place, person 0.8, and nothing.
-        logits = torch.tensor([[4.0, 0, 0], [0, 3.0, 0], [0, 2.2, 0], [0, 0, 5.0]])
-        model.class_labels_classifier.layers[2].weight[:, :4] = logits.T / 2.6
-    model.save_pretrained(folder)
-    YolosImageProcessor(size={"height": 64, "width": 64}).save_pretrained(folder)
-    return str(folder)
-
-
 DOG, WOMAN = [0.04, 0.08, 0.44, 0.9], [0.6, 0.3, 0.9, 0.68]
 
 
-def test_a_detector_finds_boxes_of_which_the_best_at_a_place_stays(make_pipe, yolos):
-    pipe = make_pipe(entity_tagger=tag_names, object_detector=yolos)
+def test_a_detector_finds_boxes_of_which_the_best_at_a_place_stays(make_pipe, tiny_detector):
+    pipe = make_pipe(entity_tagger=tag_names, object_detector=tiny_detector)
     post = {"text": TEXT, "image": make_picture()}
     answer = pipe(post)
     assert places(answer) == [
@@ -289,9 +254,9 @@ def test_a_detector_finds_boxes_of_which_the_best_at_a_place_stays(make_pipe, yo
     assert [(one["name"], one["type"]) for one in found] == [("person", "human"), ("person 2", "human")]
 
 
-def test_detectors_in_every_form_and_a_picture_without_a_text(make_pipe, yolos):
-    detector = pipeline("object-detection", model=yolos, threshold=0.95)
-    for given, names in [(yolos, ["Dog", "person"]), (detector, ["Dog"])]:
+def test_detectors_in_every_form_and_a_picture_without_a_text(make_pipe, tiny_detector):
+    detector = pipeline("object-detection", model=tiny_detector, threshold=0.95)
+    for given, names in [(tiny_detector, ["Dog", "person"]), (detector, ["Dog"])]:
         answer = make_pipe(object_detector=given)({"image": make_picture()})
         assert [one["name"] for one in answer["entities"]] == names
     given = [{"box": [0, 0, 0.5, 1], "type": "person"}, {"box_pixels": [60, 0, 90, 50], "name": "car", "score": 0.5}]
@@ -335,13 +300,13 @@ def test_a_zero_shot_detector_looks_for_the_callers_labels(make_pipe, tmp_path):
         pipe(post)
 
 
-def test_a_detector_that_cannot_be_used(make_pipe, make_model, yolos, tiny_tagger):
+def test_a_detector_that_cannot_be_used(make_pipe, make_model, tiny_detector, tiny_tagger):
     with pytest.raises(
         ValueError, match="candidate_labels are for a zero-shot .*; a YolosFor.* has labels of its own"
     ):
-        make_pipe(object_detector=yolos, candidate_labels=["dog"])({"image": make_picture()})
+        make_pipe(object_detector=tiny_detector, candidate_labels=["dog"])({"image": make_picture()})
     with pytest.raises(ValueError, match="^object_detector: this model takes no objects"):
-        make_pipe(make_model(), object_detector=yolos)
+        make_pipe(make_model(), object_detector=tiny_detector)
     with pytest.raises(ValueError, match="^object_detector '.*tagger.*': .*BertConfig"):
         make_pipe(object_detector=tiny_tagger)
     for found, message in [
@@ -352,8 +317,8 @@ def test_a_detector_that_cannot_be_used(make_pipe, make_model, yolos, tiny_tagge
             make_pipe(object_detector=lambda _, found=found: found)({"image": make_picture()})
 
 
-def test_objects_that_come_with_a_post_are_its_objects(make_pipe, yolos):
-    pipe = make_pipe(entity_tagger=tag_names, object_detector=yolos)
+def test_objects_that_come_with_a_post_are_its_objects(make_pipe, tiny_detector):
+    pipe = make_pipe(entity_tagger=tag_names, object_detector=tiny_detector)
     objects = [
         {"name": "[OBJ0]", "box": [0.0, 0.0, 0.5, 1.0], "caption": "a man"},
         {"name": "[OBJ1]", "box": [0.0, 0.0, 0.5, 1.0], "caption": None},
@@ -430,9 +395,9 @@ def test_threshold_top_k_and_the_relation_that_means_none(make_pipe, make_model)
     assert triples(threshold=None) == [(one["label"], None) for one in before[:1]]
 
 
-def test_posts_and_pairs_in_batches_streams_and_data_sets(make_pipe, yolos):
+def test_posts_and_pairs_in_batches_streams_and_data_sets(make_pipe, tiny_detector):
     asked = []
-    pipe = make_pipe(entity_tagger=lambda text: asked.append(text) or tag_names(text), object_detector=yolos)
+    pipe = make_pipe(entity_tagger=lambda text: asked.append(text) or tag_names(text), object_detector=tiny_detector)
     bare = {"text": TEXT, "image": make_picture()}
     pair = {"text": TEXT, "head": "Maya", "tail": "Noah", "image": make_picture("blue")}
     posts = [bare, {"text": ""}, pair, {"text": "Maya met Ken"}, {"text": "nobody"}, {**bare, "image": None}]
