@@ -1,6 +1,6 @@
 # Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
-"""RelationExtractionPipeline: from a text, a picture and two or more entities to ranked relations, in one call; or
-from text and picture alone to triples.
+"""RelationExtractionPipeline: from a text, a picture and two or more entities to ranked relations, in one call; and
+without the entities, which it finds, to triples.
 
 Behind the class: an input read and its picture fetched, entities found by a tagger and a detector, what becomes of
 scores in an answer, and an explanation as plain data.
@@ -134,7 +134,28 @@ class RelationExtractionPipeline(Pipeline):
             base64 or the URL of a public address (not a private, loopback or link-local one, also after a redirect,
             and without a proxy); paths, bytes, arrays and PIL pictures are refused.
 
-    They may be given to `pipeline(...)`, for all calls, and to a call.
+        entity_tagger (*optional*): finds the mentions of a text for which no entities are given. `"spacy:NAME"`, an
+            installed spaCy pipeline; a token-classification model, by its folder or its name on the Hub; a pipeline of
+            either library; or a function: text → list of mentions, in any form that an entity may have, optionally
+            with `score`. Of mentions that overlap the longest stays, the first of equals. Mentions of the same words,
+            whatever their case, and of the same type are one entity.
+        object_detector (*optional*): finds the objects of a picture in the same way. An object-detection or
+            zero-shot-object-detection model, by its folder or its name on the Hub; a pipeline of it; or a function:
+            PIL picture → list of objects, in any form that `objects` may have, optionally with `score`. No more than
+            the processor's `max_objects`, the best, are kept, and of none that the image processor crops away.
+        candidate_labels (`list[str]`, *optional*): what a zero-shot detector looks for.
+        entity_types (`dict`, *optional*): label of tagger or detector → the type that the model knows such an entity
+            by, or `None` for what is no entity. A label that is not among them, and is none of the words in
+            `config.relation_types`, becomes person, organization, location or miscellaneous where a mention has one
+            of the usual labels for these, and `"unknown"` where it has another; numbers and times are no entities. An
+            object then has no type.
+        nms_threshold (`float`, *optional*, defaults to 0.5): an object that is found is left out if its intersection
+            over union with a better one is larger, whatever their labels.
+        max_entities (`int`, *optional*, defaults to 32): most entities of a post. Those with the best scores stay;
+            one without a score counts as if it were sure. The answer says how many are left out.
+
+    They may be given to `pipeline(...)`, for all calls, and to a call. A tagger or detector that is named is loaded
+    once, onto the model's device. Neither runs in worker processes: with one, `num_workers` changes nothing.
     """
 
     _load_processor = True
@@ -163,13 +184,15 @@ class RelationExtractionPipeline(Pipeline):
                 - or instead `entities`: a list of two or more such entities. Every ordered pair of them is scored,
                   and the picture is encoded once for all. One that is there again (at the same place, whatever its
                   type) is passed over;
+                - or none of these, with an `entity_tagger` or `object_detector`: a bare post, whose entities are
+                  found. Its text may be blank, or missing if there is an image. Its `objects`, if any are given, are
+                  its objects, and the detector is not asked;
                 - `image` (*optional*): an http(s) URL, a PIL picture, an array or tensor, a path, base64 (bare or in a
                   data URL), the bytes of a picture file, or a data set's `{"bytes", "path"}`;
                 - `objects` (*optional*): the picture's objects, as [`RocProcessor`] takes them.
-            kwargs: `top_k`, `threshold`, `relations`, `filter_by_type`, `explain`, `timeout` and `from_network` (see
-                the class), and `batch_size` and `num_workers`. `batch_size` inputs are prepared together, equal
-                pictures among them encoded once, and no more than `batch_size` pairs go through the model at once (32
-                by default, with one input at a time).
+            kwargs: those of the class, and `batch_size` and `num_workers`. `batch_size` inputs are prepared together,
+                equal pictures among them encoded once, and no more than `batch_size` pairs go through the model at
+                once (32 by default, with one input at a time).
 
         Returns:
             For an input with head and tail a list of relations, best first, each a `dict` with
@@ -205,15 +228,35 @@ class RelationExtractionPipeline(Pipeline):
               through its token in the model. See `RocModel.get_saliency`.
 
             For an input with `entities` a list with a `dict` for each ordered pair: `head`, `tail` (the entities as
-            they were given) and `relations`, a list as above. For several inputs a list of these; an iterator for a
-            generator or a dataset.
+            they were given) and `relations`, a list as above.
+
+            For a bare post a `dict` with
+
+            - `entities`, mentions in the order of the text, then objects, best first. Each has `index` (its place
+              here), `kind` (`"text"` or `"object"`), `name` (a mention's words; what the detector calls an object,
+              numbered from the second on), `type`, `score` (of tagger or detector; `None` if it tells none); `start`
+              and `end`, its first mention in characters of the text (of tokens joined by one blank), and `mentions`,
+              all of them as `[start, end]`; or `box`, corners as fractions of the upright picture. What it has not is
+              `None`, `mentions` an empty list;
+            - `triples`: `head` and `tail` (places in `entities`), `relation` (its label), `score`, `description`,
+              `threshold` (what the score had to reach, or `None`), `head_span` and `tail_span` (the mentions that the
+              pair was read at, of several those nearest to each other; `None` of an object),
+              `num_truncated_tokens`, and `examples` and `explanation` as above. The relation that means "no relation"
+              and what is less probable are none. By default a pair has one triple (`top_k`), the threshold is the
+              model's own if it has one (`"auto"`), and if any relation has types, pairs that fit none are not scored
+              (`filter_by_type`);
+            - `num_entities_left_out`: how many entities were found and are not there, as they are too many or cropped
+              away.
+
+            For several inputs a list of these; an iterator for a generator or a dataset.
 
         Raises:
             ValueError: for an input that is not as above. The message names the field, and among several inputs the
                 number of the input, from 0. Also for a parameter out of its range, for `threshold="auto"` where no
                 threshold has been chosen for the relations (as for those of the call), for `filter_by_type` where
-                none of the relations has types, for `explain` with a slow tokenizer, and for `relations` given to a
-                model with `objective="classification"`.
+                none of the relations has types, for `explain` with a slow tokenizer, for `relations` given to a
+                model with `objective="classification"`, and for a tagger or detector that is not there, is none, or
+                gives what is no mention or object.
             TypeError: for an unknown parameter.
         """
         given = self._batch_size if kwargs.get("batch_size") is None else kwargs["batch_size"]
@@ -501,7 +544,8 @@ class RelationExtractionPipeline(Pipeline):
         if answer["is_one_pair"]:
             return answer["ranked"][0]
         if answer["is_post"]:
-            return {**answer["found"], "triples": list_triples(answer)}
+            found = answer["found"]
+            return {"entities": found["entities"], "triples": list_triples(answer), **found}
         entities = answer["entities"]
         return [
             {"head": entities[i], "tail": entities[j], "relations": relations}
@@ -825,6 +869,8 @@ def load_spacy(name: str):
 
 def load_token_classifier(name: str, device: torch.device) -> TokenClassificationPipeline:
     model = load_trained(AutoModelForTokenClassification, name)
+    if "O" not in model.config.label2id:
+        raise ValueError(f"it tags no entities: none of its labels is 'O', only {list(model.config.label2id)}")
     tokenizer = AutoTokenizer.from_pretrained(name)
     # Two less than there are positions: RoBERTa's begin behind that of the padding.
     positions = (getattr(model.config, "max_position_embeddings", None) or 514) - 2
@@ -946,7 +992,7 @@ def find_entities(
         candidate_labels, entity_types, nms_threshold, max_entities: the pipeline's parameters, already checked.
 
     Raises:
-        ValueError: what a function of the caller's returns is not as it should be.
+        ValueError: what a function of the caller's returns, or an object that a post brings, is not as it should be.
     """
     read_type = partial(_read_type, entity_types or {}, set(_words_of(list(relation_types.values()))))
     texts = list(dict.fromkeys(post["text"] for post in posts if post["text"].strip()))
@@ -966,44 +1012,20 @@ def find_entities(
             shown = shown_part(processor.image_processor, post["image"].size)
             visible = [one for one in objects if share_shown(one.places[0].box, shown) >= MIN_SHOWN]
         found = [*mentions, *visible[: processor.max_objects]]
-        best = sorted(range(len(found)), key=lambda i: found[i].rank)[:max_entities]
-        _take(post, [found[i] for i in sorted(best)], len(mentions) + len(objects))
+        best = sorted(range(len(found)), key=lambda i: _rank(found[i]))[:max_entities]
+        _take(post, [found[i] for i in sorted(best)])
+        post["found"]["num_entities_left_out"] = len(mentions) + len(objects) - len(best)
 
 
-def _take(post: dict[str, Any], kept: Sequence["Found"], num_found: int):
-    """Adds what `find_entities` adds to a post."""
-    entities, places, owners = [], [], []
-    for index, (same, score) in enumerate(kept):
-        first = same[0]
-        entity = {"index": index, "kind": "object", "name": None, "type": first.type, "start": None, "end": None}
-        entity |= {"mentions": [], "box": None, "score": score}
-        if isinstance(first, Mention):
-            entity |= {"kind": "text", "start": first.start, "end": first.end}
-            entity["name"] = " ".join(post["text"][first.start : first.end].split())
-            entity["mentions"] = [[mention.start, mention.end] for mention in same]
-        else:
-            entity |= {"name": first.name or first.caption or first.type or "object", "box": list(first.box)}
-        entities.append(entity)
-        owners += [index] * len(same)
-        places += same
-    post["found"] = {"entities": entities, "num_entities_left_out": num_found - len(entities)}
-    post["owners"], post["types"] = owners, [place.type for place in places]
-    post["entities"] = [
-        {key: value for key, value in place._asdict().items() if key in ENTITY_KEYS and value is not None}
-        for place in places
-    ]
-    if not post["objects"]:
-        post["objects"] = [one for one in post["entities"] if "box" in one] or None
-    numbers = [[i for i, owner in enumerate(owners) if owner == index] for index in range(len(kept))]
+class Found(NamedTuple):
+    """An entity that was found: the mentions of one name, in order, or one object; and its score, if it has one."""
 
-    def gap(pair: tuple[int, int]) -> int:
-        """Characters between two mentions; 0 where one is an object."""
-        one, other = (places[i] for i in pair)
-        if isinstance(one, Region) or isinstance(other, Region):
-            return 0
-        return max(one.start - other.end, other.start - one.end)
+    places: list[Mention | Region]
+    score: float | None
 
-    post["pairs"] = [min(itertools.product(head, tail), key=gap) for head, tail in itertools.permutations(numbers, 2)]
+
+def _rank(found: Found) -> float:
+    return -1.0 if found.score is None else -found.score
 
 
 def _words_of(types: Any) -> Iterable[str]:
@@ -1027,15 +1049,11 @@ def _read_type(entity_types: Mapping, words: set[str], label: str, is_mention: b
     return [next((word for word, labels in TAGS.items() if label.upper() in labels.split()), "unknown")]
 
 
-class Found(NamedTuple):
-    """An entity that was found: the mentions of one name, in order, or one object; and its score, if it has one."""
-
-    places: list[Mention | Region]
-    score: float | None
-
-    @property
-    def rank(self) -> float:
-        return -1.0 if self.score is None else -self.score
+def _read_score(given: Mapping, where: str) -> float | None:
+    score = plain(given.get("score"))
+    if score is not None and (not isinstance(score, Real) or not 0 <= score <= 1):
+        raise ValueError(f"{where}: score must be a number, 0 to 1, got {score!r:.200}")
+    return None if score is None else float(score)
 
 
 def _find_mentions(text: str, tagged: Any, read_type: Callable) -> list[Found]:
@@ -1051,14 +1069,14 @@ def _find_mentions(text: str, tagged: Any, read_type: Callable) -> list[Found]:
         (mention,) = read_entities(text, {name: given}, None, None)[1].values()
         if not isinstance(mention, Mention):
             raise ValueError(f"{name} must be a mention in the text, got {given!r:.200}")
-        kind = (mention.type,) if label is None else read_type(re.sub("^[BIELSU]-", "", label), True)
-        mentions += [(mention._replace(type=word), score) for word in kind]
-    apart: list[tuple[Mention, float | None]] = []
-    for one in sorted(mentions, key=lambda one: (one[0].start - one[0].end, one[0].start)):
-        if all(one[0].end <= other.start or other.end <= one[0].start for other, _ in apart):
-            apart.append(one)
+        types = [mention.type] if label is None else read_type(re.sub("^[BIELSU]-", "", label), True)
+        mentions += [(mention._replace(type=word), score) for word in types]
+    longest: list[tuple[Mention, float | None]] = []
+    for mention, score in sorted(mentions, key=lambda one: (one[0].start - one[0].end, one[0].start)):
+        if all(mention.end <= other.start or other.end <= mention.start for other, _ in longest):
+            longest.append((mention, score))
     names: dict[tuple, list[tuple[Mention, float | None]]] = {}
-    for mention, score in sorted(apart, key=lambda one: one[0].start):
+    for mention, score in sorted(longest, key=lambda one: one[0].start):
         words = text[mention.start : mention.end].casefold().split()
         names.setdefault((*words, mention.type), []).append((mention, score))
     return [
@@ -1068,38 +1086,71 @@ def _find_mentions(text: str, tagged: Any, read_type: Callable) -> list[Found]:
 
 
 def _find_objects(post: Mapping, detected: Any, read_type: Callable, nms_threshold: float) -> list[Found]:
-    """A picture's entities, best first: what a detector gives, or in their order the objects that the post brings."""
+    """A picture's entities: the objects that the post brings, in their order, or what a detector gives, best first."""
     given, image = post["objects"] or detected, post["image"]
-    bare = given
-    if not post["objects"]:
-        if not isinstance(detected, Sequence) or not all(isinstance(one, Mapping) for one in detected):
-            raise ValueError(f"object_detector must return a list of a picture's objects, got {detected!r:.200}")
-        bare = [{key: value for key, value in one.items() if key != "score"} for one in detected]
+    if not isinstance(given, Sequence) or not all(isinstance(one, Mapping) for one in given):
+        raise ValueError(f"a picture's objects must be a list of dicts, got {given!r:.200}")
+    if given and image is None:
+        raise ValueError("objects are given, but no picture")
+    bare = [{key: value for key, value in one.items() if key != "score"} for one in given]
     _, _, regions = read_entities("", {}, bare, None if image is None else image.size)
     found = [Found([region], _read_score(given[region.place], f"object {region.place}")) for region in regions]
     if post["objects"]:
-        if image is None:
-            raise ValueError("objects are given, but no picture")
         return found
-    apart: list[Found] = []
-    names = Counter()
-    for (region,), score in sorted(found, key=lambda one: one.rank):
-        kinds = (
-            (region.type,) if "label" not in given[region.place] else read_type(given[region.place]["label"], False)
-        )
-        if kinds and all(overlap(region.box, other.places[0].box) <= nms_threshold for other in apart):
+    apart, names = [], Counter()
+    for one in sorted(found, key=_rank):
+        (region,), label = one.places, given[one.places[0].place].get("label")
+        types = [region.type] if label is None else read_type(label, False)
+        if types and all(overlap(region.box, other.places[0].box) <= nms_threshold for other in apart):
             name = region.name or region.type or "object"
             names[name] += 1
             name = name if names[name] == 1 else f"{name} {names[name]}"
-            apart.append(Found([region._replace(name=name, type=kinds[0])], score))
+            apart.append(Found([region._replace(name=name, type=types[0])], one.score))
     return apart
 
 
-def _read_score(given: Mapping, where: str) -> float | None:
-    score = plain(given.get("score"))
-    if score is not None and (not isinstance(score, Real) or not 0 <= score <= 1):
-        raise ValueError(f"{where}: score must be a number, 0 to 1, got {score!r:.200}")
-    return None if score is None else float(score)
+def overlap(one: Box, other: Box) -> float:
+    """Intersection over union of two boxes, 0 to 1."""
+    width, height = (max(min(one[i + 2], other[i + 2]) - max(one[i], other[i]), 0.0) for i in (0, 1))
+    areas = [(x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in (one, other)]
+    return width * height / (sum(areas) - width * height)
+
+
+def _take(post: dict[str, Any], kept: Sequence[Found]):
+    """Adds to a post what `find_entities` does: `found`, `entities`, `types`, `owners` and `pairs`."""
+    entities: list[dict[str, Any]] = []
+    places, owners = [], []
+    for index, (same, score) in enumerate(kept):
+        first = same[0]
+        if isinstance(first, Mention):
+            name, start, end = " ".join(post["text"][first.start : first.end].split()), first.start, first.end
+            told = {"mentions": [[one.start, one.end] for one in same], "box": None}
+        else:
+            name, start, end = first.name or first.caption or first.type or "object", None, None
+            told = {"mentions": [], "box": list(first.box)}
+        kind = "text" if isinstance(first, Mention) else "object"
+        entity = {"index": index, "kind": kind, "name": name, "type": first.type, "start": start, "end": end}
+        entities.append({**entity, **told, "score": score})
+        owners += [index] * len(same)
+        places += same
+    post["found"] = {"entities": entities}
+    post["owners"], post["types"] = owners, [place.type for place in places]
+    post["entities"] = [
+        {key: value for key, value in place._asdict().items() if key in ENTITY_KEYS and value is not None}
+        for place in places
+    ]
+    if not post["objects"]:
+        post["objects"] = [one for one in post["entities"] if "box" in one] or None
+
+    def gap(pair: tuple[int, int]) -> int:
+        """Characters between two mentions; 0 where one is an object."""
+        one, other = (places[i] for i in pair)
+        if isinstance(one, Region) or isinstance(other, Region):
+            return 0
+        return max(one.start - other.end, other.start - one.end)
+
+    numbers = [[i for i, owner in enumerate(owners) if owner == index] for index in range(len(kept))]
+    post["pairs"] = [min(itertools.product(head, tail), key=gap) for head, tail in itertools.permutations(numbers, 2)]
 
 
 # Answers
@@ -1173,35 +1224,25 @@ def kept_relations(
 
 def list_triples(answer: Mapping) -> list[dict[str, Any]]:
     """The triples of a post: what is left of the relations of its pairs."""
-    triples = []
-    for (i, j), relations in zip(answer["pairs"], answer["ranked"], strict=True):
-        spans = [
-            [entity["start"], entity["end"]] if "start" in entity else None
-            for entity in (answer["entities"][i], answer["entities"][j])
-        ]
-        for relation in relations:
-            rest = {key: value for key, value in relation.items() if key != "label"}
-            triples.append(
-                {
-                    "head": answer["owners"][i],
-                    "tail": answer["owners"][j],
-                    "relation": relation["label"],
-                    **rest,
-                    "threshold": answer["threshold"],
-                    "head_span": spans[0],
-                    "tail_span": spans[1],
-                    "num_truncated_tokens": relation.get("num_truncated_tokens", 0),
-                }
-            )
-    return triples
 
+    def span(place: int) -> list[int] | None:
+        entity = answer["entities"][place]
+        return [entity["start"], entity["end"]] if "start" in entity else None
 
-def overlap(one: Box, other: Box) -> float:
-    """Intersection over union of two boxes, 0 to 1."""
-    width, height = (min(one[i + 2], other[i + 2]) - max(one[i], other[i]) for i in (0, 1))
-    shared = max(width, 0.0) * max(height, 0.0)
-    areas = [(x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in (one, other)]
-    return shared / (sum(areas) - shared)
+    return [
+        {
+            "head": answer["owners"][i],
+            "tail": answer["owners"][j],
+            "relation": relation["label"],
+            **{key: value for key, value in relation.items() if key != "label"},
+            "threshold": answer["threshold"],
+            "head_span": span(i),
+            "tail_span": span(j),
+            "num_truncated_tokens": relation.get("num_truncated_tokens", 0),
+        }
+        for (i, j), relations in zip(answer["pairs"], answer["ranked"], strict=True)
+        for relation in relations
+    ]
 
 
 def rank_descriptions(label: str, config, cosines: Sequence[float]) -> list[dict[str, Any]]:
