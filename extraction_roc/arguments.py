@@ -40,6 +40,7 @@ def parse_arguments(arguments: list[str], description: str) -> argparse.Namespac
         help="posts that are read, and pairs that are asked, at once; default: %(default)s",
     )
     add("--device", help="cpu, cuda, cuda:1, …; by default a GPU if there is one")
+    add("--dtype", choices=["float32", "bfloat16", "float16"], help="of the model; by default the checkpoint's own")
     add(
         "--part_size",
         type=int,
@@ -71,7 +72,7 @@ def parse_arguments(arguments: list[str], description: str) -> argparse.Namespac
             name: getattr(options, name)
             for name in (
                 "entity_tagger", "object_detector", "candidate_labels", "max_entities", "threshold", "relations_file",
-                "columns", "image_dir", "batch_size", "device",
+                "columns", "image_dir", "batch_size", "device", "dtype",
             )
         },
     )  # fmt: skip

@@ -5,6 +5,7 @@ import csv
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -230,24 +231,20 @@ def check_posts(posts: Posts, columns: Columns, image_dir: Path | None, has_tagg
     Raises:
         DataError: if a field that was named is not there, or the first posts show that none can be read as it is said.
     """
-    if posts.num_posts == 0:
-        raise DataError(f"{posts.name} has no posts")
     if image_dir is not None and not image_dir.is_dir():
         raise DataError(f"--image_dir {image_dir} is no folder")
-    shown = [record for record, _ in zip(posts.read(0), range(NUM_SHOWN), strict=False)]
+    shown = [*islice(posts.read(0), NUM_SHOWN)]
     found = [record for record in shown if isinstance(record, dict)]
+    if not shown:
+        raise DataError(f"{posts.name} has no posts")
     if not found:
         raise DataError(f"none of the first {len(shown)} posts can be read: {shown[0]}")
-    known = posts.columns or list(dict.fromkeys(name for record in found for name in record))
-    wanted = [columns.text]
-    defaults = Columns()
-    wanted += [
-        name for name, usual in ((columns.id, defaults.id), (columns.image, defaults.image)) if name not in (usual, "")
-    ]
-    wanted += [columns.image] if image_dir is not None else []
-    wanted += [] if has_tagger else [columns.entities]
-    for name in wanted:
-        if name not in known:
+    wanted = {columns.text, *columns.names()} - ({*Columns().names()} - {columns.text})
+    wanted |= {columns.image} if image_dir is not None else set()
+    wanted |= set() if has_tagger else {columns.entities}
+    for name in sorted(wanted - {""}):
+        if not _has_field(posts, name):
+            known = posts.columns or dict.fromkeys(name for record in found for name in record)
             hint = "" if name != columns.entities else "; name an --entity_tagger to find them"
             raise DataError(f"{posts.name} has no field {name!r}, only {', '.join(known)}{hint}")
     problems = []
@@ -258,6 +255,13 @@ def check_posts(posts: Posts, columns: Columns, image_dir: Path | None, has_tagg
             problems.append(error)
     if len(problems) == len(found):
         raise DataError(f"{posts.name}: none of the first {len(found)} posts can be used: {problems[0]}")
+
+
+def _has_field(posts: Posts, name: str) -> bool:
+    """Whether any post has a field; of lines of JSON each has its own, and few may have a picture."""
+    if posts.columns is not None:
+        return name in posts.columns
+    return any(name in record for record in posts.read(0) if isinstance(record, dict))
 
 
 def read_id(record: Mapping, columns: Columns, position: int) -> str:

@@ -26,7 +26,7 @@ def describe_run(options: Namespace, posts: Posts) -> dict[str, str]:
         "model": find_revision(extractor.model_name_or_path, extractor.revision),
         **{
             f"--{name}": getattr(extractor, name)
-            for name in ("entity_tagger", "object_detector", "candidate_labels", "max_entities", "threshold")
+            for name in ("entity_tagger", "object_detector", "candidate_labels", "max_entities", "threshold", "dtype")
         },
         "relations_file": relations,
         **{f"--{name}_column": column for name, column in vars(extractor.columns).items()},

@@ -33,7 +33,9 @@ NAMED_FOLDERS = (*ROOMS, "configs", "space", "tests", "docs")
 FENCE = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INLINE_CODE = re.compile(r"`([^`]+)`")
 # A launcher's own flags stand before the script.
-COMMAND = re.compile(r"(?:(?<=-m )(?P<module>(?:\w+\.)+\w+)|\b(?P<script>(?:train|extract)\.py))\b(?P<arguments>[^\n;|]*)")
+COMMAND = re.compile(
+    r"(?:(?<=-m )(?P<module>(?:\w+\.)+\w+)|\b(?P<script>(?:train|extract)\.py))\b(?P<arguments>[^\n;|]*)"
+)
 FLAG = re.compile(r"(?<![\w-])--([a-z]\w*)")
 FLAGS_OF_OTHERS = {"num_processes", "nproc_per_node", "cpu"}  # accelerate's and torchrun's
 
