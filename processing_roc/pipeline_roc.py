@@ -360,7 +360,7 @@ class RelationExtractionPipeline(Pipeline):
         for post in posts:
             if not post["is_post"]:
                 raise ValueError(f"{post['where']}the entities are given: there is nothing to find")
-        self._find_pairs(posts, parameters)
+        self._find(posts, parameters)
         found = [post["found"]["entities"] for post in posts]
         return found[0] if is_one else found
 
@@ -371,26 +371,26 @@ class RelationExtractionPipeline(Pipeline):
         number, inputs = numbered
         where = "" if number is None else f"input {number}: "
         reading = {name: parameters[name] for name in ("timeout", "from_network") if name in parameters}
-        is_found = any(parameters.get(name) is not None for name in ("entity_tagger", "object_detector"))
-        return read_input(inputs, self.processor, where, is_found, **reading)
+        return read_input(inputs, self.processor, where, has_finder(parameters), **reading)
 
-    def _find_pairs(self, posts: Sequence[dict[str, Any]], parameters: Mapping):
-        """Finds the entities of posts, and of their pairs leaves out those that no relation's types allow."""
+    def _find(self, posts: Sequence[dict[str, Any]], parameters: Mapping):
         finding = {name: parameters[name] for name in FINDING if name in parameters}
         find_entities(posts, self.processor, self.model.config.relation_types or {}, **finding)
-        memory = parameters.get("relation_memory")
-        config = self.model.config if memory is None else memory.config
-        for post in posts:
-            types = [(post["types"][i], post["types"][j]) for i, j in post["pairs"]]
-            if types and parameters.get("filter_by_type", has_types(self.model, memory)):
-                fitting = candidates_by_type(self.model, types, memory)
-                if config.negative_relation is not None:
-                    fitting[:, config.label2id[config.negative_relation]] = False
-                post["pairs"] = [
-                    pair for pair, fits in zip(post["pairs"], fitting.any(dim=1).tolist(), strict=True) if fits
-                ]
 
-    def _collate(self, examples: Sequence[dict[str, Any]], **parameters) -> dict[str, Any]:
+    def _fitting_pairs(self, post: Mapping, relation_memory) -> list[tuple[int, int]]:
+        """A post's pairs without those that no relation's types allow."""
+        if not post["pairs"]:
+            return []
+        config = self.model.config if relation_memory is None else relation_memory.config
+        types = [(post["types"][i], post["types"][j]) for i, j in post["pairs"]]
+        fitting = candidates_by_type(self.model, types, relation_memory)
+        if config.negative_relation is not None:
+            fitting[:, config.label2id[config.negative_relation]] = False
+        return list(itertools.compress(post["pairs"], fitting.any(dim=1).tolist()))
+
+    def _collate(
+        self, examples: Sequence[dict[str, Any]], explain: bool = False, relation_memory=None, **parameters
+    ) -> dict[str, Any]:
         """What `read_input` returns of some inputs → one batch, a row for each pair and every picture once."""
         pictures: dict[Any, Image.Image] = {}
         for example in examples:
@@ -398,13 +398,16 @@ class RelationExtractionPipeline(Pipeline):
                 # The processor knows equal pictures by identity; a data set gives a new object for every row.
                 example["image"] = pictures.setdefault((image.size, image.tobytes()), image)
         if posts := [example for example in examples if example["is_post"]]:
-            self._find_pairs(posts, parameters)
+            self._find(posts, parameters)
+        of_posts = parameters.get("filter_by_type", has_types(self.model, relation_memory))
+        by_type = {True: of_posts, False: parameters.get("filter_by_type", False)}
+        for post in posts if of_posts else []:
+            post["pairs"] = self._fitting_pairs(post, relation_memory)
         pairs = [(example, i, j) for example in examples for i, j in example["pairs"]]
         without_pictures = [{**example, "image": None} for example in examples]
         if not pairs:
             return {"tensors": {}, "is_post": [], "examples": without_pictures}
         images = [example["image"] for example, _, _ in pairs]
-        explain = parameters.get("explain", False)
         try:
             tensors = self.processor(
                 text=[example["text"] for example, _, _ in pairs],
@@ -421,6 +424,8 @@ class RelationExtractionPipeline(Pipeline):
             if getattr(error, "index", None) is None:
                 raise
             example, i, j = pairs[error.index]
+            if example["is_post"]:
+                i, j = example["owners"][i], example["owners"][j]
             pair = "" if example["is_one_pair"] else f"entities[{i}] as head with entities[{j}] as tail: "
             raise ValueError(f"{example['where']}{pair}{error.problem}") from error
         num_truncated = tensors.pop("num_truncated_tokens").tolist()
@@ -428,12 +433,10 @@ class RelationExtractionPipeline(Pipeline):
         batch["is_post"] = [example["is_post"] for example, _, _ in pairs]
         if "pixel_values" in tensors:
             batch["tensors"]["pixel_values"] = tensors["pixel_values"].to(self.dtype)
-        of_posts = has_types(self.model, parameters.get("relation_memory"))
-        filtered = [parameters.get("filter_by_type", is_post and of_posts) for is_post in batch["is_post"]]
-        if any(filtered):
+        if any(by_type[is_post] for is_post in batch["is_post"]):
             batch["types"] = [
-                (example["types"][i], example["types"][j]) if by_type else (None, None)
-                for (example, i, j), by_type in zip(pairs, filtered, strict=True)
+                (example["types"][i], example["types"][j]) if by_type[example["is_post"]] else (None, None)
+                for example, i, j in pairs
             ]
         if explain:
             batch["words"] = {name: batch["tensors"].pop(name) for name in ("offset_mapping", "word_ids")}
@@ -467,16 +470,11 @@ class RelationExtractionPipeline(Pipeline):
         answers = []
         for example in model_inputs["examples"]:
             number = len(example["pairs"])
-            threshold = self._limits(example["is_post"], limits, config)["threshold"]
+            threshold = limits_of(example["is_post"], config, limits)["threshold"]
             threshold = config.abstention_threshold if threshold == "auto" else threshold
             answers.append({**example, "ranked": ranked[:number], "threshold": threshold})
             ranked = ranked[number:]
         return {"answers": answers}
-
-    def _limits(self, is_post: bool, limits: Mapping, config) -> dict[str, Any]:
-        """`top_k` and `threshold` of a pair: those of the call, or the defaults of its kind of input."""
-        threshold = "auto" if is_post and config.abstention_threshold is not None else None
-        return {"top_k": 1 if is_post else 5, "threshold": threshold, **limits}
 
     def _rank(self, model_inputs: dict[str, Any], limits, relation_memory) -> list[list[dict[str, Any]]]:
         """The relations of each pair that goes through the model at once."""
@@ -491,7 +489,7 @@ class RelationExtractionPipeline(Pipeline):
         scores, candidates = scores.cpu(), candidates.cpu()
         kept, negative = [], config.label2id.get(config.negative_relation)
         for row, mask, is_post in zip(scores, candidates, model_inputs["is_post"], strict=True):
-            places = kept_relations(row, config, mask, **self._limits(is_post, limits, config))
+            places = kept_relations(row, config, mask, **limits_of(is_post, config, limits))
             if is_post:  # what is less probable than no relation is none
                 places = list(itertools.takewhile(partial(operator.ne, negative), places))
             kept.append(places)
@@ -554,7 +552,7 @@ class RelationExtractionPipeline(Pipeline):
 
     def get_iterator(self, inputs, num_workers, batch_size, preprocess_params, forward_params, postprocess_params):
         # The base class collates by padding tensors; here the processor makes the batch, as it does for training.
-        if any(preprocess_params.get(name) is not None for name in ("entity_tagger", "object_detector")):
+        if has_finder(preprocess_params):
             num_workers = 0  # taggers and detectors may be on a GPU, or have threads: neither outlives a fork
         if isinstance(inputs, Sized):
             dataset = PipelineDataset(StackDataset(range(len(inputs)), inputs), self._read_numbered, preprocess_params)
@@ -572,6 +570,17 @@ class RelationExtractionPipeline(Pipeline):
         """Saves the model and its processor, and with them the code, this file too."""
         self.model.save_pretrained(save_directory, **kwargs)
         self.processor.save_pretrained(save_directory, **kwargs)
+
+
+def has_finder(parameters: Mapping) -> bool:
+    """Whether there is a tagger or a detector."""
+    return any(parameters.get(name) is not None for name in ("entity_tagger", "object_detector"))
+
+
+def limits_of(is_post: bool, config, limits: Mapping) -> dict[str, Any]:
+    """`top_k` and `threshold` of a pair: those of the call, or the defaults of its kind of input."""
+    is_known = is_post and config.abstention_threshold is not None
+    return {"top_k": 1 if is_post else 5, "threshold": "auto" if is_known else None, **limits}
 
 
 def _rows(value: Any, rows: slice) -> Any:
@@ -885,11 +894,9 @@ def load_trained(auto_model: Any, name: str):
         ValueError: it has no weights for what the class is for.
     """
     model, loaded = auto_model.from_pretrained(name, output_loading_info=True)
-    if loaded["missing_keys"]:
-        missing = ", ".join(sorted(loaded["missing_keys"]))
-        raise ValueError(
-            f"it is no trained model {auto_model.__name__.removeprefix('AutoModel')}: no weights {missing}"
-        )
+    if missing := sorted(key for key in loaded["missing_keys"] if not key.startswith(f"{model.base_model_prefix}.")):
+        task = auto_model.__name__.removeprefix("AutoModelFor")
+        raise ValueError(f"it is not trained for {task}: it has no weights for {', '.join(missing)}")
     return model
 
 
@@ -907,7 +914,10 @@ def tag_by_transformer(tagger: TokenClassificationPipeline, texts: list[str]) ->
     # Where a tokenizer knows words (WordPiece's), the tag of the first piece is the word's.
     words = getattr(tokenizer.backend_tokenizer.model, "continuing_subword_prefix", None)
     found = tagger(
-        texts, aggregation_strategy="first" if words else "simple", stride=min(tokenizer.model_max_length, 512) // 2
+        texts,
+        aggregation_strategy="first" if words else "simple",
+        stride=min(tokenizer.model_max_length, 512) // 2,
+        batch_size=NUM_PAIRS if tokenizer.pad_token_id is not None else 1,
     )
     for text, entities in zip(texts, found, strict=True):
         for one in entities:
@@ -1012,7 +1022,7 @@ def find_entities(
             shown = shown_part(processor.image_processor, post["image"].size)
             visible = [one for one in objects if share_shown(one.places[0].box, shown) >= MIN_SHOWN]
         found = [*mentions, *visible[: processor.max_objects]]
-        best = sorted(range(len(found)), key=lambda i: _rank(found[i]))[:max_entities]
+        best = sorted(range(len(found)), key=lambda i: _by_score(found[i]))[:max_entities]
         _take(post, [found[i] for i in sorted(best)])
         post["found"]["num_entities_left_out"] = len(mentions) + len(objects) - len(best)
 
@@ -1024,7 +1034,7 @@ class Found(NamedTuple):
     score: float | None
 
 
-def _rank(found: Found) -> float:
+def _by_score(found: Found) -> float:
     return -1.0 if found.score is None else -found.score
 
 
@@ -1098,7 +1108,7 @@ def _find_objects(post: Mapping, detected: Any, read_type: Callable, nms_thresho
     if post["objects"]:
         return found
     apart, names = [], Counter()
-    for one in sorted(found, key=_rank):
+    for one in sorted(found, key=_by_score):
         (region,), label = one.places, given[one.places[0].place].get("label")
         types = [region.type] if label is None else read_type(label, False)
         if types and all(overlap(region.box, other.places[0].box) <= nms_threshold for other in apart):
