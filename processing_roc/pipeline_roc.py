@@ -15,6 +15,7 @@ import operator
 import os
 import re
 import socket
+from bisect import bisect
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
@@ -240,7 +241,7 @@ class RelationExtractionPipeline(Pipeline):
               `None`, `mentions` an empty list;
             - `triples`: `head` and `tail` (places in `entities`), `relation` (its label), `score`, `description`,
               `threshold` (what the score had to reach, or `None`), `head_span` and `tail_span` (the mentions that the
-              pair was read at, of several those nearest to each other; `None` of an object),
+              pair was read at, of several those that begin nearest to each other; `None` of an object),
               `num_truncated_tokens`, and `examples` and `explanation` as above. The relation that means "no relation"
               and what is less probable are none. By default a pair has one triple (`top_k`), the threshold is the
               model's own if it has one (`"auto"`), and if any relation has types, pairs that fit none are not scored
@@ -935,12 +936,9 @@ def load_detector(given: Any, device: torch.device) -> Callable[[list[Image.Imag
         OSError, ValueError, ImportError: there is no such detector, or it is none.
     """
     if isinstance(given, str):
-        kind = AutoConfig.from_pretrained(given).model_type
-        task = "object-detection"
-        auto_model = AutoModelForObjectDetection
-        if kind in MODEL_FOR_ZERO_SHOT_OBJECT_DETECTION_MAPPING_NAMES:
-            task, auto_model = f"zero-shot-{task}", AutoModelForZeroShotObjectDetection
-        parts = {"tokenizer": given} if task.startswith("zero") else {}
+        task, auto_model, parts = "object-detection", AutoModelForObjectDetection, {}
+        if AutoConfig.from_pretrained(given).model_type in MODEL_FOR_ZERO_SHOT_OBJECT_DETECTION_MAPPING_NAMES:
+            task, auto_model, parts = f"zero-shot-{task}", AutoModelForZeroShotObjectDetection, {"tokenizer": given}
         given = pipeline(task, model=load_trained(auto_model, given), image_processor=given, device=device, **parts)
     if isinstance(given, (ObjectDetectionPipeline, ZeroShotObjectDetectionPipeline)):
         return partial(detect_by_transformer, given)
@@ -956,25 +954,21 @@ def detect_by_transformer(
     detector: Pipeline, pictures: list[Image.Image], labels: Sequence[str] | None
 ) -> list[list[dict[str, Any]]]:
     """Boxes that are nothing, or lie outside of the picture once they are rounded to pixels, are left out."""
-    is_zero_shot = isinstance(detector, ZeroShotObjectDetectionPipeline)
-    if is_zero_shot != (labels is not None):
-        name = type(detector.model).__name__
-        raise ValueError(
-            f"object_detector: a {name} finds what candidate_labels name, and there are none"
-            if is_zero_shot
-            else f"candidate_labels are for a zero-shot object_detector; a {name} has labels of its own"
-        )
-    found = detector(pictures, **({"candidate_labels": list(labels)} if is_zero_shot else {}))
+    name = type(detector.model).__name__
+    if not isinstance(detector, ZeroShotObjectDetectionPipeline):
+        if labels is not None:
+            raise ValueError(f"candidate_labels are for a zero-shot object_detector; a {name} has labels of its own")
+        found = detector(pictures)
+    elif labels is None:
+        raise ValueError(f"object_detector: a {name} finds what candidate_labels name, and there are none")
+    else:
+        found = detector(pictures, candidate_labels=list(labels))
 
-    def is_inside(box: Mapping, picture: Image.Image) -> bool:
-        width, height = (
-            min(box[f"{axis}max"], size) - max(box[f"{axis}min"], 0)
-            for axis, size in zip("xy", picture.size, strict=True)
-        )
-        return width > 0 and height > 0
+    def is_inside(box: Mapping, width: int, height: int) -> bool:
+        return max(box["xmin"], 0) < min(box["xmax"], width) and max(box["ymin"], 0) < min(box["ymax"], height)
 
     return [
-        [one for one in objects if is_inside(one["box"], picture)]
+        [one for one in objects if is_inside(one["box"], *picture.size)]
         for objects, picture in zip(found, pictures, strict=True)
     ]
 
@@ -1059,6 +1053,10 @@ def _read_type(entity_types: Mapping, words: set[str], label: str, is_mention: b
     return [next((word for word, labels in TAGS.items() if label.upper() in labels.split()), "unknown")]
 
 
+def _without_score(given: Any) -> Any:
+    return {key: value for key, value in given.items() if key != "score"} if isinstance(given, Mapping) else given
+
+
 def _read_score(given: Mapping, where: str) -> float | None:
     score = plain(given.get("score"))
     if score is not None and (not isinstance(score, Real) or not 0 <= score <= 1):
@@ -1070,20 +1068,22 @@ def _find_mentions(text: str, tagged: Any, read_type: Callable) -> list[Found]:
     """A text's entities, in order, from what a tagger gives."""
     if not isinstance(tagged, Sequence) or isinstance(tagged, (str, bytes)):
         raise ValueError(f"entity_tagger must return a list of a text's entities, got {tagged!r:.200}")
+    named = {f"entity_tagger's entity {i}": given for i, given in enumerate(tagged)}
+    bare = {name: _without_score(given) for name, given in named.items()}
     mentions: list[tuple[Mention, float | None]] = []
-    for i, given in enumerate(tagged):
-        name, label, score = f"entity_tagger's entity {i}", None, None
-        if isinstance(given, Mapping):
-            label, score = given.get("entity_group") or given.get("entity"), _read_score(given, name)
-            given = {key: value for key, value in given.items() if key != "score"}
-        (mention,) = read_entities(text, {name: given}, None, None)[1].values()
+    for name, mention in read_entities(text, bare, None, None)[1].items():
+        given, label, score = named[name], None, None
         if not isinstance(mention, Mention):
             raise ValueError(f"{name} must be a mention in the text, got {given!r:.200}")
+        if isinstance(given, Mapping):
+            label, score = given.get("entity_group") or given.get("entity"), _read_score(given, name)
         types = [mention.type] if label is None else read_type(re.sub("^[BIELSU]-", "", label), True)
         mentions += [(mention._replace(type=word), score) for word in types]
     longest: list[tuple[Mention, float | None]] = []
+    taken: set[int] = set()
     for mention, score in sorted(mentions, key=lambda one: (one[0].start - one[0].end, one[0].start)):
-        if all(mention.end <= other.start or other.end <= mention.start for other, _ in longest):
+        if taken.isdisjoint(range(mention.start, mention.end)):
+            taken.update(range(mention.start, mention.end))
             longest.append((mention, score))
     names: dict[tuple, list[tuple[Mention, float | None]]] = {}
     for mention, score in sorted(longest, key=lambda one: one[0].start):
@@ -1102,8 +1102,7 @@ def _find_objects(post: Mapping, detected: Any, read_type: Callable, nms_thresho
         raise ValueError(f"a picture's objects must be a list of dicts, got {given!r:.200}")
     if given and image is None:
         raise ValueError("objects are given, but no picture")
-    bare = [{key: value for key, value in one.items() if key != "score"} for one in given]
-    _, _, regions = read_entities("", {}, bare, None if image is None else image.size)
+    _, _, regions = read_entities("", {}, list(map(_without_score, given)), None if image is None else image.size)
     found = [Found([region], _read_score(given[region.place], f"object {region.place}")) for region in regions]
     if post["objects"]:
         return found
@@ -1152,15 +1151,22 @@ def _take(post: dict[str, Any], kept: Sequence[Found]):
     if not post["objects"]:
         post["objects"] = [one for one in post["entities"] if "box" in one] or None
 
-    def gap(pair: tuple[int, int]) -> int:
-        """Characters between two mentions; 0 where one is an object."""
-        one, other = (places[i] for i in pair)
-        if isinstance(one, Region) or isinstance(other, Region):
-            return 0
-        return max(one.start - other.end, other.start - one.end)
+    def nearest(head: list[int], tail: list[int]) -> tuple[int, int]:
+        """Of two entities the mentions that are nearest to each other; mentions are in order, and an object is one."""
+        if (
+            len(head) == 1
+            and len(tail) == 1
+            or isinstance(places[head[0]], Region)
+            or isinstance(places[tail[0]], Region)
+        ):
+            return head[0], tail[0]
+        starts = [places[j].start for j in tail]
+        around = ((i, bisect(starts, places[i].start)) for i in head)
+        pairs = ((i, j) for i, place in around for j in tail[max(place - 1, 0) : place + 1])
+        return min(pairs, key=lambda pair: abs(places[pair[0]].start - places[pair[1]].start))
 
-    numbers = [[i for i, owner in enumerate(owners) if owner == index] for index in range(len(kept))]
-    post["pairs"] = [min(itertools.product(head, tail), key=gap) for head, tail in itertools.permutations(numbers, 2)]
+    numbers = [[i for i, _ in same] for _, same in itertools.groupby(enumerate(owners), key=lambda one: one[1])]
+    post["pairs"] = [nearest(head, tail) for head, tail in itertools.permutations(numbers, 2)]
 
 
 # Answers
