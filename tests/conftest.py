@@ -12,7 +12,7 @@ from transformers import (
     ViTConfig,
     YolosConfig,
     YolosForObjectDetection,
-    YolosImageProcessor,
+    YolosImageProcessorPil,
     pipeline,
 )
 
@@ -155,7 +155,7 @@ def tiny_detector(tmp_path_factory):
         logits = torch.tensor([[4.0, 0, 0], [0, 3.0, 0], [0, 2.2, 0], [0, 0, 5.0]])
         model.class_labels_classifier.layers[2].weight[:, :4] = logits.T / 2.6
     model.save_pretrained(folder)
-    YolosImageProcessor(size={"height": 64, "width": 64}).save_pretrained(folder)
+    YolosImageProcessorPil(size={"height": 64, "width": 64}).save_pretrained(folder)
     return str(folder)
 
 

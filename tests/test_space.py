@@ -266,7 +266,8 @@ def test_the_entities_of_a_post_are_found(visit, extractor):
         "oslo",
     ]
     roy, oslo = mention(text, "anabel roy", "person"), mention(text, "oslo", "location")
-    shows(page, extractor({"text": text, "head": roy, "tail": oslo}))
+    image = str(SPACE / "examples" / EXAMPLES[0]["picture"])
+    shows(page, extractor({"text": text, "head": roy, "tail": oslo, "image": image}))
     page.get_by_role("tab", name="All pairs").click()
     page.get_by_role("button", name="Find the relations of all pairs").click()
     page.locator("#roc-pairs .roc-graph").wait_for()
