@@ -23,6 +23,7 @@ from data_scripts.reading import DoubleKeyError, read_text, refuse_double_keys
 from evaluation_roc.relation_f1.relation_f1 import compute_relation_f1
 from training_roc.hold_out import check_few_shot
 from training_roc.lora import LoraArguments, check_lora
+from training_roc.mixture import dataset_titles
 from training_roc.trainer import RocTrainingArguments
 
 logger = logging.getLogger(__name__)
@@ -98,15 +99,23 @@ class ModelArguments(LoraArguments):
 class DataArguments:
     """Which data, and how they reach the model."""
 
-    dataset_name: str = field(default=DEMO, metadata={"help": "demo, a converted folder, or a data set on the Hub."})
-    dataset_config_name: str | None = field(
-        default=None, metadata={"help": "Configuration of the data set, where it has several."}
+    dataset_name: list[str] = field(
+        default_factory=lambda: [DEMO],
+        metadata={"help": "demo, a converted folder, or a data set on the Hub; or several to train on together."},
     )
-    dataset_revision: str | None = field(
-        default=None, metadata={"help": "Branch, tag or commit of a data set on the Hub."}
+    dataset_config_name: list[str] | None = field(
+        default=None, metadata={"help": "Configuration of the data set; of several, one for each, or ''."}
     )
-    relations_file: str | None = field(
-        default=None, metadata={"help": "Relation descriptions to use in place of the data set's own."}
+    dataset_revision: list[str] | None = field(
+        default=None, metadata={"help": "Branch, tag or commit of a data set on the Hub; of several, one for each."}
+    )
+    relations_file: list[str] | None = field(
+        default=None,
+        metadata={"help": "Relation descriptions in place of the data set's own; of several, one for each, or ''."},
+    )
+    keep_relations_of: list[str] | None = field(
+        default=None,
+        metadata={"help": "Of several data sets, those whose relations the saved model is to have. Default: all."},
     )
     relation_text: str = field(
         default="descriptions",
@@ -142,9 +151,25 @@ class DataArguments:
     )
 
     def __post_init__(self):
-        for name in ("dataset_config_name", "dataset_revision"):
-            if self.dataset_name == DEMO and getattr(self, name) is not None:
-                raise ValueError(f"{name} has no effect on the embedded demo set")
+        for name in ("dataset_name", "dataset_config_name", "dataset_revision", "relations_file", "keep_relations_of"):
+            if isinstance(getattr(self, name), str):
+                setattr(self, name, [getattr(self, name)])
+        for name in ("dataset_config_name", "dataset_revision", "relations_file"):
+            values, number = getattr(self, name), len(self.dataset_name)
+            if values is not None and len(values) != number:
+                raise ValueError(
+                    f"{name} must have one value for each of {number} data sets, in their order ('' where there is "
+                    f"none), got {len(values)}"
+                )
+            for dataset, value in zip(self.dataset_name, values or [], strict=False):
+                if dataset == DEMO and value and name != "relations_file":
+                    raise ValueError(f"{name} has no effect on the embedded demo set")
+        titles = dataset_titles(self.dataset_name, self._of_each("dataset_config_name"))
+        kept = self.keep_relations_of or titles
+        if wrong := [title for title in kept if title not in titles or kept.count(title) > 1]:
+            raise ValueError(f"--keep_relations_of {wrong[0]}: give some of {', '.join(titles)}, each once")
+        if len(titles) > 1 and self.hold_out_relations is not None:
+            raise ValueError("--hold_out_relations holds relations of one data set out, and there are several")
         if not 0 < self.train_fraction <= 1:
             raise ValueError(f"train_fraction must be above 0 and at most 1, got {self.train_fraction}")
         if not 0 < self.unseen_rate < 1:
@@ -152,6 +177,26 @@ class DataArguments:
         if self.hold_out_relations is None and self.unseen_rate != type(self).unseen_rate:
             raise ValueError("unseen_rate has no effect without hold_out_relations")
         check_few_shot(self.few_shot_examples or [], self.hold_out_relations)
+
+    def _of_each(self, name: str) -> list[str | None]:
+        """A setting with a value for each data set; None where there is none."""
+        return [value or None for value in getattr(self, name) or [None] * len(self.dataset_name)]
+
+    def keeps(self, title: str) -> bool:
+        """Whether the saved model is to have a data set's relations."""
+        return self.keep_relations_of is None or title in self.keep_relations_of
+
+    def sources(self) -> Iterator[tuple[str, str, str | None, str | None, str | None]]:
+        """Title, name, configuration, revision and relations file of each data set."""
+        configurations = self._of_each("dataset_config_name")
+        return zip(
+            dataset_titles(self.dataset_name, configurations),
+            self.dataset_name,
+            configurations,
+            self._of_each("dataset_revision"),
+            self._of_each("relations_file"),
+            strict=True,
+        )
 
 
 class Settings(NamedTuple):
@@ -242,8 +287,8 @@ def parse_arguments(argv: list[str], description: str | None = None) -> Settings
         path, argv = Path(argv[0]), argv[1:]
     else:
         chooser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-        chooser.add_argument("--dataset_name", default=DEMO)
-        path = DEMO_CONFIG if chooser.parse_known_args(argv)[0].dataset_name == DEMO else None
+        chooser.add_argument("--dataset_name", nargs="+", default=[DEMO])
+        path = DEMO_CONFIG if chooser.parse_known_args(argv)[0].dataset_name == [DEMO] else None
     parser = SettingsParser(description)
     arguments = argv if path is None else read_settings(path, is_overridden_by=argv) + argv
     *groups, unknown = parser.parse_args_into_dataclasses(
@@ -286,7 +331,7 @@ def read_settings(path: Path, is_overridden_by: list[str]) -> list[str]:
         if value is None:
             raise ValueError(f"{path}: {name} has no value; leave the line out to get the default")
         if isinstance(value, list):
-            arguments += [f"--{name}", *map(str, value)]
+            arguments += [f"--{name}", *("" if one is None else str(one) for one in value)]
         else:
             arguments.append(f"--{name}={json.dumps(value) if isinstance(value, dict) else value}")
     return arguments
@@ -309,9 +354,19 @@ def check_settings(settings: Settings) -> None:
     if data_args.early_stopping_patience is not None and args.do_train and not args.load_best_model_at_end:
         raise ValueError("--early_stopping_patience needs --load_best_model_at_end true and --eval_strategy")
     check_lora(model_args, model_args.model_name_or_path, args.do_train)
+    titles = [title for title, *_ in data_args.sources()]
+    if args.dataset_weights is not None and len(args.dataset_weights) != len(titles):
+        raise ValueError(
+            f"--dataset_weights must have one number for each of {len(titles)} data sets, got "
+            f"{len(args.dataset_weights)}"
+        )
+    if data_args.keep_relations_of is not None and not args.do_train:
+        raise ValueError("--keep_relations_of belongs to a training: without one, no model is saved")
     metric = args.metric_for_best_model.removeprefix("eval_")
+    scores = compute_relation_f1([0], [0], num_labels=1)
+    prefixes = ["", *(f"{title}_" for title in titles if len(titles) > 1)]
     if args.eval_strategy != "no" and metric not in (
-        metrics := ["loss", *compute_relation_f1([0], [0], num_labels=1)]
+        metrics := ["loss", *(prefix + name for prefix in prefixes for name in scores)]
     ):
         raise ValueError(f"--metric_for_best_model {metric}: there are {', '.join(metrics)}")
     for name in args.report_to:
