@@ -368,7 +368,8 @@ def run_settings(run) -> dict:
         if isinstance(value, str) and name != "hold_out_relations":  # labels may begin with a slash and are no paths
             values[name] = public_name(value)
         elif isinstance(value, list):
-            values[name] = [public_name(one) if isinstance(one, str) else one for one in value]
+            value = [public_name(one) if isinstance(one, str) else one for one in value]
+            values[name] = value[0] if len(value) == 1 else value
     return values
 
 
