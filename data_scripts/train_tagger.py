@@ -182,7 +182,7 @@ def main() -> None:
 
         from transformers import HfArgumentParser, TrainingArguments
 
-        settings = HfArgumentParser(TrainingArguments, usage=parser.format_usage(), allow_abbrev=False)
+        settings = HfArgumentParser(TrainingArguments, usage=argparse.SUPPRESS, allow_abbrev=False)
         settings.set_defaults(**DEFAULTS)
         [args] = settings.parse_args_into_dataclasses(
             ["--output_dir", options.output_dir, *others], look_for_args_file=False
