@@ -2,7 +2,6 @@
 """The entity tagger that is trained from CoNLL files: what is read, how it is scored, and what a converter has."""
 
 import json
-import re
 import subprocess
 import sys
 
