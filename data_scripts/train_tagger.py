@@ -135,7 +135,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__,
         epilog="The settings of transformers' TrainingArguments are settings too: --num_train_epochs, --learning_rate,"
-        " --per_device_train_batch_size, --warmup_steps, --seed, --bf16, --use_cpu ...",
+        " --per_device_train_batch_size, --train_sampling_strategy, --warmup_steps, --seed, --bf16, --use_cpu ...",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
