@@ -16,12 +16,12 @@ from data_scripts.reading import DataError
 UNKNOWN = "unknown"
 TYPE_WORDS = ("person", "organization", "location", "miscellaneous")
 
-# Labels of CoNLL 2003, OntoNotes and WNUT 17.
+# Labels of CoNLL 2003, OntoNotes, WNUT 17 and Twitter 2015.
 LABELS_OF_TYPE = {
     "person": "PER PERSON",
     "organization": "ORG ORGANIZATION ORGANISATION CORPORATION GROUP",
     "location": "LOC LOCATION GPE FAC",
-    "miscellaneous": "MISC MISCELLANEOUS NORP EVENT WORK_OF_ART CREATIVE-WORK PRODUCT LAW LANGUAGE",
+    "miscellaneous": "MISC MISCELLANEOUS OTHER NORP EVENT WORK_OF_ART CREATIVE-WORK PRODUCT LAW LANGUAGE",
     # Numbers and times are no entities here.
     None: "DATE TIME PERCENT MONEY QUANTITY ORDINAL CARDINAL",
 }
@@ -221,14 +221,22 @@ def count_positions(model) -> int:
 @functools.cache
 def load_token_classifier(name: str):
     """A token-classification model in evaluation mode, and its tokenizer."""
-    from transformers import AutoModelForTokenClassification, AutoTokenizer
+    from transformers import AutoModelForTokenClassification
 
-    # add_prefix_space: byte-level tokenizers (RoBERTa's) need it for texts cut into words.
-    tokenizer = AutoTokenizer.from_pretrained(name, add_prefix_space=True)
-    if not tokenizer.is_fast:
-        raise DataError(f"{name} has no fast tokenizer, which is needed to tag a text that is cut into tokens")
+    tokenizer = load_fast_tokenizer(name)
     model, loaded = AutoModelForTokenClassification.from_pretrained(name, output_loading_info=True)
     if loaded["missing_keys"]:
         missing = ", ".join(sorted(loaded["missing_keys"]))
         raise DataError(f"{name} is not trained to classify tokens: it has no weights for {missing}")
     return tokenizer, model.eval()
+
+
+def load_fast_tokenizer(name: str):
+    """A tokenizer that knows which token of a text each of its pieces is from."""
+    from transformers import AutoTokenizer
+
+    # add_prefix_space: byte-level tokenizers (RoBERTa's) need it for texts cut into words.
+    tokenizer = AutoTokenizer.from_pretrained(name, add_prefix_space=True)
+    if not tokenizer.is_fast:
+        raise DataError(f"{name} has no fast tokenizer, which is needed to tag a text that is cut into tokens")
+    return tokenizer
