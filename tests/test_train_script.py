@@ -39,6 +39,8 @@ from training_roc.arguments import (
     user_errors,
 )
 from training_roc.checkpoints import CheckpointError
+from training_roc.hold_out import seen_descriptions
+from training_roc.models import load_model
 
 ROOT = Path(__file__).parents[1]
 SHAPE = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
@@ -551,6 +553,44 @@ def assert_card_tells_of_unseen_relations(out, unseen, report, everything):
     assert settings["hold_out_relations"] == ",".join(unseen[:2]) and settings["few_shot_examples"] == [1, 4]
 
 
+def test_a_data_set_whose_test_relations_are_in_no_other_split(run, place, tmp_path):
+    """As FewRel: without validation, where the rows held out are it."""
+    rows = load_dataset(str(place / "dataset"), cache_dir=str(place / "cache"))
+    names = rows["train"].features["relation"].names
+    unseen = ["/per/org/member_of", "/per/per/peer", "/per/misc/awarded"]
+    (tmp_path / "zero" / "data").mkdir(parents=True)
+    for split, source, wanted in (("train", "train", False), ("test", "validation", True)):
+        kept = rows[source].filter(lambda row, wanted=wanted: (names[row["relation"]] in unseen) == wanted)
+        kept.to_parquet(tmp_path / "zero" / "data" / f"{split}-0.parquet")
+    write_descriptions(load_demo_descriptions(), tmp_path / "zero" / "relation_descriptions.json")
+    told = ("--dataset_name", tmp_path / "zero", "--use_images", "false", "--save_strategy", "no")
+    told += ("--load_best_model_at_end", "false", "--hold_out_relations", "1")
+    with pytest.raises(ValueError, match="rows of validation is of a relation to train on.*--eval_strategy no"):
+        run(*told)
+    out = run(*told, "--eval_strategy", "no") / "out"
+    report, everything = read_json(out / "zero_shot.json"), read_json(out / "all_results.json")
+    (drawn,) = set(report["unseen"]) - set(unseen)
+    assert len(report["unseen"]) == 4 and report["offsets"] is None
+    assert {line["gold"] for line in read_predictions(out, "eval")} == {drawn}
+    assert {line["gold"] for line in read_predictions(out)} == set(unseen)
+    assert list(report["test"]) == ["retrieval", "label names", "untrained encoders"]
+    alone = report["test"]["retrieval"]["unseen_only"]
+    assert alone["examples"] == everything["test_samples"] and alone["draws"] == {}
+    assert everything["test_unseen_only_macro_f1"] == alone["macro_f1"] and "test_harmonic_mean" not in everything
+    assert report["validation"]["retrieval"]["unseen_only"]["macro_f1"] == 1  # one relation to choose from
+    body = (out / "README.md").read_text(encoding="utf-8")
+    assert "Generalised zero-shot scores" not in body and f"{100 * alone['macro_f1']:.2f} |" in body
+
+
+def test_a_trained_model_that_knows_what_is_to_be_unseen_says_so(trained, caplog):
+    unseen, descriptions = ["/per/per/peer", "unheard_of"], load_demo_descriptions()
+    model_args = ModelArguments(model_name_or_path=str(trained[0]))
+    load_model(model_args, DataArguments(), descriptions, False, unseen)  # to be evaluated with all relations
+    assert "NOT ZERO-SHOT" not in caplog.text
+    load_model(model_args, DataArguments(), seen_descriptions(descriptions, unseen), False, unseen)
+    assert "out was trained on what it knows: /per/per/peer\n" in caplog.text
+
+
 def test_relations_cannot_be_held_out_of_everything(run):
     with pytest.raises(ValueError, match="classifier has a fixed set"):
         run("--hold_out_relations", "2", "--objective", "classification")
@@ -562,6 +602,8 @@ def test_relations_cannot_be_held_out_of_everything(run):
         run("--unseen_rate", "0.1")
     with pytest.raises(ValueError, match="belongs to --hold_out_relations"):
         run("--few_shot_examples", "4")
+    with pytest.raises(ValueError, match="few_shot_examples belongs to --do_train true"):
+        run("--hold_out_relations", "2", "--few_shot_examples", "4", "--do_train", "false")
     with pytest.raises(ValueError, match="few_shot_examples 17: it must be 1 to 16"):
         run("--hold_out_relations", "2", "--few_shot_examples", "4", "17")
     with pytest.raises(ValueError, match="twice in 4, 4"):
