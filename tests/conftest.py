@@ -5,6 +5,7 @@ import pytest
 import torch
 from demo_runs import train
 from hub_server import HubServer
+from small_runs import place, renamed, run, trained  # noqa: F401
 from transformers import BertConfig, ViTConfig, pipeline
 
 from data_scripts.demo.dataset import build_demo_tokenizer, demo_image_processor
