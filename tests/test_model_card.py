@@ -16,7 +16,6 @@ from datasets import Dataset, DatasetDict
 from huggingface_hub import ModelCard, constants, metadata_eval_result
 from markdown_it import MarkdownIt
 from test_remote_code import WITHOUT_PROJECT
-from test_train_script import place, run  # noqa: F401
 from transformers import TrainingArguments
 
 from data_scripts.demo.dataset import load_demo_descriptions
@@ -67,7 +66,7 @@ def snippets(card: str) -> list[str]:
     return re.findall(r"```python\n(.*?)```", card, flags=re.DOTALL)
 
 
-def test_the_card_of_a_run(run, place):  # noqa: F811
+def test_the_card_of_a_run(run, place):
     settings = yaml.safe_load((place / "config.yaml").read_text())
     folder = run("--max_steps", "2", "--eval_strategy", "steps", "--eval_steps", "1", "--save_strategy", "steps",
                  "--save_steps", "1", "--seed", "7", "--train_fraction", "0.5") / "out"  # fmt: skip

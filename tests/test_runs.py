@@ -7,7 +7,6 @@ import sys
 
 import pytest
 import yaml
-from test_train_script import place, run  # noqa: F401
 
 from evaluation_roc import runs
 
@@ -104,7 +103,7 @@ def test_the_change_by_relation(tmp_path, monkeypatch, capsys):
     assert "--by_relation compares two runs, got 1" in capsys.readouterr().err
 
 
-def test_runs_of_the_command(run, tmp_path, monkeypatch, capsys):  # noqa: F811
+def test_runs_of_the_command(run, tmp_path, monkeypatch, capsys):
     arguments = ("--max_steps", "2")
     run(*arguments, "--output_dir", "all")
     run(*arguments, "--output_dir", "half", "--train_fraction", "0.5", "--objective", "classification")

@@ -7,12 +7,9 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from dataclasses import fields
-from pathlib import Path
 
 import datasets
-import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -21,11 +18,22 @@ import yaml
 from datasets import load_dataset
 from huggingface_hub import ModelCard, constants
 from safetensors.torch import load_file
-from transformers import BertConfig, BertModel, ViTConfig, ViTModel
+from small_runs import (
+    LONG,
+    ROOT,
+    SHAPE,
+    assert_same_weights,
+    finish,
+    kill_after,
+    launch,
+    losses,
+    read_json,
+    read_predictions,
+    write_demo_folder,
+)
+from transformers import BertConfig, BertModel
 
-import train
-from data_scripts.converters.convert import write_split
-from data_scripts.demo.dataset import build_demo_tokenizer, demo_image_processor, load_demo, load_demo_descriptions
+from data_scripts.demo.dataset import load_demo_descriptions
 from data_scripts.descriptions.files import write_descriptions
 from data_scripts.hub_errors import HubError
 from modeling_roc import RocConfig, RocModel
@@ -41,137 +49,6 @@ from training_roc.arguments import (
 from training_roc.checkpoints import CheckpointError
 from training_roc.hold_out import seen_descriptions
 from training_roc.models import load_model
-
-ROOT = Path(__file__).parents[1]
-SHAPE = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
-
-
-def write_demo_folder(folder, **sizes):
-    """A small part of the demo set, as the converters write a data set."""
-    (folder / "data").mkdir(parents=True)
-    for split, rows in load_demo(**sizes).items():
-        names, rows = rows.features["relation"].names, rows.to_list()
-        for row in rows:
-            path = folder.parent / f"{row['image_id']}.png"
-            path.write_bytes(row["image"]["bytes"])
-            row["image"] = str(path)
-        write_split(rows, names, folder / "data", split)
-    write_descriptions(load_demo_descriptions(), folder / "relation_descriptions.json")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    """A folder with a small data set, tiny encoders with random weights and a configuration of one epoch."""
-    place = tmp_path_factory.mktemp("place")
-    write_demo_folder(place / "dataset", num_train=48, num_validation=126, num_test=18)
-    tokenizer = build_demo_tokenizer()
-    for name, dropout in (("text", 0.0), ("text_with_dropout", 0.1)):
-        torch.manual_seed(0)
-        dropouts = {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
-        BertModel(BertConfig(vocab_size=len(tokenizer), **SHAPE, **dropouts)).save_pretrained(place / name)
-        tokenizer.save_pretrained(place / name)
-    ViTModel(ViTConfig(image_size=64, patch_size=32, **SHAPE)).save_pretrained(place / "vision")
-    demo_image_processor().save_pretrained(place / "vision")
-    settings = {
-        "dataset_name": str(place / "dataset"),
-        "text_model_name_or_path": str(place / "text"),
-        "vision_model_name_or_path": str(place / "vision"),
-        "output_dir": "out",
-        "do_train": True,
-        "do_eval": True,
-        "do_predict": True,
-        "num_train_epochs": 1,
-        "per_device_train_batch_size": 8,
-        "learning_rate": "1e-3",
-        "projection_dim": 16,
-        "pair_dropout": 0,
-        "eval_strategy": "epoch",
-        "save_strategy": "epoch",
-        "load_best_model_at_end": True,
-        "logging_steps": 1,
-        "report_to": ["none"],
-        "disable_tqdm": True,
-    }
-    (place / "config.yaml").write_text(yaml.safe_dump(settings))
-    return place
-
-
-def launch(place, cwd, *arguments, num_processes=1):
-    """
-    Starts `accelerate launch train.py` in `cwd`.
-
-    Several processes are started by torchrun: on a CPU, accelerate's launcher wants MPI for that and otherwise
-    starts one process, whatever `--num_processes` says.
-    """
-    environment = {
-        **os.environ,
-        "HF_HOME": str(place / "hf_home"),
-        "HF_HUB_OFFLINE": "1",
-        "OMP_NUM_THREADS": "1",
-        "TOKENIZERS_PARALLELISM": "false",
-    }
-    if num_processes == 1:
-        launcher = ["accelerate.commands.launch", "--cpu", "--num_processes", "1", "--num_machines", "1"]
-        launcher += ["--mixed_precision", "no", "--dynamo_backend", "no"]
-    else:
-        launcher = ["torch.distributed.run", "--standalone", "--nproc_per_node", str(num_processes)]
-        arguments = ("--use_cpu", "true", *arguments)
-    return subprocess.Popen(
-        [sys.executable, "-m", *launcher, *map(str, [ROOT / "train.py", place / "config.yaml", *arguments])],
-        cwd=cwd,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-def finish(process) -> str:
-    output, _ = process.communicate()
-    assert process.returncode == 0, output[-5000:]
-    return output
-
-
-@pytest.fixture
-def run(place, tmp_path, monkeypatch):
-    """Runs train.py within this process, in a temporary folder, on one thread as `launch` does."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", place / "cache")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-
-    def run(*arguments, config=place / "config.yaml"):
-        monkeypatch.setattr(sys, "argv", ["train.py", str(config), *map(str, arguments)])
-        train.main()
-        return tmp_path
-
-    yield run
-    torch.set_num_threads(threads)
-
-
-def read_json(path):
-    return json.loads(Path(path).read_text(encoding="utf-8"))
-
-
-def read_predictions(out, split="test") -> list[dict]:
-    return [json.loads(line) for line in (out / f"{split}_predictions.jsonl").read_text().splitlines()]
-
-
-def assert_same_weights(file, other):
-    weights, others = load_file(file), load_file(other)
-    assert weights.keys() == others.keys()
-    different = [name for name, value in weights.items() if not torch.equal(value, others[name])]
-    assert different == []
-
-
-@pytest.fixture(scope="module")
-def trained(place):
-    """(folder, output) of one run with everything on its defaults, but another learning rate than the file's."""
-    folder = place / "trained"
-    folder.mkdir()
-    output = finish(launch(place, folder, "--learning_rate", "2e-3", "--num_train_epochs", "2"))
-    return folder / "out", output
 
 
 def test_a_run_leaves_metrics_predictions_and_tables(place, trained):
@@ -660,24 +537,39 @@ def test_every_configuration_is_one(path):
     assert model_args.pool_mentions == config.center_descriptions == (not paper)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("nowhere.yaml",), "nowhere.yaml: No such file or directory"),
-        (("--seeds", "1"), "there is no setting '--seeds'; did you mean --seed?"),
-        (("--dataset_name", "./nowhere", "--do_predict"), "there is no folder ./nowhere with a data set"),
-        (("--dataset_revision", "v1"), "dataset_revision has no effect on the embedded demo set"),
-        (("--text_similarity", "0.2", "--objective", "classification"), "text_similarity has no effect on a model"),
-    ],
-)
-def test_a_mistake_is_answered_in_one_sentence(tmp_path, arguments, message):
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+# The program as `python train.py` runs it, again and again: a start of Python would take most of the time.
+MISTAKEN = """
+import json, runpy, sys
+for case in map(json.loads, sys.argv[2:]):
+    sys.argv[1:] = case
+    try:
+        runpy.run_path(sys.argv[0], run_name="__main__")
+    except SystemExit as error:
+        print(error.code, file=sys.stderr)
+"""
+
+
+def test_a_mistake_is_answered_in_one_sentence(tmp_path):
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    mistakes = [
+        (["nowhere.yaml"], "nowhere.yaml: No such file or directory"),
+        (["--seeds", "1"], "there is no setting '--seeds'; did you mean --seed?"),
+        (["--dataset_name", "./nowhere", "--do_predict"], "there is no folder ./nowhere with a data set"),
+        (["--dataset_revision", "v1"], "dataset_revision has no effect on the embedded demo set"),
+        (["--text_similarity", "0.2", "--objective", "classification"], "text_similarity has no effect on a model"),
+    ]
     process = subprocess.run(
-        [sys.executable, ROOT / "train.py", *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True
+        [sys.executable, "-c", "import sys; sys.argv[0] = sys.argv[1]\n" + MISTAKEN, ROOT / "train.py"]
+        + [json.dumps(arguments) for arguments, _ in mistakes],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
     )
     errors = [line for line in process.stderr.splitlines() if line.startswith("error: ")]
-    assert process.returncode == 1 and len(errors) == 1 and message in process.stderr, process.stderr
-    assert "Traceback" not in process.stderr
+    assert len(errors) == len(mistakes) and "Traceback" not in process.stderr, process.stderr
+    for error, (_, message) in zip(errors, mistakes, strict=True):
+        assert message in error
 
 
 def test_a_fault_of_the_program_shows_where_it_is():
@@ -707,11 +599,6 @@ def test_the_demo_brings_its_settings_to_the_demo_only():
     for arguments in (["--dataset_name", "other"], ["--dataset_name=other"]):
         _, data_args, args = parse_arguments(arguments)
         assert data_args.dataset_name == "other" and args.num_train_epochs == 3 and not args.do_train
-
-
-def losses(folder) -> list[tuple[float, float]]:
-    history = read_json(folder / "trainer_state.json")["log_history"]
-    return [(entry["loss"], entry["grad_norm"]) for entry in history if "loss" in entry]
 
 
 @pytest.mark.parametrize(
@@ -853,22 +740,6 @@ def test_two_processes_that_share_the_weights_learn_save_and_resume_as_one(run, 
     assert losses(tmp_path / "two") == learnt
     for name, tensor in load_file(tmp_path / "two" / "model.safetensors").items():
         assert torch.equal(tensor, weights[name]), name
-
-
-LONG = ("--num_train_epochs", "8", "--save_strategy", "steps", "--save_steps", "10", "--eval_strategy", "no")
-LONG += ("--load_best_model_at_end", "false", "--do_eval", "false", "--relation_update_steps", "3")
-
-
-def kill_after(checkpoint: Path, process):
-    """Kills a run, launcher and all, as soon as a checkpoint is complete."""
-    while not (checkpoint / "trainer_state.json").exists():
-        assert process.poll() is None, process.communicate()[0][-5000:]
-        time.sleep(0.005)
-    started = psutil.Process(process.pid)
-    for member in [started, *started.children(recursive=True)]:
-        member.kill()
-    process.communicate()
-    assert not (checkpoint.parent / "all_results.json").exists()
 
 
 def test_a_killed_run_that_is_resumed_ends_with_the_same_weights(run, place, tmp_path):
