@@ -21,6 +21,7 @@ from data_scripts.converters.entity_typing import (
     Entity,
     count_positions,
     decode_tags,
+    find_tagged_pieces,
     load_fast_tokenizer,
     split_tag,
     tag_by_transformer,
@@ -94,12 +95,14 @@ def train_tagger(model_name_or_path: str, texts: dict[str, list[dict]], args) ->
     limit = min(tokenizer.model_max_length, count_positions(model))
 
     def encode(text: dict) -> dict:
-        encoded = tokenizer(text["tokens"], is_split_into_words=True, truncation=True, max_length=limit)
-        words = encoded.word_ids()
-        # A token's tag stands at its first word piece, where taggers are read.
-        firsts = [word is not None and word != before for before, word in zip([None, *words], words, strict=False)]
-        labels = [ids[text["tags"][word]] if first else -100 for word, first in zip(words, firsts, strict=True)]
-        return {**encoded, "labels": labels}
+        encoded = tokenizer(
+            text["tokens"], is_split_into_words=True, truncation=True, max_length=limit, return_offsets_mapping=True
+        )
+        encoded["labels"] = [-100] * len(encoded["input_ids"])
+        pieces = find_tagged_pieces(encoded.word_ids(), encoded.pop("offset_mapping"), text["tokens"])
+        for token, position in pieces.items():
+            encoded["labels"][position] = ids[text["tags"][token]]
+        return encoded
 
     def compute_metrics(prediction) -> dict[str, float]:
         kept = prediction.label_ids != -100

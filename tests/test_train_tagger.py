@@ -112,7 +112,7 @@ def test_a_trained_tagger_types_a_converters_rows(tmp_path, encoder):
     assert json.loads((tmp_path / "tagger" / "validation_results.json").read_text())["f1"] == 1
     rows = [
         {"tokens": text.split(), "head": text_entity(head, start, start + 1), "tail": text_entity("oslo", 0, 1)}
-        for text, head, start in [("oslo in owls", "owls", 2), ("oslo in in in in in in in in ana", "ana", 9)]
+        for text, head, start in [("oslo in @owls", "@owls", 2), ("oslo in in in in in in in in ana", "ana", 9)]
     ]
     type_rows(rows, load_tagger(f"hf:{tmp_path / 'tagger'}"), "train", num_proc=None)
     assert [row["head"]["type"] for row in rows] == ["miscellaneous", "person"]
