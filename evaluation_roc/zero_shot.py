@@ -118,18 +118,17 @@ def score_zero_shot(
         What is undefined for want of rows is 0.
 
     Raises:
-        ValueError: as `check_labels` does, or if `unseen` is empty, holds the negative relation or leaves none seen.
+        ValueError: as `check_labels` does, or if `unseen` is empty or holds the negative relation.
     """
     logits = np.asarray(logits, dtype=float)
     num_relations, unseen = logits.shape[1], sorted(set(unseen))
     predictions, references = check_labels(logits.argmax(axis=1), references, num_relations)
     seen = [label for label in range(num_relations) if label not in unseen and label != negative_label]
-    if not unseen or not seen or negative_label in unseen:
-        raise ValueError(
-            f"unseen relations {unseen} of {num_relations}, negative {negative_label}: nothing to compare"
-        )
+    if not unseen or negative_label in unseen:
+        raise ValueError(f"unseen relations {unseen} of {num_relations}, negative {negative_label}: nothing to score")
     scores = {}
     for name, labels in (("seen", seen), ("unseen", unseen)):
+        labels = labels or [num_relations]  # no relation at all: sklearn would take all of them
         options = {"labels": labels, "zero_division": 0.0}
         precision, recall, f1, _ = precision_recall_fscore_support(references, predictions, average="micro", **options)
         _, _, each, support = precision_recall_fscore_support(references, predictions, average=None, **options)

@@ -34,7 +34,7 @@ from small_runs import (
 from transformers import BertConfig, BertModel
 
 from data_scripts.demo.dataset import load_demo_descriptions
-from data_scripts.descriptions.files import write_descriptions
+from data_scripts.descriptions.files import select_relations, write_descriptions
 from data_scripts.hub_errors import HubError
 from modeling_roc import RocConfig, RocModel
 from training_roc import RocTrainer
@@ -466,6 +466,8 @@ def test_a_trained_model_that_knows_what_is_to_be_unseen_says_so(trained, caplog
     assert "NOT ZERO-SHOT" not in caplog.text
     load_model(model_args, DataArguments(), seen_descriptions(descriptions, unseen), False, unseen)
     assert "out was trained on what it knows: /per/per/peer\n" in caplog.text
+    without_negative = select_relations(descriptions, unseen[:1] + ["/per/org/member_of"])
+    assert load_model(model_args, DataArguments(), without_negative, False)[0].config.negative_relation is None
 
 
 def test_relations_cannot_be_held_out_of_everything(run):

@@ -61,8 +61,10 @@ def test_scores_without_a_negative_relation_or_without_rows():
     assert scores["seen"]["micro_f1"] == pytest.approx(2 / 3) and scores["unseen"]["micro_f1"] == pytest.approx(2 / 3)
     scores = score_zero_shot(one_hot([0, 1, 1]), [0, 1, 0], unseen=[3], negative_label=0)
     assert scores["unseen"]["micro_f1"] == scores["harmonic_mean"] == scores["unseen_only"]["accuracy"] == 0
-    for unseen in ([], [0], [1, 2, 3, 4]):
-        with pytest.raises(ValueError, match="nothing to compare"):
+    scores = score_zero_shot(one_hot([0, 1, 2]), [0, 1, 1], unseen=[1, 2, 3, 4], negative_label=0)
+    assert scores["seen"]["micro_f1"] == scores["seen"]["examples"] == 0 and scores["unseen"]["micro_f1"] == 1 / 2
+    for unseen in ([], [0]):
+        with pytest.raises(ValueError, match="nothing to score"):
             score_zero_shot(one_hot([0]), [0], unseen, negative_label=0)
 
 
@@ -180,6 +182,7 @@ def test_relations_without_a_training_row_are_unseen_whatever_else_is():
     assert {"b"} < set(choose_unseen("1", RELATIONS, "none", 0, untrained)) < set(RELATIONS)
     with pytest.raises(ValueError, match="2 relations are to be held out: it must be 0 to 1"):
         choose_unseen("2", RELATIONS, "none", 0, untrained)
+    assert choose_unseen("4", RELATIONS, "none", 0, num_left=0) == RELATIONS[1:]  # nothing is to be trained
 
 
 def test_without_a_validation_split_the_rows_held_out_are_it():

@@ -49,7 +49,12 @@ def check_few_shot(numbers: Sequence[int], hold_out_relations: str | None):
 
 
 def choose_unseen(
-    wanted: str, relations: Sequence[str], negative: str | None, seed: int, untrained: Sequence[str] = ()
+    wanted: str,
+    relations: Sequence[str],
+    negative: str | None,
+    seed: int,
+    untrained: Sequence[str] = (),
+    num_left: int = 2,
 ) -> list[str]:
     """
     Which relations training is not to see.
@@ -62,13 +67,14 @@ def choose_unseen(
         seed: of the draw.
         untrained: those without a training row. They are unseen whatever is wanted, and none of them is drawn; so
             where there are any, the number may be 0.
+        num_left: how many of the others must be left: 0 where nothing is trained.
 
     Returns:
         The labels, in the order of `relations`.
 
     Raises:
         ValueError: if a label is no relation of the data set, is the negative one or stands twice, or if not at least
-            one relation is unseen and two besides the negative one are left.
+            one relation is unseen and `num_left` besides the negative one are left.
     """
     untrained = [label for label in untrained if label != negative]
     candidates = [label for label in relations if label != negative and label not in untrained]
@@ -99,10 +105,10 @@ def choose_unseen(
         if len(set(chosen)) < number:
             raise ValueError(f"a relation to hold out stands twice in {wanted!r}")
         number -= len(set(chosen).intersection(untrained))
-    lowest = 0 if untrained else 1
-    if not lowest <= number <= len(candidates) - 2:
+    lowest, highest = 0 if untrained else 1, len(candidates) - num_left
+    if not lowest <= number <= highest:
         raise ValueError(
-            f"{number} relations are to be held out: it must be {lowest} to {len(candidates) - 2}, as two of the "
+            f"{number} relations are to be held out: it must be {lowest} to {highest}, as {num_left} of the "
             f"{len(candidates)} must be left to train on"
         )
     return [label for label in relations if label in chosen or label in untrained]

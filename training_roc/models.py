@@ -96,10 +96,12 @@ def load_model(
             None, processor.tokenizer, processor.max_length, processor.use_entity_types, processor.max_objects
         )
     config = model.config
-    negative = descriptions["negative_relation"] or config.negative_relation  # where the data set names none
+    labels, negative = list(descriptions["relations"]), descriptions["negative_relation"]
+    if negative is None and config.negative_relation in labels:
+        negative = config.negative_relation  # where the data set names none
     if config.objective == "classification":
         own = (list(config.id2label.values()), config.negative_relation)
-        if own != (theirs := (list(descriptions["relations"]), negative)):
+        if own != (theirs := (labels, negative)):
             raise ValueError(
                 f"{path} classifies into {own[0]}, negative: {own[1]}; the data set has {theirs[0]}, negative: "
                 f"{theirs[1]}"

@@ -75,7 +75,8 @@ def load_data(settings: Settings) -> RunData:
     if data_args.hold_out_relations is not None:
         check_hold_out(model_args.objective, splits)
         relations, negative = list(descriptions["relations"]), descriptions["negative_relation"]
-        unseen = choose_unseen(data_args.hold_out_relations, relations, negative, seed, untrained_relations(splits))
+        untrained, num_left = untrained_relations(splits), 2 if args.do_train else 0
+        unseen = choose_unseen(data_args.hold_out_relations, relations, negative, seed, untrained, num_left)
         logger.info("held out of training: %s", ", ".join(unseen))
         warn_of_source(descriptions, unseen)
         num_examples = max(data_args.few_shot_examples or [0])

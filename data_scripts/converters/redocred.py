@@ -99,12 +99,9 @@ def read_document(place: Place, document: dict, descriptions: dict, name: str) -
     ]
     shared = {}
     for (head, of_head), (tail, of_tail) in itertools.permutations(enumerate(mentions), 2):
-        for sentence in sorted(of_head.keys() & of_tail.keys()):
-            if [of_head[sentence][key] for key in ("start", "end")] != [
-                of_tail[sentence][key] for key in ("start", "end")
-            ]:
-                shared[head, tail] = sentence
-                break
+        together = sorted(one for one in of_head.keys() & of_tail.keys() if _span(of_head[one]) != _span(of_tail[one]))
+        if together:
+            shared[head, tail] = together[0]
     found, labelled = [], set()
     for number, label in enumerate(document["labels"]):
         try:
@@ -155,6 +152,10 @@ def _read_mentions(place: Place, number: int, entity: list, sentences: dict[int,
         check_mention(place, field, text)
         mentions.setdefault(sentence, text_entity(text, start, end) | {"type": kind})
     return mentions
+
+
+def _span(mention: dict) -> tuple[int, int]:
+    return mention["start"], mention["end"]
 
 
 def main() -> None:
