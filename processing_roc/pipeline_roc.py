@@ -15,6 +15,7 @@ import operator
 import os
 import re
 import socket
+from bisect import bisect
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
@@ -240,7 +241,7 @@ class RelationExtractionPipeline(Pipeline):
               `None`, `mentions` an empty list;
             - `triples`: `head` and `tail` (places in `entities`), `relation` (its label), `score`, `description`,
               `threshold` (what the score had to reach, or `None`), `head_span` and `tail_span` (the mentions that the
-              pair was read at, of several those nearest to each other; `None` of an object),
+              pair was read at, of several those that begin nearest to each other; `None` of an object),
               `num_truncated_tokens`, and `examples` and `explanation` as above. The relation that means "no relation"
               and what is less probable are none. By default a pair has one triple (`top_k`), the threshold is the
               model's own if it has one (`"auto"`), and if any relation has types, pairs that fit none are not scored
@@ -360,7 +361,7 @@ class RelationExtractionPipeline(Pipeline):
         for post in posts:
             if not post["is_post"]:
                 raise ValueError(f"{post['where']}the entities are given: there is nothing to find")
-        self._find_pairs(posts, parameters)
+        self._find(posts, parameters)
         found = [post["found"]["entities"] for post in posts]
         return found[0] if is_one else found
 
@@ -371,26 +372,26 @@ class RelationExtractionPipeline(Pipeline):
         number, inputs = numbered
         where = "" if number is None else f"input {number}: "
         reading = {name: parameters[name] for name in ("timeout", "from_network") if name in parameters}
-        is_found = any(parameters.get(name) is not None for name in ("entity_tagger", "object_detector"))
-        return read_input(inputs, self.processor, where, is_found, **reading)
+        return read_input(inputs, self.processor, where, has_finder(parameters), **reading)
 
-    def _find_pairs(self, posts: Sequence[dict[str, Any]], parameters: Mapping):
-        """Finds the entities of posts, and of their pairs leaves out those that no relation's types allow."""
+    def _find(self, posts: Sequence[dict[str, Any]], parameters: Mapping):
         finding = {name: parameters[name] for name in FINDING if name in parameters}
         find_entities(posts, self.processor, self.model.config.relation_types or {}, **finding)
-        memory = parameters.get("relation_memory")
-        config = self.model.config if memory is None else memory.config
-        for post in posts:
-            types = [(post["types"][i], post["types"][j]) for i, j in post["pairs"]]
-            if types and parameters.get("filter_by_type", has_types(self.model, memory)):
-                fitting = candidates_by_type(self.model, types, memory)
-                if config.negative_relation is not None:
-                    fitting[:, config.label2id[config.negative_relation]] = False
-                post["pairs"] = [
-                    pair for pair, fits in zip(post["pairs"], fitting.any(dim=1).tolist(), strict=True) if fits
-                ]
 
-    def _collate(self, examples: Sequence[dict[str, Any]], **parameters) -> dict[str, Any]:
+    def _fitting_pairs(self, post: Mapping, relation_memory) -> list[tuple[int, int]]:
+        """A post's pairs without those that no relation's types allow."""
+        if not post["pairs"]:
+            return []
+        config = self.model.config if relation_memory is None else relation_memory.config
+        types = [(post["types"][i], post["types"][j]) for i, j in post["pairs"]]
+        fitting = candidates_by_type(self.model, types, relation_memory)
+        if config.negative_relation is not None:
+            fitting[:, config.label2id[config.negative_relation]] = False
+        return list(itertools.compress(post["pairs"], fitting.any(dim=1).tolist()))
+
+    def _collate(
+        self, examples: Sequence[dict[str, Any]], explain: bool = False, relation_memory=None, **parameters
+    ) -> dict[str, Any]:
         """What `read_input` returns of some inputs → one batch, a row for each pair and every picture once."""
         pictures: dict[Any, Image.Image] = {}
         for example in examples:
@@ -398,13 +399,16 @@ class RelationExtractionPipeline(Pipeline):
                 # The processor knows equal pictures by identity; a data set gives a new object for every row.
                 example["image"] = pictures.setdefault((image.size, image.tobytes()), image)
         if posts := [example for example in examples if example["is_post"]]:
-            self._find_pairs(posts, parameters)
+            self._find(posts, parameters)
+        of_posts = parameters.get("filter_by_type", has_types(self.model, relation_memory))
+        by_type = {True: of_posts, False: parameters.get("filter_by_type", False)}
+        for post in posts if of_posts else []:
+            post["pairs"] = self._fitting_pairs(post, relation_memory)
         pairs = [(example, i, j) for example in examples for i, j in example["pairs"]]
         without_pictures = [{**example, "image": None} for example in examples]
         if not pairs:
             return {"tensors": {}, "is_post": [], "examples": without_pictures}
         images = [example["image"] for example, _, _ in pairs]
-        explain = parameters.get("explain", False)
         try:
             tensors = self.processor(
                 text=[example["text"] for example, _, _ in pairs],
@@ -421,6 +425,8 @@ class RelationExtractionPipeline(Pipeline):
             if getattr(error, "index", None) is None:
                 raise
             example, i, j = pairs[error.index]
+            if example["is_post"]:
+                i, j = example["owners"][i], example["owners"][j]
             pair = "" if example["is_one_pair"] else f"entities[{i}] as head with entities[{j}] as tail: "
             raise ValueError(f"{example['where']}{pair}{error.problem}") from error
         num_truncated = tensors.pop("num_truncated_tokens").tolist()
@@ -428,12 +434,10 @@ class RelationExtractionPipeline(Pipeline):
         batch["is_post"] = [example["is_post"] for example, _, _ in pairs]
         if "pixel_values" in tensors:
             batch["tensors"]["pixel_values"] = tensors["pixel_values"].to(self.dtype)
-        of_posts = has_types(self.model, parameters.get("relation_memory"))
-        filtered = [parameters.get("filter_by_type", is_post and of_posts) for is_post in batch["is_post"]]
-        if any(filtered):
+        if any(by_type[is_post] for is_post in batch["is_post"]):
             batch["types"] = [
-                (example["types"][i], example["types"][j]) if by_type else (None, None)
-                for (example, i, j), by_type in zip(pairs, filtered, strict=True)
+                (example["types"][i], example["types"][j]) if by_type[example["is_post"]] else (None, None)
+                for example, i, j in pairs
             ]
         if explain:
             batch["words"] = {name: batch["tensors"].pop(name) for name in ("offset_mapping", "word_ids")}
@@ -467,16 +471,11 @@ class RelationExtractionPipeline(Pipeline):
         answers = []
         for example in model_inputs["examples"]:
             number = len(example["pairs"])
-            threshold = self._limits(example["is_post"], limits, config)["threshold"]
+            threshold = limits_of(example["is_post"], config, limits)["threshold"]
             threshold = config.abstention_threshold if threshold == "auto" else threshold
             answers.append({**example, "ranked": ranked[:number], "threshold": threshold})
             ranked = ranked[number:]
         return {"answers": answers}
-
-    def _limits(self, is_post: bool, limits: Mapping, config) -> dict[str, Any]:
-        """`top_k` and `threshold` of a pair: those of the call, or the defaults of its kind of input."""
-        threshold = "auto" if is_post and config.abstention_threshold is not None else None
-        return {"top_k": 1 if is_post else 5, "threshold": threshold, **limits}
 
     def _rank(self, model_inputs: dict[str, Any], limits, relation_memory) -> list[list[dict[str, Any]]]:
         """The relations of each pair that goes through the model at once."""
@@ -491,7 +490,7 @@ class RelationExtractionPipeline(Pipeline):
         scores, candidates = scores.cpu(), candidates.cpu()
         kept, negative = [], config.label2id.get(config.negative_relation)
         for row, mask, is_post in zip(scores, candidates, model_inputs["is_post"], strict=True):
-            places = kept_relations(row, config, mask, **self._limits(is_post, limits, config))
+            places = kept_relations(row, config, mask, **limits_of(is_post, config, limits))
             if is_post:  # what is less probable than no relation is none
                 places = list(itertools.takewhile(partial(operator.ne, negative), places))
             kept.append(places)
@@ -554,7 +553,7 @@ class RelationExtractionPipeline(Pipeline):
 
     def get_iterator(self, inputs, num_workers, batch_size, preprocess_params, forward_params, postprocess_params):
         # The base class collates by padding tensors; here the processor makes the batch, as it does for training.
-        if any(preprocess_params.get(name) is not None for name in ("entity_tagger", "object_detector")):
+        if has_finder(preprocess_params):
             num_workers = 0  # taggers and detectors may be on a GPU, or have threads: neither outlives a fork
         if isinstance(inputs, Sized):
             dataset = PipelineDataset(StackDataset(range(len(inputs)), inputs), self._read_numbered, preprocess_params)
@@ -572,6 +571,17 @@ class RelationExtractionPipeline(Pipeline):
         """Saves the model and its processor, and with them the code, this file too."""
         self.model.save_pretrained(save_directory, **kwargs)
         self.processor.save_pretrained(save_directory, **kwargs)
+
+
+def has_finder(parameters: Mapping) -> bool:
+    """Whether there is a tagger or a detector."""
+    return any(parameters.get(name) is not None for name in ("entity_tagger", "object_detector"))
+
+
+def limits_of(is_post: bool, config, limits: Mapping) -> dict[str, Any]:
+    """`top_k` and `threshold` of a pair: those of the call, or the defaults of its kind of input."""
+    is_known = is_post and config.abstention_threshold is not None
+    return {"top_k": 1 if is_post else 5, "threshold": "auto" if is_known else None, **limits}
 
 
 def _rows(value: Any, rows: slice) -> Any:
@@ -885,11 +895,9 @@ def load_trained(auto_model: Any, name: str):
         ValueError: it has no weights for what the class is for.
     """
     model, loaded = auto_model.from_pretrained(name, output_loading_info=True)
-    if loaded["missing_keys"]:
-        missing = ", ".join(sorted(loaded["missing_keys"]))
-        raise ValueError(
-            f"it is no trained model {auto_model.__name__.removeprefix('AutoModel')}: no weights {missing}"
-        )
+    if missing := sorted(key for key in loaded["missing_keys"] if not key.startswith(f"{model.base_model_prefix}.")):
+        task = auto_model.__name__.removeprefix("AutoModelFor")
+        raise ValueError(f"it is not trained for {task}: it has no weights for {', '.join(missing)}")
     return model
 
 
@@ -907,7 +915,10 @@ def tag_by_transformer(tagger: TokenClassificationPipeline, texts: list[str]) ->
     # Where a tokenizer knows words (WordPiece's), the tag of the first piece is the word's.
     words = getattr(tokenizer.backend_tokenizer.model, "continuing_subword_prefix", None)
     found = tagger(
-        texts, aggregation_strategy="first" if words else "simple", stride=min(tokenizer.model_max_length, 512) // 2
+        texts,
+        aggregation_strategy="first" if words else "simple",
+        stride=min(tokenizer.model_max_length, 512) // 2,
+        batch_size=NUM_PAIRS if tokenizer.pad_token_id is not None else 1,
     )
     for text, entities in zip(texts, found, strict=True):
         for one in entities:
@@ -925,12 +936,9 @@ def load_detector(given: Any, device: torch.device) -> Callable[[list[Image.Imag
         OSError, ValueError, ImportError: there is no such detector, or it is none.
     """
     if isinstance(given, str):
-        kind = AutoConfig.from_pretrained(given).model_type
-        task = "object-detection"
-        auto_model = AutoModelForObjectDetection
-        if kind in MODEL_FOR_ZERO_SHOT_OBJECT_DETECTION_MAPPING_NAMES:
-            task, auto_model = f"zero-shot-{task}", AutoModelForZeroShotObjectDetection
-        parts = {"tokenizer": given} if task.startswith("zero") else {}
+        task, auto_model, parts = "object-detection", AutoModelForObjectDetection, {}
+        if AutoConfig.from_pretrained(given).model_type in MODEL_FOR_ZERO_SHOT_OBJECT_DETECTION_MAPPING_NAMES:
+            task, auto_model, parts = f"zero-shot-{task}", AutoModelForZeroShotObjectDetection, {"tokenizer": given}
         given = pipeline(task, model=load_trained(auto_model, given), image_processor=given, device=device, **parts)
     if isinstance(given, (ObjectDetectionPipeline, ZeroShotObjectDetectionPipeline)):
         return partial(detect_by_transformer, given)
@@ -946,25 +954,21 @@ def detect_by_transformer(
     detector: Pipeline, pictures: list[Image.Image], labels: Sequence[str] | None
 ) -> list[list[dict[str, Any]]]:
     """Boxes that are nothing, or lie outside of the picture once they are rounded to pixels, are left out."""
-    is_zero_shot = isinstance(detector, ZeroShotObjectDetectionPipeline)
-    if is_zero_shot != (labels is not None):
-        name = type(detector.model).__name__
-        raise ValueError(
-            f"object_detector: a {name} finds what candidate_labels name, and there are none"
-            if is_zero_shot
-            else f"candidate_labels are for a zero-shot object_detector; a {name} has labels of its own"
-        )
-    found = detector(pictures, **({"candidate_labels": list(labels)} if is_zero_shot else {}))
+    name = type(detector.model).__name__
+    if not isinstance(detector, ZeroShotObjectDetectionPipeline):
+        if labels is not None:
+            raise ValueError(f"candidate_labels are for a zero-shot object_detector; a {name} has labels of its own")
+        found = detector(pictures)
+    elif labels is None:
+        raise ValueError(f"object_detector: a {name} finds what candidate_labels name, and there are none")
+    else:
+        found = detector(pictures, candidate_labels=list(labels))
 
-    def is_inside(box: Mapping, picture: Image.Image) -> bool:
-        width, height = (
-            min(box[f"{axis}max"], size) - max(box[f"{axis}min"], 0)
-            for axis, size in zip("xy", picture.size, strict=True)
-        )
-        return width > 0 and height > 0
+    def is_inside(box: Mapping, width: int, height: int) -> bool:
+        return max(box["xmin"], 0) < min(box["xmax"], width) and max(box["ymin"], 0) < min(box["ymax"], height)
 
     return [
-        [one for one in objects if is_inside(one["box"], picture)]
+        [one for one in objects if is_inside(one["box"], *picture.size)]
         for objects, picture in zip(found, pictures, strict=True)
     ]
 
@@ -1012,7 +1016,7 @@ def find_entities(
             shown = shown_part(processor.image_processor, post["image"].size)
             visible = [one for one in objects if share_shown(one.places[0].box, shown) >= MIN_SHOWN]
         found = [*mentions, *visible[: processor.max_objects]]
-        best = sorted(range(len(found)), key=lambda i: _rank(found[i]))[:max_entities]
+        best = sorted(range(len(found)), key=lambda i: _by_score(found[i]))[:max_entities]
         _take(post, [found[i] for i in sorted(best)])
         post["found"]["num_entities_left_out"] = len(mentions) + len(objects) - len(best)
 
@@ -1024,7 +1028,7 @@ class Found(NamedTuple):
     score: float | None
 
 
-def _rank(found: Found) -> float:
+def _by_score(found: Found) -> float:
     return -1.0 if found.score is None else -found.score
 
 
@@ -1049,6 +1053,10 @@ def _read_type(entity_types: Mapping, words: set[str], label: str, is_mention: b
     return [next((word for word, labels in TAGS.items() if label.upper() in labels.split()), "unknown")]
 
 
+def _without_score(given: Any) -> Any:
+    return {key: value for key, value in given.items() if key != "score"} if isinstance(given, Mapping) else given
+
+
 def _read_score(given: Mapping, where: str) -> float | None:
     score = plain(given.get("score"))
     if score is not None and (not isinstance(score, Real) or not 0 <= score <= 1):
@@ -1060,20 +1068,22 @@ def _find_mentions(text: str, tagged: Any, read_type: Callable) -> list[Found]:
     """A text's entities, in order, from what a tagger gives."""
     if not isinstance(tagged, Sequence) or isinstance(tagged, (str, bytes)):
         raise ValueError(f"entity_tagger must return a list of a text's entities, got {tagged!r:.200}")
+    named = {f"entity_tagger's entity {i}": given for i, given in enumerate(tagged)}
+    bare = {name: _without_score(given) for name, given in named.items()}
     mentions: list[tuple[Mention, float | None]] = []
-    for i, given in enumerate(tagged):
-        name, label, score = f"entity_tagger's entity {i}", None, None
-        if isinstance(given, Mapping):
-            label, score = given.get("entity_group") or given.get("entity"), _read_score(given, name)
-            given = {key: value for key, value in given.items() if key != "score"}
-        (mention,) = read_entities(text, {name: given}, None, None)[1].values()
+    for name, mention in read_entities(text, bare, None, None)[1].items():
+        given, label, score = named[name], None, None
         if not isinstance(mention, Mention):
             raise ValueError(f"{name} must be a mention in the text, got {given!r:.200}")
+        if isinstance(given, Mapping):
+            label, score = given.get("entity_group") or given.get("entity"), _read_score(given, name)
         types = [mention.type] if label is None else read_type(re.sub("^[BIELSU]-", "", label), True)
         mentions += [(mention._replace(type=word), score) for word in types]
     longest: list[tuple[Mention, float | None]] = []
+    taken: set[int] = set()
     for mention, score in sorted(mentions, key=lambda one: (one[0].start - one[0].end, one[0].start)):
-        if all(mention.end <= other.start or other.end <= mention.start for other, _ in longest):
+        if taken.isdisjoint(range(mention.start, mention.end)):
+            taken.update(range(mention.start, mention.end))
             longest.append((mention, score))
     names: dict[tuple, list[tuple[Mention, float | None]]] = {}
     for mention, score in sorted(longest, key=lambda one: one[0].start):
@@ -1092,13 +1102,12 @@ def _find_objects(post: Mapping, detected: Any, read_type: Callable, nms_thresho
         raise ValueError(f"a picture's objects must be a list of dicts, got {given!r:.200}")
     if given and image is None:
         raise ValueError("objects are given, but no picture")
-    bare = [{key: value for key, value in one.items() if key != "score"} for one in given]
-    _, _, regions = read_entities("", {}, bare, None if image is None else image.size)
+    _, _, regions = read_entities("", {}, list(map(_without_score, given)), None if image is None else image.size)
     found = [Found([region], _read_score(given[region.place], f"object {region.place}")) for region in regions]
     if post["objects"]:
         return found
     apart, names = [], Counter()
-    for one in sorted(found, key=_rank):
+    for one in sorted(found, key=_by_score):
         (region,), label = one.places, given[one.places[0].place].get("label")
         types = [region.type] if label is None else read_type(label, False)
         if types and all(overlap(region.box, other.places[0].box) <= nms_threshold for other in apart):
@@ -1142,15 +1151,22 @@ def _take(post: dict[str, Any], kept: Sequence[Found]):
     if not post["objects"]:
         post["objects"] = [one for one in post["entities"] if "box" in one] or None
 
-    def gap(pair: tuple[int, int]) -> int:
-        """Characters between two mentions; 0 where one is an object."""
-        one, other = (places[i] for i in pair)
-        if isinstance(one, Region) or isinstance(other, Region):
-            return 0
-        return max(one.start - other.end, other.start - one.end)
+    def nearest(head: list[int], tail: list[int]) -> tuple[int, int]:
+        """Of two entities the mentions that are nearest to each other; mentions are in order, and an object is one."""
+        if (
+            len(head) == 1
+            and len(tail) == 1
+            or isinstance(places[head[0]], Region)
+            or isinstance(places[tail[0]], Region)
+        ):
+            return head[0], tail[0]
+        starts = [places[j].start for j in tail]
+        around = ((i, bisect(starts, places[i].start)) for i in head)
+        pairs = ((i, j) for i, place in around for j in tail[max(place - 1, 0) : place + 1])
+        return min(pairs, key=lambda pair: abs(places[pair[0]].start - places[pair[1]].start))
 
-    numbers = [[i for i, owner in enumerate(owners) if owner == index] for index in range(len(kept))]
-    post["pairs"] = [min(itertools.product(head, tail), key=gap) for head, tail in itertools.permutations(numbers, 2)]
+    numbers = [[i for i, _ in same] for _, same in itertools.groupby(enumerate(owners), key=lambda one: one[1])]
+    post["pairs"] = [nearest(head, tail) for head, tail in itertools.permutations(numbers, 2)]
 
 
 # Answers
