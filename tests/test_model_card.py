@@ -29,8 +29,9 @@ DESCRIPTIONS = load_demo_descriptions()
 
 
 @pytest.fixture
-def make_run(make_model, tmp_path):
-    """Builds the account of a run that never was, of a tiny model; keyword arguments change it."""
+def make_run(make_model, tmp_path, monkeypatch):
+    """Builds the account of a run that never was, of a tiny model; keyword arguments change it. No Hub is asked."""
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
 
     def make(model=None, model_args=(), data_args=(), args=(), **changes):
         splits = DatasetDict({name: Dataset.from_dict({"id": ["a"] * 3}) for name in ("train", "test")})
@@ -130,8 +131,7 @@ def test_the_card_of_a_run(run, place):
     assert "friends" in process.stdout
 
 
-def test_metadata_comes_back_as_it_was(make_run, tmp_path, monkeypatch):
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+def test_metadata_comes_back_as_it_was(make_run, tmp_path):
     made = make_run(
         model_args={"text_model_name_or_path": "org/text", "vision_model_name_or_path": "org/vision"},
         data_args={"dataset_name": "org/mnre", "dataset_revision": "v2"},

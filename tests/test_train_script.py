@@ -218,6 +218,8 @@ def test_what_cannot_be_done_is_said_before_anything_is_done(run, place, tmp_pat
         run("--early_stopping_patience", "1", "--load_best_model_at_end", "false")
     with pytest.raises(ValueError, match="train_fraction"):
         run("--train_fraction", "1.5")
+    with pytest.raises(ValueError, match="text_similarity has no effect on a model"):
+        run("--text_similarity", "0.2", "--objective", "classification")
     with pytest.raises(ValueError, match="name a text encoder"):
         config.write_text(f"dataset_name: {place / 'dataset'}\ndo_predict: true\nreport_to: none\n")
         run(config=config)
@@ -558,7 +560,6 @@ def test_a_mistake_is_answered_in_one_sentence(tmp_path):
         (["--seeds", "1"], "there is no setting '--seeds'; did you mean --seed?"),
         (["--dataset_name", "./nowhere", "--do_predict"], "there is no folder ./nowhere with a data set"),
         (["--dataset_revision", "v1"], "dataset_revision has no effect on the embedded demo set"),
-        (["--text_similarity", "0.2", "--objective", "classification"], "text_similarity has no effect on a model"),
     ]
     process = subprocess.run(
         [sys.executable, "-c", "import sys; sys.argv[0] = sys.argv[1]\n" + MISTAKEN, ROOT / "train.py"]
