@@ -197,10 +197,10 @@ def group_metrics(scores: dict[str, dict], prefix: str) -> dict[str, float]:
 
 def format_groups(scores: dict[str, dict]) -> str:
     """Writes `score_groups`'s result as Markdown tables, one for each way to group."""
-    columns = ("accuracy", "micro_precision", "micro_recall", "micro_f1", "macro_f1")
+    columns = ("accuracy", "micro_precision", "micro_recall", "micro_f1", "macro_f1", "macro_f1_present")
     tables = []
     for name, groups in scores.items():
-        header = [name, "accuracy", "precision", "recall", "micro F1", "macro F1", "examples"]
+        header = [name, "accuracy", "precision", "recall", "micro F1", "macro F1", "present", "examples"]
         rows = [
             [group.replace("_", " "), *(f"{of[column]:.3f}" for column in columns), str(of["examples"])]
             for group, of in groups.items()

@@ -29,6 +29,7 @@ SPLITS = {"validation": "eval", "test": "test"}
 SCORES = {
     "micro_f1": ("f1", "Micro-F1"),
     "macro_f1": ("f1", "Macro-F1"),
+    "macro_f1_present": ("f1", "Macro-F1 of relations with a gold row"),
     "micro_precision": ("precision", "Micro-precision"),
     "micro_recall": ("recall", "Micro-recall"),
     "accuracy": ("accuracy", "Accuracy"),
