@@ -29,6 +29,7 @@ from test_train_script import (  # noqa: F401
 from data_scripts.converters.convert import write_split
 from data_scripts.demo.dataset import load_demo, load_demo_descriptions
 from data_scripts.descriptions.files import write_descriptions
+from evaluation_roc.runs import read_run
 from modeling_roc import RocModel
 from processing_roc import RocProcessor
 
@@ -135,6 +136,8 @@ def test_a_run_leaves_an_adapter_and_nothing_of_its_base(run, trained, renamed):
     written = read_json(renamed / "relation_descriptions.json")
     assert list(loaded.config.id2label.values()) == list(written["relations"])
     assert loaded.config.negative_relation == written["negative_relation"]
+    settings = read_run(out)["settings"]
+    assert settings["use_lora"] and settings["lora_rank"] == 2 and settings["num_train_epochs"] == 3
     results = read_json(out / "all_results.json")
     for name in ("calibration_temperature", "abstention_threshold"):
         assert getattr(loaded.config, name) == results[f"eval_{name}"]

@@ -167,20 +167,20 @@ def test_confusion_matrix_is_a_picture(tmp_path):
 
 def test_write_predictions(tmp_path):
     path = tmp_path / "predictions.jsonl"
-    scores = np.array([[0.1, 0.6, 0.2, 0.1], [3.0, 1.0, 2.0, -1.0]])
-    write_predictions(path, ["a", "ü"], scores, [1, 2], [1, -100], NAMES, top_k=2)
+    scores = np.array([[0.1, 0.6, 1 / 3, -12.3456789], [3.0, 1.0, 2.0, -1.0]], dtype=np.float32)
+    write_predictions(path, ["a", "ü"], scores, [1, 2], [1, -100], NAMES)
     first, second = map(json.loads, path.read_text(encoding="utf-8").splitlines())
     assert first == {
         "id": "a",
         "gold": "/per/org/member_of",
         "predicted": "/per/org/member_of",
         "score": 0.6,
-        "top_k": [{"relation": "/per/org/member_of", "score": 0.6}, {"relation": "/per/per/peer", "score": 0.2}],
+        "logits": [0.1, 0.6, 0.33333, -12.34568],
     }
     assert second["id"] == "ü" and second["gold"] is None
     # the prediction need not be the highest score: a threshold may have decided
     assert (second["predicted"], second["score"]) == ("/per/per/peer", 2.0)
-    assert [entry["relation"] for entry in second["top_k"]] == ["None", "/per/per/peer"]
+    assert second["logits"] == [3.0, 1.0, 2.0, -1.0]
 
 
 @pytest.mark.parametrize(
