@@ -31,6 +31,7 @@ from evaluation_roc.report import (
     score_groups,
     write_split,
 )
+from evaluation_roc.runs import RUN_FILE
 from evaluation_roc.zero_shot import ZeroShotEvaluation
 from training_roc import RocTrainer, RocTrainingArguments
 from training_roc.arguments import Settings, UserError, check_settings, parse_arguments, user_errors
@@ -42,6 +43,7 @@ from training_roc.model_card import SPLITS, TrainingRun, build_model_card, write
 from training_roc.models import describe_encoders, make_model
 from training_roc.push import prepare_push, push_run
 from training_roc.rows import check_pictures, encode_splits, load_data
+from training_roc.run_record import describe_run
 
 
 @dataclass(kw_only=True)
@@ -65,6 +67,8 @@ def main():
         if args.push_to_hub:
             prepare_push(settings)
         run = load(settings)
+    if args.should_save:
+        record(run)
     if args.do_train:
         train(run, checkpoint)
     if args.do_eval:
@@ -145,6 +149,14 @@ def load(settings: Settings) -> Run:
     )
 
 
+def record(run: Run):
+    """Writes what the run is to `run.json`; a trained model's own stays where it is only evaluated again."""
+    path = Path(run.args.output_dir) / RUN_FILE
+    if run.args.do_train or not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, describe_run(run, run.trainer.inputs["hashes"].get("pretrained encoders' weights")))
+
+
 def train(run: Run, checkpoint: str | None):
     """Trains the model, from `checkpoint` on if there is one, and saves it."""
     trainer, config = run.trainer, run.model.config
@@ -156,8 +168,7 @@ def train(run: Run, checkpoint: str | None):
         run.zero_shot.open_relations([split for split, is_wanted in wanted.items() if is_wanted])
     trainer.save_model()
     trainer.save_state()
-    sizes = {"train_samples": len(run.encoded["train"]), "train_processes": run.args.world_size}
-    save_metrics(run, "train", result.metrics | sizes)
+    save_metrics(run, "train", result.metrics | {"train_samples": len(run.encoded["train"])})
 
 
 def evaluate(run: Run, split: str):

@@ -54,6 +54,7 @@ TEST_METRICS = {
     "test": {
         "test_micro_f1": 0.51239,
         "test_macro_f1": 0.4,
+        "test_macro_f1_present": 0.45,
         "test_micro_precision": 0.5,
         "test_micro_recall": 0.6,
         "test_accuracy": 0.7,
@@ -77,6 +78,7 @@ def test_the_card_of_a_run(run, place):
     assert found == {
         ("f1", "Micro-F1"): round(results["test_micro_f1"], 4),
         ("f1", "Macro-F1"): round(results["test_macro_f1"], 4),
+        ("f1", "Macro-F1 of relations with a gold row"): round(results["test_macro_f1_present"], 4),
         ("precision", "Micro-precision"): round(results["test_micro_precision"], 4),
         ("recall", "Micro-recall"): round(results["test_micro_recall"], 4),
         ("accuracy", "Accuracy"): round(results["test_accuracy"], 4),

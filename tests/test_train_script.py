@@ -57,7 +57,7 @@ def test_a_run_leaves_metrics_predictions_and_tables(place, trained):
     everything = read_json(out / "all_results.json")
     for split in ("eval", "test"):
         results = read_json(out / f"{split}_results.json")
-        for name in ("accuracy", "micro_precision", "micro_recall", "micro_f1", "macro_f1"):
+        for name in ("accuracy", "micro_precision", "micro_recall", "micro_f1", "macro_f1", "macro_f1_present"):
             assert 0 <= results[f"{split}_{name}"] <= 1
             assert everything[f"{split}_{name}"] == results[f"{split}_{name}"]
         rows = load_dataset(str(place / "dataset"), cache_dir=str(place / "cache"))[
@@ -67,6 +67,10 @@ def test_a_run_leaves_metrics_predictions_and_tables(place, trained):
         assert [line["id"] for line in lines] == list(rows["id"])
         names = rows.features["relation"].names
         assert [line["gold"] for line in lines] == [names[label] for label in rows["relation"]]
+        relations = read_json(out / "run.json")["relations"]
+        for line in lines:
+            best = max(line["logits"])
+            assert line["score"] == best and line["predicted"] == relations[line["logits"].index(best)]
         right = sum(line["gold"] == line["predicted"] for line in lines)
         assert results[f"{split}_accuracy"] == pytest.approx(right / len(lines))
         table = read_json(out / f"{split}_per_relation.json")
@@ -93,6 +97,10 @@ def test_a_trained_model_is_evaluated_with_the_same_metrics(run, trained):
         assert after[f"test_{name}"] == before[f"test_{name}"]
     assert after["test_loss"] == pytest.approx(before["test_loss"], abs=1e-5)
     assert not (out / "eval_results.json").exists()
+    records = [read_json(folder / "run.json") for folder in (trained[0], out)]
+    assert [record["train_samples"] for record in records] == [48, 0]
+    assert records[0]["arguments"]["learning_rate"] == 2e-3
+    assert records[1]["arguments"]["model_name_or_path"] == "out"
     lines, others = read_predictions(trained[0]), read_predictions(out)
     assert [line["predicted"] for line in lines] == [line["predicted"] for line in others]
 

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pyarrow.compute as pc
-from datasets import DatasetDict, Features, Image, List, Value
+from datasets import Dataset, DatasetDict, Features, Image, List, Value
 
 from data_scripts.loading import load_relation_dataset
 from processing_roc import PAIR_PLACES, ExampleError, RocProcessor
@@ -63,7 +64,7 @@ def load_data(settings: Settings) -> RunData:
         HubError: if it cannot be had from the Hub.
     """
     model_args, data_args, args = settings
-    name, seed = data_args.dataset_name, args.seed
+    name, seeds = data_args.dataset_name, settings.seeds
     # Anything else may be a repository, which the Hub is asked for.
     if (name.count("/") > 1 or name.startswith((".", "/", "~"))) and not Path(name).is_dir():
         raise ValueError(f"there is no folder {name} with a data set")
@@ -76,6 +77,7 @@ def load_data(settings: Settings) -> RunData:
         check_hold_out(model_args.objective, splits)
         relations, negative = list(descriptions["relations"]), descriptions["negative_relation"]
         untrained, num_left = untrained_relations(splits), 2 if args.do_train else 0
+        seed = seeds["hold_out_seed"]
         unseen = choose_unseen(data_args.hold_out_relations, relations, negative, seed, untrained, num_left)
         logger.info("held out of training: %s", ", ".join(unseen))
         warn_of_source(descriptions, unseen)
@@ -91,12 +93,44 @@ def load_data(settings: Settings) -> RunData:
             )
     if data_args.train_fraction < 1 and "train" in data.splits:
         rows = data.splits["train"]
-        kept = max(round(data_args.train_fraction * len(rows)), 1)
-        data.splits["train"] = rows.shuffle(seed=seed).select(range(kept))
+        data.splits["train"] = draw_share(rows, data_args.train_fraction, seeds["train_fraction_seed"])
     if args.do_train:
         num_seen = len(descriptions["relations"]) - len(data.unseen)
         check_training_labels(data.splits, args.eval_strategy != "no", num_seen)
     return data
+
+
+def draw_share(rows: Dataset, fraction: float, seed: int) -> Dataset:
+    """
+    A random share of the rows, stratified by relation: round(fraction * N) of N rows. Of each relation it has the same
+    share, rounded down or up by the largest remainders, and at least one row. The rows keep their order.
+
+    Args:
+        rows: of the project's schema; those without a label are a group like a relation's.
+        fraction: above 0, below 1.
+        seed: of the draw. A row that is drawn before another of its relation is so for every fraction.
+
+    Raises:
+        ValueError: if these are fewer rows than relations.
+    """
+    labels = np.array([-1 if label is None else label for label in rows["relation"]])
+    found, counts = np.unique(labels, return_counts=True)
+    total = round(fraction * len(rows))
+    if total < len(found):
+        raise ValueError(
+            f"--train_fraction {fraction} of {len(rows)} rows are {total}: too few for a row of each of "
+            f"{len(found)} relations"
+        )
+    exact = counts * total / len(rows)
+    sizes = np.maximum(np.floor(exact).astype(int), 1)
+    while missing := total - sizes.sum():
+        if missing > 0:
+            sizes[np.argmax(exact - sizes)] += 1
+        else:  # taken by relations of less than one row
+            sizes[np.argmin(np.where(sizes > 1, exact - sizes, np.inf))] -= 1
+    order = np.random.default_rng(seed).permutation(len(rows))
+    kept = [order[labels[order] == label][:size] for label, size in zip(found, sizes, strict=True)]
+    return rows.select(np.sort(np.concatenate(kept)))
 
 
 def check_labels(splits: DatasetDict, relations: Sequence[str]) -> None:
