@@ -33,6 +33,7 @@ from evaluation_roc.report import (
     score_groups,
     write_split,
 )
+from evaluation_roc.runs import RUN_FILE
 from evaluation_roc.zero_shot import ZeroShotEvaluation
 from training_roc import RocTrainer, RocTrainingArguments
 from training_roc.arguments import Settings, UserError, check_settings, parse_arguments, user_errors
@@ -44,6 +45,7 @@ from training_roc.model_card import SPLITS, TrainingRun, build_model_card, write
 from training_roc.models import describe_encoders, make_model, relations_replaced
 from training_roc.push import prepare_push, push_run
 from training_roc.rows import RunData, candidates, check_pictures, encode_splits, kept_relations, load_data
+from training_roc.run_record import describe_run
 
 
 @dataclass(kw_only=True)
@@ -81,6 +83,8 @@ def main():
         if args.push_to_hub:
             prepare_push(settings)
         run = load(settings)
+    if args.should_save:
+        record(run)
     if args.do_train:
         train(run, checkpoint)
     if args.do_eval:
@@ -109,8 +113,9 @@ def load(settings: Settings) -> Run:
     with args.main_process_first(desc="loading the data sets"):
         data, relations = load_data(settings)
     unseen = [label for one in data for label in one.unseen]
-    seen = seen_descriptions(relations, unseen)
-    model, processor = make_model(settings, seen, max(most_objects(one.splits) for one in data))
+    # A model that is not trained is asked all relations at once.
+    known = seen_descriptions(relations, unseen) if args.do_train else relations
+    model, processor = make_model(settings, known, max(most_objects(one.splits) for one in data), unseen)
     if len(data) == 1:  # one that names no negative relation has the trained model's
         data[0].descriptions["negative_relation"] = model.config.negative_relation
     descriptions, kept = kept_relations(data, settings)
@@ -148,6 +153,7 @@ def load(settings: Settings) -> Run:
             encoded,
             examples,
             data_args.few_shot_examples or [],
+            is_new=args.do_train and model_args.model_name_or_path is None,
         )
     return Run(
         model_id=args.hub_model_id if args.push_to_hub else Path(args.output_dir).absolute().name,
@@ -164,6 +170,14 @@ def load(settings: Settings) -> Run:
     )
 
 
+def record(run: Run):
+    """Writes what the run is to `run.json`; a trained model's own stays where it is only evaluated again."""
+    path = Path(run.args.output_dir) / RUN_FILE
+    if run.args.do_train or not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, describe_run(run, run.trainer.inputs["hashes"].get("pretrained encoders' weights")))
+
+
 def train(run: Run, checkpoint: str | None):
     """Trains the model, from `checkpoint` on if there is one, and saves it."""
     trainer, config = run.trainer, run.model.config
@@ -176,34 +190,33 @@ def train(run: Run, checkpoint: str | None):
     with run.as_saved():
         trainer.save_model()
     trainer.save_state()
-    sizes = {"train_samples": len(run.encoded["train"]), "train_processes": run.args.world_size}
-    save_metrics(run, "train", result.metrics | sizes)
+    save_metrics(run, "train", result.metrics | {"train_samples": len(run.encoded["train"])})
 
 
 def evaluate(run: Run, split: str):
     """Scores a split, and writes what it found; on validation, calibrates the model, too."""
     config, rows, name = run.model.config, run.encoded[split], SPLITS[split]
     output = run.trainer.predict(rows, metric_key_prefix=name)
-    metrics, chosen_on = output.metrics | {f"{name}_samples": len(rows)}, output
+    metrics = output.metrics | {f"{name}_samples": len(rows)}
     if run.zero_shot is not None:
         metrics |= run.zero_shot.score(split, output.predictions, name)
-        chosen_on = run.zero_shot.for_choosing(split, output)
+        run.draws |= run.zero_shot.draws
     if split == "validation":
-        kept = run.rows(split, [one for one in run.data if run.data_args.keeps(one.title)])
-        metrics |= calibrate(rows_of(chosen_on, kept), config)
+        # Chosen without rows of unseen relations, but measured on all, as on test.
+        chosen_on = rows_of(output, run.rows(split, [one for one in run.data if run.data_args.keeps(one.title)]))
+        metrics |= calibrate(chosen_on if run.zero_shot is None else run.zero_shot.for_choosing(chosen_on), config)
         save_calibration(run)
     found = []
     for part in run.parts(split):
-        one, own = part.data, run.rows(split, [part.data])
-        answered = own_answers(one, rows_of(output, own))
+        one, own = part.data, rows_of(output, run.rows(split, [part.data]))
+        answered = own_answers(one, own)
         answers = answered.predictions.argmax(axis=-1)
         groups = score_groups(one.splits[split], answers, answered.label_ids, one.labels, one.negative_label)
-        metrics |= group_metrics(groups, part.prefix)
-        metrics |= measure_calibration(part.prefix, rows_of(chosen_on, own), config)
-        found.append((part, answered, rows_of(chosen_on, own), groups))
+        metrics |= group_metrics(groups, part.prefix) | measure_calibration(part.prefix, own, config)
+        found.append((part, own, answered, groups))
     save_metrics(run, name, metrics)
     if run.args.should_save:
-        for part, answered, _, groups in found:
+        for part, _, answered, groups in found:
             ids, folder = part.data.splits[split]["id"], Path(run.args.output_dir)
             run.tables[part.title] = write_split(part.prefix, ids, answered, groups, part.data.labels, folder)
         run.found[split] = found
@@ -237,7 +250,7 @@ def report(run: Run):
     """Pictures, tables and the card. What of it fails is told, and takes nothing else with it."""
     folder, config = Path(run.args.output_dir), run.model.config
     found = [(split, *one) for split, parts in run.found.items() for one in parts]
-    for split, part, output, chosen_on, groups in found:
+    for split, part, own, output, groups in found:
         name, rows, labels = part.prefix, part.data.splits[split], part.data.labels
         answers, labelled = output.predictions.argmax(axis=-1), output.label_ids != -100
         with decorating(f"the tables of {part.title}", run.failures):
@@ -246,7 +259,7 @@ def report(run: Run):
             with decorating(f"{name}_confusion_matrix.png", run.failures) as file:
                 save_confusion_matrix(folder / file, answers[labelled], output.label_ids[labelled], labels)
             with decorating(f"{name}_reliability.png", run.failures) as file:
-                draw_calibration(folder / file, chosen_on, config)
+                draw_calibration(folder / file, own, config)
         if split == "test":
             with decorating(f"{name}_examples.png", run.failures) as file:
                 save_example_page(folder / file, rows, answers, labels)

@@ -15,7 +15,7 @@ import torch
 from datasets import Dataset, DatasetDict
 from PIL import Image
 from safetensors.torch import load_file
-from test_train_script import assert_same_weights, place, read_json, run  # noqa: F401
+from small_runs import assert_same_weights, read_json
 from transformers import AutoModel
 from transformers.trainer_utils import PredictionOutput
 
@@ -218,10 +218,10 @@ def test_weights_say_how_often_a_row_is_seen():
 
 
 @pytest.fixture(scope="module")
-def two(place):  # noqa: F811
+def two(place, tmp_path_factory):
     """Folders of two data sets: the demo's, and one of two other relations with neither pictures, types nor a
     negative relation; one of the two has the very descriptions of one of the demo's."""
-    folder, content = place / "mixture" / "wiki", load_demo_descriptions()
+    folder, content = tmp_path_factory.mktemp("mixture") / "wiki", load_demo_descriptions()
     texts = {"P26": content["relations"][COUPLE]["descriptions"], "P166": ["award: a prize that the head has got"]}
     (folder / "data").mkdir(parents=True)
     for split, rows in load_demo(num_train=90, num_validation=126, num_test=36).items():
@@ -252,7 +252,7 @@ def assert_scored_among_own(out, results, split, title, content):
     return scores
 
 
-def test_a_model_of_two_data_sets_keeps_the_relations_of_one(run, two, caplog):  # noqa: F811
+def test_a_model_of_two_data_sets_keeps_the_relations_of_one(run, two, caplog):
     demo, wiki = (load_descriptions(folder / "relation_descriptions.json") for folder in two)
     out = run("--dataset_name", *two, "--keep_relations_of", "wiki", "--dataset_weights", "1", "2",
               "--metric_for_best_model", "wiki_micro_f1") / "out"  # fmt: skip
@@ -297,7 +297,7 @@ def test_a_model_of_two_data_sets_keeps_the_relations_of_one(run, two, caplog): 
     assert results["test_micro_f1"] == results["test_dataset_micro_f1"] and "test_short_micro_f1" not in results
 
 
-def test_a_classifier_keeps_rows_of_its_head_or_its_encoder_alone(run, two, caplog):  # noqa: F811
+def test_a_classifier_keeps_rows_of_its_head_or_its_encoder_alone(run, two, caplog):
     settings = ("--objective", "classification", "--use_images", "false", "--do_predict", "false")
     out = run(*settings, "--dataset_name", *two, "--keep_relations_of", "dataset") / "out"
     (checkpoint,) = out.glob("checkpoint-*")
@@ -324,7 +324,7 @@ def test_a_classifier_keeps_rows_of_its_head_or_its_encoder_alone(run, two, capl
 
 
 @pytest.mark.slow
-def test_a_run_on_two_data_sets_is_resumed_bit_for_bit(run, two, tmp_path):  # noqa: F811
+def test_a_run_on_two_data_sets_is_resumed_bit_for_bit(run, two, tmp_path):
     settings = ("--dataset_name", *two, "--dataset_weights", "0.5", "1.5", "--num_train_epochs", "2",
                 "--keep_relations_of", "wiki")  # fmt: skip
     whole = run(*settings, "--output_dir", "whole") / "whole"
@@ -358,7 +358,7 @@ def test_what_cannot_be_is_told_at_once(arguments, message):
         parse_arguments([*arguments, "--output_dir", "out"])
 
 
-def test_settings_of_several_data_sets_are_checked_against_their_number(run, two):  # noqa: F811
+def test_settings_of_several_data_sets_are_checked_against_their_number(run, two):
     for arguments, message in (
         (("--dataset_weights", "1"), "one number for each of 2 data sets, got 1"),
         (("--metric_for_best_model", "c_micro_f1"), "wiki_micro_f1"),

@@ -27,7 +27,7 @@ from training_roc.trainer import ENCODERS
 logger = logging.getLogger(__name__)
 
 
-def make_model(settings: Settings, descriptions: dict, num_objects: int):
+def make_model(settings: Settings, descriptions: dict, num_objects: int, unseen: Sequence[str] = ()):
     """
     The model and the processor of a run.
 
@@ -35,6 +35,7 @@ def make_model(settings: Settings, descriptions: dict, num_objects: int):
         settings: of the run.
         descriptions: content of a descriptions file with the relations that the model is to know first.
         num_objects: the most objects of the picture that any row of the data set has.
+        unseen: relations that are held out: a warning tells which of them a trained model knows that is trained on.
 
     Returns:
         ([`RocModel`] or `peft.PeftModel`, [`RocProcessor`])
@@ -48,7 +49,7 @@ def make_model(settings: Settings, descriptions: dict, num_objects: int):
         model, processor = build_model(model_args, data_args, descriptions, num_objects > 0)
     else:
         with explain_hub_errors(model_args.model_name_or_path, "model"):
-            model, processor = load_model(settings, descriptions, num_objects > 0)
+            model, processor = load_model(settings, descriptions, num_objects > 0, unseen)
     if data_args.max_objects is None:
         processor.max_objects = max(processor.max_objects, num_objects)
     if model_args.use_lora:
@@ -73,12 +74,16 @@ def describe_encoders(model) -> str | None:
     return None if proof is None else bytes(proof.tolist()).hex()
 
 
-def load_model(settings: Settings, descriptions: dict, with_objects: bool):
+def load_model(settings: Settings, descriptions: dict, with_objects: bool, unseen: Sequence[str] = ()):
     """(model, processor) as they were trained; the data set's relations are set if they are not the model's. Where it
     classifies, that is a new head, which only a training may have."""
     model_args, data_args, args = settings
     path = model_args.model_name_or_path
     model = RocModel.from_pretrained(path, attn_implementation=model_args.attn_implementation)
+    if known := [
+        label for label in unseen if label in model.config.label2id and label not in descriptions["relations"]
+    ]:
+        logger.warning("NOT ZERO-SHOT, if %s was trained on what it knows: %s", path, ", ".join(known))
     processor = RocProcessor.from_pretrained(path)
     made_with = {"num_fusion_layers": model.config.fusion_encoder_config.num_hidden_layers}
     if model.config.objective == "retrieval":
