@@ -79,7 +79,8 @@ def build_model_card(run: TrainingRun) -> ModelCard:
     if not TEMPLATE.is_file():
         raise FileNotFoundError("a model card is written from a checkout of the repository, which has its template")
     config, dataset = run.model.config, describe_dataset(run.data_args)
-    settings, record = Settings(run.model_args, run.data_args, run.args), describe_run(run)
+    settings = Settings(run.model_args, run.data_args, run.args)
+    record = describe_run(settings)
     retrieval = config.objective == "retrieval"
     model_name = Path(run.model_id).name
     num_adapter_parameters = run.model.num_parameters(only_trainable=True) if run.model_args.use_lora else 0
