@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.stats import bootstrap
-from test_train_script import place, run  # noqa: F401
 
 from evaluation_roc import runs
 from evaluation_roc.relation_f1.relation_f1 import compute_relation_f1
@@ -234,7 +233,7 @@ def test_runs_of_other_rows_are_not_compared(tmp_path, monkeypatch, changed, mes
     assert not (tmp_path / "out").exists()
 
 
-def test_runs_of_the_command(run, place, tmp_path, monkeypatch, capsys):  # noqa: F811
+def test_runs_of_the_command(run, place, tmp_path, monkeypatch, capsys):
     arguments = ("--max_steps", "2")
     run(*arguments, "--output_dir", "all")
     run(*arguments, "--output_dir", "half", "--train_fraction", "0.5", "--objective", "classification", "--seed", "7")

@@ -345,6 +345,8 @@ def check_settings(settings: Settings) -> None:
         )
     if data_args.early_stopping_patience is not None and args.do_train and not args.load_best_model_at_end:
         raise ValueError("--early_stopping_patience needs --load_best_model_at_end true and --eval_strategy")
+    if data_args.few_shot_examples and not args.do_train:
+        raise ValueError("--few_shot_examples belongs to --do_train true: a trained model is evaluated as it is")
     check_lora(model_args, model_args.model_name_or_path, args.do_train)
     metric = args.metric_for_best_model.removeprefix("eval_")
     if args.eval_strategy != "no" and metric not in (

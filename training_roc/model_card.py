@@ -11,6 +11,7 @@ from huggingface_hub import DatasetCard, DatasetCardData, EvalResult, ModelCard,
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
+from data_scripts.descriptions.files import seen_in_training
 from data_scripts.loading import DEMO
 from data_scripts.markdown import markdown_code, markdown_text
 from data_scripts.writing import replacing
@@ -55,6 +56,7 @@ class TrainingRun:
         metrics: "train", "eval" and "test" → the Trainer's metrics of it; those not run are missing.
         tables: "validation" and "test" → scores by relation, from `per_relation_table`; None if it has no labels.
         unseen: labels of the relations that were held out of training, if any.
+        draws: "validation" and "test" → table of the unseen relations' scores among themselves, from `format_draws`.
     """
 
     model_id: str
@@ -67,6 +69,7 @@ class TrainingRun:
     metrics: dict[str, dict] = field(default_factory=dict)
     tables: dict[str, list[dict] | None] = field(default_factory=dict)
     unseen: list[str] = field(default_factory=list)
+    draws: dict[str, str] = field(default_factory=dict)
 
 
 def build_model_card(run: TrainingRun) -> ModelCard:
@@ -119,6 +122,8 @@ def build_model_card(run: TrainingRun) -> ModelCard:
         training=figures(run, "train", TRAINING_FIGURES),
         scores={title: figures(run, name, SCORES) for title, name in SPLITS.items()},
         zero_shot=describe_zero_shot(run),
+        draws=run.draws,
+        from_training=seen_in_training(run.descriptions, run.unseen),
         selected=run.args.metric_for_best_model if run.args.load_best_model_at_end else None,
         columns=list(SCORES),
         tables={split: format_table(table, config.negative_relation) for split, table in run.tables.items() if table},
@@ -254,10 +259,11 @@ def describe_encoders(run: TrainingRun) -> dict[str, str]:
 
 
 def describe_zero_shot(run: TrainingRun) -> dict[str, dict]:
-    """Split → `ZERO_SHOT_SCORES`, and `rows` of the unseen relations; empty where none was held out or evaluated."""
+    """Split → `ZERO_SHOT_SCORES`, and `rows` of the unseen relations; empty where none was held out or evaluated, or
+    where no row is of another relation."""
     described = {}
     for title, name in SPLITS.items():
-        if scores := figures(run, name, ZERO_SHOT_SCORES):
+        if len(scores := figures(run, name, ZERO_SHOT_SCORES)) == len(ZERO_SHOT_SCORES):
             rows = sum(row["support"] for row in run.tables[title] if row["relation"] in run.unseen)
             described[title] = scores | {"rows": rows}
     return described
