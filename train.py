@@ -173,9 +173,21 @@ def load(settings: Settings) -> Run:
 def record(run: Run):
     """Writes what the run is to `run.json`; a trained model's own stays where it is only evaluated again."""
     path = Path(run.args.output_dir) / RUN_FILE
-    if run.args.do_train or not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, describe_run(run, run.trainer.inputs["hashes"].get("pretrained encoders' weights")))
+    if path.exists() and not run.args.do_train:
+        return
+    model_args, config = run.model_args, run.model.config
+    has_named_encoders = (model_args.model_name_or_path or model_args.text_model_name_or_path) is not None
+    weights = run.trainer.inputs["hashes"].get("pretrained encoders' weights")
+    content = {
+        "objective": config.objective,
+        "train_samples": len(run.encoded["train"]) if run.args.do_train else 0,
+        "encoder_weights": weights if has_named_encoders else None,  # from scratch they are the seed's
+        **describe_run(Settings(model_args, run.data_args, run.args)),
+        "negative_relation": run.descriptions["negative_relation"] or config.negative_relation,
+        "relations": list(run.descriptions["relations"]),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, content)
 
 
 def train(run: Run, checkpoint: str | None):

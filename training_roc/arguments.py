@@ -335,20 +335,34 @@ class SettingsLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def read_settings(path: Path, is_overridden_by: list[str]) -> list[str]:
-    """A file's settings as arguments of a command line, but for what has no effect with that command line's objective:
-    one file serves for both objectives."""
+def read_yaml(path: Path) -> dict:
+    """
+    Raises:
+        ValueError: if a file is no YAML, or no mapping in which each key stands once.
+    """
     try:
         content = yaml.load(read_text(path), SettingsLoader)
     except (yaml.YAMLError, DoubleKeyError) as error:
         raise ValueError(f"{path}: {error}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} must hold settings as `name: value`")
+    return content
+
+
+def read_settings(path: Path, is_overridden_by: list[str]) -> list[str]:
+    """A file's settings as arguments of a command line, but for what has no effect with that command line's objective:
+    one file serves for both objectives."""
+    content = read_yaml(path)
     chooser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     chooser.add_argument("--objective", default=content.get("objective"))
     if chooser.parse_known_args(is_overridden_by)[0].objective == "classification" != content.get("objective"):
         for name in [name for name in RETRIEVAL_SETTINGS if content.pop(name, None) is not None]:
             logger.warning("%s: %s has no effect with --objective classification", path, name)
+    return as_arguments(content, path)
+
+
+def as_arguments(content: dict, path: Path) -> list[str]:
+    """Settings of the file `path` as arguments of a command line."""
     arguments = []
     for name, value in content.items():
         if value is None:

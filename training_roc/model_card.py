@@ -108,7 +108,8 @@ def build_model_card(run: TrainingRun) -> ModelCard:
     if not TEMPLATE.is_file():
         raise FileNotFoundError("a model card is written from a checkout of the repository, which has its template")
     config = run.model.config
-    settings, record = Settings(run.model_args, run.data_args, run.args), describe_run(run)
+    settings = Settings(run.model_args, run.data_args, run.args)
+    record = describe_run(settings)
     datasets = [describe_dataset(name, revision) for _, name, _, revision, _ in run.data_args.sources()]
     retrieval = config.objective == "retrieval"
     model_name = Path(run.model_id).name
