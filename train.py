@@ -31,6 +31,7 @@ from evaluation_roc.report import (
     score_groups,
     write_split,
 )
+from evaluation_roc.runs import RUN_FILE
 from evaluation_roc.zero_shot import ZeroShotEvaluation
 from training_roc import RocTrainer, RocTrainingArguments
 from training_roc.arguments import Settings, UserError, check_settings, parse_arguments, user_errors
@@ -42,6 +43,7 @@ from training_roc.model_card import SPLITS, TrainingRun, build_model_card, write
 from training_roc.models import describe_encoders, make_model
 from training_roc.push import prepare_push, push_run
 from training_roc.rows import check_pictures, encode_splits, load_data
+from training_roc.run_record import describe_run
 
 
 @dataclass(kw_only=True)
@@ -65,6 +67,8 @@ def main():
         if args.push_to_hub:
             prepare_push(settings)
         run = load(settings)
+    if args.should_save:
+        record(run)
     if args.do_train:
         train(run, checkpoint)
     if args.do_eval:
@@ -92,7 +96,9 @@ def load(settings: Settings) -> Run:
     with args.main_process_first(desc="loading the data set"):
         data = load_data(settings)
     seen = seen_descriptions(data.descriptions, data.unseen)
-    model, processor = make_model(settings, seen, most_objects(data.splits))
+    # A model that is not trained is asked all relations at once.
+    known = seen if args.do_train else data.descriptions
+    model, processor = make_model(settings, known, most_objects(data.splits), data.unseen)
     check_folder(args, model)
     if processor.image_processor is not None:
         check_pictures(data.splits, model_args.vision_model_name_or_path, args.do_train)
@@ -126,6 +132,7 @@ def load(settings: Settings) -> Run:
             encoded,
             examples,
             data_args.few_shot_examples or [],
+            is_new=args.do_train and model_args.model_name_or_path is None,
         )
     return Run(
         model_id=args.hub_model_id if args.push_to_hub else Path(args.output_dir).absolute().name,
@@ -142,6 +149,14 @@ def load(settings: Settings) -> Run:
     )
 
 
+def record(run: Run):
+    """Writes what the run is to `run.json`; a trained model's own stays where it is only evaluated again."""
+    path = Path(run.args.output_dir) / RUN_FILE
+    if run.args.do_train or not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, describe_run(run, run.trainer.inputs["hashes"].get("pretrained encoders' weights")))
+
+
 def train(run: Run, checkpoint: str | None):
     """Trains the model, from `checkpoint` on if there is one, and saves it."""
     trainer, config = run.trainer, run.model.config
@@ -153,8 +168,7 @@ def train(run: Run, checkpoint: str | None):
         run.zero_shot.open_relations([split for split, is_wanted in wanted.items() if is_wanted])
     trainer.save_model()
     trainer.save_state()
-    sizes = {"train_samples": len(run.encoded["train"]), "train_processes": run.args.world_size}
-    save_metrics(run, "train", result.metrics | sizes)
+    save_metrics(run, "train", result.metrics | {"train_samples": len(run.encoded["train"])})
 
 
 def evaluate(run: Run, split: str):
@@ -162,20 +176,21 @@ def evaluate(run: Run, split: str):
     config, rows, name = run.model.config, run.splits[split], SPLITS[split]
     labels, folder = list(config.id2label.values()), Path(run.args.output_dir)
     output = run.trainer.predict(run.encoded[split], metric_key_prefix=name)
-    answers, chosen_on = output.predictions.argmax(axis=-1), output
+    answers = output.predictions.argmax(axis=-1)
     groups = score_groups(rows, answers, output.label_ids, labels, config.negative_relation)
     metrics = output.metrics | {f"{name}_samples": len(rows)} | group_metrics(groups, name)
     if run.zero_shot is not None:
         metrics |= run.zero_shot.score(split, output.predictions, name)
-        chosen_on = run.zero_shot.for_choosing(split, output)
+        run.draws |= run.zero_shot.draws
     if split == "validation":
-        metrics |= calibrate(chosen_on, config)
+        # Chosen without rows of unseen relations, but measured on all, as on test.
+        metrics |= calibrate(output if run.zero_shot is None else run.zero_shot.for_choosing(output), config)
         save_calibration(run)
-    metrics |= measure_calibration(name, chosen_on, config)
+    metrics |= measure_calibration(name, output, config)
     save_metrics(run, name, metrics)
     if run.args.should_save:
         run.tables[split] = write_split(name, rows["id"], output, groups, labels, folder)
-        run.found[split] = output, chosen_on, groups
+        run.found[split] = output, groups
         if run.zero_shot is not None:
             run.zero_shot.write(folder)
 
@@ -206,7 +221,7 @@ def report(run: Run):
     """Pictures, tables and the card. What of it fails is told, and takes nothing else with it."""
     folder, config = Path(run.args.output_dir), run.model.config
     labels = list(config.id2label.values())
-    for split, (output, chosen_on, groups) in run.found.items():
+    for split, (output, groups) in run.found.items():
         name, rows, answers = SPLITS[split], run.splits[split], output.predictions.argmax(axis=-1)
         labelled = output.label_ids != -100
         with decorating(f"the tables of {split}", run.failures):
@@ -215,7 +230,7 @@ def report(run: Run):
             with decorating(f"{name}_confusion_matrix.png", run.failures) as file:
                 save_confusion_matrix(folder / file, answers[labelled], output.label_ids[labelled], labels)
             with decorating(f"{name}_reliability.png", run.failures) as file:
-                draw_calibration(folder / file, chosen_on, config)
+                draw_calibration(folder / file, output, config)
         if split == "test":
             with decorating("test_examples.png", run.failures) as file:
                 save_example_page(folder / file, rows, answers, labels)

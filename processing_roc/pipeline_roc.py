@@ -1,8 +1,9 @@
 # Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
-"""RelationExtractionPipeline: from a text, a picture and two or more entities to ranked relations, in one call.
+"""RelationExtractionPipeline: from a text, a picture and two or more entities to ranked relations, in one call; and
+without the entities, which it finds, to triples.
 
-Behind the class: an input read and its picture fetched, what becomes of scores in an answer, and an explanation as
-plain data.
+Behind the class: an input read and its picture fetched, entities found by a tagger and a detector, what becomes of
+scores in an answer, and an explanation as plain data.
 """
 
 import asyncio
@@ -10,33 +11,58 @@ import base64
 import ipaddress
 import itertools
 import math
+import operator
 import os
 import re
 import socket
+from bisect import bisect
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx2
 import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset, StackDataset, Subset
-from transformers import AutoModel, Pipeline
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForObjectDetection,
+    AutoModelForTokenClassification,
+    AutoModelForZeroShotObjectDetection,
+    AutoTokenizer,
+    ObjectDetectionPipeline,
+    Pipeline,
+    TokenClassificationPipeline,
+    ZeroShotObjectDetectionPipeline,
+    pipeline,
+)
+from transformers.models.auto.modeling_auto import MODEL_FOR_ZERO_SHOT_OBJECT_DETECTION_MAPPING_NAMES
 from transformers.pipelines import PIPELINE_REGISTRY
 from transformers.pipelines.pt_utils import PipelineDataset, PipelineIterator
 
 from .spans_and_boxes_roc import (
+    ENTITY_KEYS,
+    MIN_SHOWN,
+    TAGS,
     WHOLE,
     Box,
     Example,
+    Mention,
     Region,
+    check_string,
     follow,
+    in_one_word,
+    join_tokens,
     plain,
     present,
     read_entities,
     read_example,
     same_entity,
+    share_shown,
     shown_part,
 )
 
@@ -44,6 +70,10 @@ TASK = "relation-extraction"
 FIELDS = ("text", "tokens", "head", "tail", "entities", "objects", "image")
 ROW_FIELDS = ("id", "image_id", "relation")
 """What else a row of a data set has: nothing of it is read."""
+FINDING = ("entity_tagger", "object_detector", "candidate_labels", "entity_types", "nms_threshold", "max_entities")
+"""The parameters that say how the entities of a post are found."""
+NUMBERS = "DATE TIME PERCENT MONEY QUANTITY ORDINAL CARDINAL".split()
+"""Labels of taggers that stand for no entity."""
 NUM_PAIRS = 32
 """How many pairs go through the model at once, unless a `batch_size` is given."""
 NUM_CHECKED_DESCRIPTIONS = 64
@@ -105,7 +135,28 @@ class RelationExtractionPipeline(Pipeline):
             base64 or the URL of a public address (not a private, loopback or link-local one, also after a redirect,
             and without a proxy); paths, bytes, arrays and PIL pictures are refused.
 
-    They may be given to `pipeline(...)`, for all calls, and to a call.
+        entity_tagger (*optional*): finds the mentions of a text for which no entities are given. `"spacy:NAME"`, an
+            installed spaCy pipeline; a token-classification model, by its folder or its name on the Hub; a pipeline of
+            either library; or a function: text → list of mentions, in any form that an entity may have, optionally
+            with `score`. Of mentions that overlap the longest stays, the first of equals. Mentions of the same words,
+            whatever their case, and of the same type are one entity.
+        object_detector (*optional*): finds the objects of a picture in the same way. An object-detection or
+            zero-shot-object-detection model, by its folder or its name on the Hub; a pipeline of it; or a function:
+            PIL picture → list of objects, in any form that `objects` may have, optionally with `score`. No more than
+            the processor's `max_objects`, the best, are kept, and of none that the image processor crops away.
+        candidate_labels (`list[str]`, *optional*): what a zero-shot detector looks for.
+        entity_types (`dict`, *optional*): label of tagger or detector → the type that the model knows such an entity
+            by, or `None` for what is no entity. A label that is not among them, and is none of the words in
+            `config.relation_types`, becomes person, organization, location or miscellaneous where a mention has one
+            of the usual labels for these, and `"unknown"` where it has another; numbers and times are no entities. An
+            object then has no type.
+        nms_threshold (`float`, *optional*, defaults to 0.5): an object that is found is left out if its intersection
+            over union with a better one is larger, whatever their labels.
+        max_entities (`int`, *optional*, defaults to 32): most entities of a post. Those with the best scores stay;
+            one without a score counts as if it were sure. The answer says how many are left out.
+
+    They may be given to `pipeline(...)`, for all calls, and to a call. A tagger or detector that is named is loaded
+    once, onto the model's device. Neither runs in worker processes: with one, `num_workers` changes nothing.
     """
 
     _load_processor = True
@@ -115,7 +166,7 @@ class RelationExtractionPipeline(Pipeline):
     _load_tokenizer = False
 
     def __init__(self, *args, **kwargs):
-        self._relation_memories = {}
+        self._relation_memories, self._finders = {}, {}
         super().__init__(*args, **kwargs)
         check_tokenizer(self.model, self.processor)
         # A model that comes from training would answer with dropout.
@@ -134,13 +185,15 @@ class RelationExtractionPipeline(Pipeline):
                 - or instead `entities`: a list of two or more such entities. Every ordered pair of them is scored,
                   and the picture is encoded once for all. One that is there again (at the same place, whatever its
                   type) is passed over;
+                - or none of these, with an `entity_tagger` or `object_detector`: a bare post, whose entities are
+                  found. Its text may be blank, or missing if there is an image. Its `objects`, if any are given, are
+                  its objects, and the detector is not asked;
                 - `image` (*optional*): an http(s) URL, a PIL picture, an array or tensor, a path, base64 (bare or in a
                   data URL), the bytes of a picture file, or a data set's `{"bytes", "path"}`;
                 - `objects` (*optional*): the picture's objects, as [`RocProcessor`] takes them.
-            kwargs: `top_k`, `threshold`, `relations`, `filter_by_type`, `explain`, `timeout` and `from_network` (see
-                the class), and `batch_size` and `num_workers`. `batch_size` inputs are prepared together, equal
-                pictures among them encoded once, and no more than `batch_size` pairs go through the model at once (32
-                by default, with one input at a time).
+            kwargs: those of the class, and `batch_size` and `num_workers`. `batch_size` inputs are prepared together,
+                equal pictures among them encoded once, and no more than `batch_size` pairs go through the model at
+                once (32 by default, with one input at a time).
 
         Returns:
             For an input with head and tail a list of relations, best first, each a `dict` with
@@ -176,15 +229,35 @@ class RelationExtractionPipeline(Pipeline):
               through its token in the model. See `RocModel.get_saliency`.
 
             For an input with `entities` a list with a `dict` for each ordered pair: `head`, `tail` (the entities as
-            they were given) and `relations`, a list as above. For several inputs a list of these; an iterator for a
-            generator or a dataset.
+            they were given) and `relations`, a list as above.
+
+            For a bare post a `dict` with
+
+            - `entities`, mentions in the order of the text, then objects, best first. Each has `index` (its place
+              here), `kind` (`"text"` or `"object"`), `name` (a mention's words; what the detector calls an object,
+              numbered from the second on), `type`, `score` (of tagger or detector; `None` if it tells none); `start`
+              and `end`, its first mention in characters of the text (of tokens joined by one blank), and `mentions`,
+              all of them as `[start, end]`; or `box`, corners as fractions of the upright picture. What it has not is
+              `None`, `mentions` an empty list;
+            - `triples`: `head` and `tail` (places in `entities`), `relation` (its label), `score`, `description`,
+              `threshold` (what the score had to reach, or `None`), `head_span` and `tail_span` (the mentions that the
+              pair was read at, of several those that begin nearest to each other; `None` of an object),
+              `num_truncated_tokens`, and `examples` and `explanation` as above. The relation that means "no relation"
+              and what is less probable are none. By default a pair has one triple (`top_k`), the threshold is the
+              model's own if it has one (`"auto"`), and if any relation has types, pairs that fit none are not scored
+              (`filter_by_type`);
+            - `num_entities_left_out`: how many entities were found and are not there, as they are too many or cropped
+              away.
+
+            For several inputs a list of these; an iterator for a generator or a dataset.
 
         Raises:
             ValueError: for an input that is not as above. The message names the field, and among several inputs the
                 number of the input, from 0. Also for a parameter out of its range, for `threshold="auto"` where no
                 threshold has been chosen for the relations (as for those of the call), for `filter_by_type` where
-                none of the relations has types, for `explain` with a slow tokenizer, and for `relations` given to a
-                model with `objective="classification"`.
+                none of the relations has types, for `explain` with a slow tokenizer, for `relations` given to a
+                model with `objective="classification"`, and for a tagger or detector that is not there, is none, or
+                gives what is no mention or object.
             TypeError: for an unknown parameter.
         """
         given = self._batch_size if kwargs.get("batch_size") is None else kwargs["batch_size"]
@@ -207,7 +280,7 @@ class RelationExtractionPipeline(Pipeline):
         preprocess, forward = (
             {name: parameters.pop(name) for name in names if name in parameters}
             for names in (
-                ("filter_by_type", "explain", "timeout", "from_network"),
+                ("filter_by_type", "explain", "timeout", "from_network", *FINDING),
                 ("top_k", "threshold", "relations", "num_pairs"),
             )
         )
@@ -228,10 +301,28 @@ class RelationExtractionPipeline(Pipeline):
             not isinstance(threshold, Real) or isinstance(threshold, bool) or not 0 <= threshold <= 1
         ):
             raise ValueError(f'threshold must be a probability, 0 to 1, or "auto", got {threshold!r}')
+        check_finding(**{name: preprocess[name] for name in FINDING[2:] if name in preprocess})
+        for name, load in (("entity_tagger", load_tagger), ("object_detector", load_detector)):
+            if preprocess.get(name) is not None:
+                preprocess[name] = self._finder(name, load, preprocess[name])
         if "relations" in forward:
             relations = forward.pop("relations")
-            forward["relation_memory"] = None if relations is None else self._relation_memory(relations)
+            memory = None if relations is None else self._relation_memory(relations)
+            forward["relation_memory"] = preprocess["relation_memory"] = memory
         return preprocess, forward, {}
+
+    def _finder(self, name: str, load: Callable, given: Any) -> Callable:
+        """A tagger or detector, ready to be asked; one that is named is loaded once."""
+        if name == "object_detector" and self.model.config.object_features is None:
+            raise ValueError("object_detector: this model takes no objects (config.object_features is None)")
+        if not isinstance(given, str):
+            return load(given, self.device)
+        if (name, given) not in self._finders:
+            try:
+                self._finders[name, given] = load(given, self.device)
+            except (OSError, ValueError, ImportError) as error:
+                raise ValueError(f"{name} {given!r}: {error}") from error
+        return self._finders[name, given]
 
     def _relation_memory(self, relations):
         """The caller's descriptions, encoded; the sets that were used last are kept."""
@@ -248,23 +339,76 @@ class RelationExtractionPipeline(Pipeline):
         self._relation_memories = dict([*kept[1 - NUM_KEPT_RELATION_SETS :], (key, memory)])
         return memory
 
+    def find_entities(self, inputs: Mapping | Sequence[Mapping], **kwargs) -> list:
+        """
+        The entities that the pipeline's tagger and detector find in a post; the model is not asked.
+
+        Args:
+            inputs: a post, or a list of posts, as a call takes them.
+            kwargs: as for a call.
+
+        Returns:
+            `entities` of a call's answer; for a list of posts a list of these.
+
+        Raises:
+            ValueError: as a call does; also if there is neither tagger nor detector, or the entities are given.
+        """
+        parameters = {**self._preprocess_params, **self._sanitize_parameters(**kwargs)[0]}
+        is_one = isinstance(inputs, Mapping)
+        posts = [
+            self._read_numbered(post, **parameters) for post in ([(None, inputs)] if is_one else enumerate(inputs))
+        ]
+        for post in posts:
+            if not post["is_post"]:
+                raise ValueError(f"{post['where']}the entities are given: there is nothing to find")
+        self._find(posts, parameters)
+        found = [post["found"]["entities"] for post in posts]
+        return found[0] if is_one else found
+
     def preprocess(self, inputs: Mapping, **parameters) -> dict[str, Any]:
-        return self._collate([read_input(inputs, self.processor, **parameters)])
+        return self._collate([self._read_numbered((None, inputs), **parameters)], **parameters)
 
-    def _read_numbered(self, numbered: tuple[int, Mapping], **parameters) -> dict[str, Any]:
+    def _read_numbered(self, numbered: tuple[int | None, Mapping], **parameters) -> dict[str, Any]:
         number, inputs = numbered
-        return read_input(inputs, self.processor, f"input {number}: ", **parameters)
+        where = "" if number is None else f"input {number}: "
+        reading = {name: parameters[name] for name in ("timeout", "from_network") if name in parameters}
+        return read_input(inputs, self.processor, where, has_finder(parameters), **reading)
 
-    def _collate(self, examples: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    def _find(self, posts: Sequence[dict[str, Any]], parameters: Mapping):
+        finding = {name: parameters[name] for name in FINDING if name in parameters}
+        find_entities(posts, self.processor, self.model.config.relation_types or {}, **finding)
+
+    def _fitting_pairs(self, post: Mapping, relation_memory) -> list[tuple[int, int]]:
+        """A post's pairs without those that no relation's types allow."""
+        if not post["pairs"]:
+            return []
+        config = self.model.config if relation_memory is None else relation_memory.config
+        types = [(post["types"][i], post["types"][j]) for i, j in post["pairs"]]
+        fitting = candidates_by_type(self.model, types, relation_memory)
+        if config.negative_relation is not None:
+            fitting[:, config.label2id[config.negative_relation]] = False
+        return list(itertools.compress(post["pairs"], fitting.any(dim=1).tolist()))
+
+    def _collate(
+        self, examples: Sequence[dict[str, Any]], explain: bool = False, relation_memory=None, **parameters
+    ) -> dict[str, Any]:
         """What `read_input` returns of some inputs → one batch, a row for each pair and every picture once."""
-        pairs = [(example, i, j) for example in examples for i, j in example["pairs"]]
         pictures: dict[Any, Image.Image] = {}
         for example in examples:
             if (image := example["image"]) is not None:
                 # The processor knows equal pictures by identity; a data set gives a new object for every row.
                 example["image"] = pictures.setdefault((image.size, image.tobytes()), image)
+        if posts := [example for example in examples if example["is_post"]]:
+            self._find(posts, parameters)
+        of_posts = parameters.get("filter_by_type", has_types(self.model, relation_memory))
+        by_type = {True: of_posts, False: parameters.get("filter_by_type", False)}
+        for post in posts if of_posts else []:
+            post["pairs"] = self._fitting_pairs(post, relation_memory)
+        pairs = [(example, i, j) for example in examples for i, j in example["pairs"]]
+        without_pictures = [{**example, "image": None} for example in examples]
+        if not pairs:
+            return {"tensors": {}, "is_post": [], "examples": without_pictures}
         images = [example["image"] for example, _, _ in pairs]
-        explain, filter_by_type = examples[0]["explain"], examples[0]["filter_by_type"]
         try:
             tensors = self.processor(
                 text=[example["text"] for example, _, _ in pairs],
@@ -281,14 +425,20 @@ class RelationExtractionPipeline(Pipeline):
             if getattr(error, "index", None) is None:
                 raise
             example, i, j = pairs[error.index]
+            if example["is_post"]:
+                i, j = example["owners"][i], example["owners"][j]
             pair = "" if example["is_one_pair"] else f"entities[{i}] as head with entities[{j}] as tail: "
             raise ValueError(f"{example['where']}{pair}{error.problem}") from error
         num_truncated = tensors.pop("num_truncated_tokens").tolist()
         batch = {"tensors": dict(tensors), "types": None, "words": None, "num_truncated": num_truncated}
+        batch["is_post"] = [example["is_post"] for example, _, _ in pairs]
         if "pixel_values" in tensors:
             batch["tensors"]["pixel_values"] = tensors["pixel_values"].to(self.dtype)
-        if filter_by_type:
-            batch["types"] = [(example["types"][i], example["types"][j]) for example, i, j in pairs]
+        if any(by_type[is_post] for is_post in batch["is_post"]):
+            batch["types"] = [
+                (example["types"][i], example["types"][j]) if by_type[example["is_post"]] else (None, None)
+                for example, i, j in pairs
+            ]
         if explain:
             batch["words"] = {name: batch["tensors"].pop(name) for name in ("offset_mapping", "word_ids")}
             batch["shown"] = [None if image is None else self._shown_part(image.size) for image in images]
@@ -296,7 +446,7 @@ class RelationExtractionPipeline(Pipeline):
                 list_objects(_read(example, i, j), shown)
                 for (example, i, j), shown in zip(pairs, batch["shown"], strict=True)
             ]
-        return {**batch, "examples": [{**example, "image": None} for example in examples]}
+        return {**batch, "examples": without_pictures}
 
     def _shown_part(self, size: tuple[int, int]) -> Box | None:
         """As the function of this name; None where it knows no answer."""
@@ -306,30 +456,28 @@ class RelationExtractionPipeline(Pipeline):
             return None
 
     def _forward(
-        self,
-        model_inputs: dict[str, Any],
-        top_k: int | None = 5,
-        threshold: float | str | None = None,
-        relation_memory=None,
-        num_pairs: int = NUM_PAIRS,
+        self, model_inputs: dict[str, Any], relation_memory=None, num_pairs: int = NUM_PAIRS, **limits
     ) -> dict[str, list]:
+        config = self.model.config if relation_memory is None else relation_memory.config
         tensors, ranked = model_inputs["tensors"], []
         pictures = {name: tensors.pop(name) for name in ("pixel_values",) if name in tensors}
-        number = len(tensors["input_ids"])
+        number = len(model_inputs["is_post"])
         if pictures and number > num_pairs:
             pictures["image_embeds"] = self.model.pair_encoder.encode_pictures(pictures["pixel_values"])
         for first in range(0, number, num_pairs):
             portion = {name: _rows(value, slice(first, first + num_pairs)) for name, value in model_inputs.items()}
             portion["tensors"].update(pictures)
-            ranked += self._rank(portion, top_k, threshold, relation_memory)
+            ranked += self._rank(portion, limits, relation_memory)
         answers = []
         for example in model_inputs["examples"]:
             number = len(example["pairs"])
-            answers.append({**example, "ranked": ranked[:number]})
+            threshold = limits_of(example["is_post"], config, limits)["threshold"]
+            threshold = config.abstention_threshold if threshold == "auto" else threshold
+            answers.append({**example, "ranked": ranked[:number], "threshold": threshold})
             ranked = ranked[number:]
         return {"answers": answers}
 
-    def _rank(self, model_inputs: dict[str, Any], top_k, threshold, relation_memory) -> list[list[dict[str, Any]]]:
+    def _rank(self, model_inputs: dict[str, Any], limits, relation_memory) -> list[list[dict[str, Any]]]:
         """The relations of each pair that goes through the model at once."""
         config = self.model.config if relation_memory is None else relation_memory.config
         outputs = self.model(**model_inputs["tensors"], relation_memory=relation_memory)
@@ -340,9 +488,12 @@ class RelationExtractionPipeline(Pipeline):
             logits = logits.masked_fill(~candidates, float("-inf"))
         scores = logits.softmax(dim=-1).masked_fill(~candidates, 0)  # nan, where there is no candidate at all
         scores, candidates = scores.cpu(), candidates.cpu()
-        kept = [
-            kept_relations(row, config, mask, threshold, top_k) for row, mask in zip(scores, candidates, strict=True)
-        ]
+        kept, negative = [], config.label2id.get(config.negative_relation)
+        for row, mask, is_post in zip(scores, candidates, model_inputs["is_post"], strict=True):
+            places = kept_relations(row, config, mask, **limits_of(is_post, config, limits))
+            if is_post:  # what is less probable than no relation is none
+                places = list(itertools.takewhile(partial(operator.ne, negative), places))
+            kept.append(places)
         cosines = memory = saliency = None
         if outputs.pair_embeds is not None:
             memory = self.model.memory if relation_memory is None else relation_memory
@@ -391,6 +542,9 @@ class RelationExtractionPipeline(Pipeline):
             (answer,) = answer
         if answer["is_one_pair"]:
             return answer["ranked"][0]
+        if answer["is_post"]:
+            found = answer["found"]
+            return {"entities": found["entities"], "triples": list_triples(answer), **found}
         entities = answer["entities"]
         return [
             {"head": entities[i], "tail": entities[j], "relations": relations}
@@ -399,6 +553,8 @@ class RelationExtractionPipeline(Pipeline):
 
     def get_iterator(self, inputs, num_workers, batch_size, preprocess_params, forward_params, postprocess_params):
         # The base class collates by padding tensors; here the processor makes the batch, as it does for training.
+        if has_finder(preprocess_params):
+            num_workers = 0  # taggers and detectors may be on a GPU, or have threads: neither outlives a fork
         if isinstance(inputs, Sized):
             dataset = PipelineDataset(StackDataset(range(len(inputs)), inputs), self._read_numbered, preprocess_params)
         else:
@@ -406,7 +562,8 @@ class RelationExtractionPipeline(Pipeline):
             dataset = PipelineIterator(enumerate(inputs), self._read_numbered, preprocess_params)
         if num_workers > 0:
             os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-        loader = DataLoader(dataset, num_workers=num_workers, batch_size=batch_size, collate_fn=self._collate)
+        collate = partial(self._collate, **preprocess_params)
+        loader = DataLoader(dataset, num_workers=num_workers, batch_size=batch_size, collate_fn=collate)
         answers = PipelineIterator(loader, self.forward, forward_params, loader_batch_size=batch_size)
         return PipelineIterator(answers, self.postprocess, postprocess_params)
 
@@ -414,6 +571,17 @@ class RelationExtractionPipeline(Pipeline):
         """Saves the model and its processor, and with them the code, this file too."""
         self.model.save_pretrained(save_directory, **kwargs)
         self.processor.save_pretrained(save_directory, **kwargs)
+
+
+def has_finder(parameters: Mapping) -> bool:
+    """Whether there is a tagger or a detector."""
+    return any(parameters.get(name) is not None for name in ("entity_tagger", "object_detector"))
+
+
+def limits_of(is_post: bool, config, limits: Mapping) -> dict[str, Any]:
+    """`top_k` and `threshold` of a pair: those of the call, or the defaults of its kind of input."""
+    is_known = is_post and config.abstention_threshold is not None
+    return {"top_k": 1 if is_post else 5, "threshold": "auto" if is_known else None, **limits}
 
 
 def _rows(value: Any, rows: slice) -> Any:
@@ -452,8 +620,7 @@ def read_input(
     inputs: Mapping,
     processor,
     where: str = "",
-    filter_by_type: bool = False,
-    explain: bool = False,
+    finds_entities: bool = False,
     timeout: float | None = DEADLINE,
     from_network: bool = False,
 ) -> dict[str, Any]:
@@ -463,12 +630,13 @@ def read_input(
         inputs: an input of [`RelationExtractionPipeline`], as its `__call__` documents it.
         processor ([`RocProcessor`]): opens the picture.
         where: how an error's message begins.
-        filter_by_type, explain, timeout, from_network: the pipeline's parameters, already checked.
+        finds_entities: whether an input may have none: `is_post` is True then, and what is said of entities below is
+            left to [`find_entities`]. Its text may be blank or missing.
+        timeout, from_network: the pipeline's parameters, already checked.
 
     Returns:
         `text`, `objects`, `entities` and the opened `image`; `pairs` of places in `entities`, those to be scored, and
-        `is_one_pair`, whether they were given as head and tail; the entities' `types`; `where`, `filter_by_type` and
-        `explain` as given.
+        `is_one_pair`, whether they were given as head and tail; the entities' `types`; `is_post`; `where` as given.
 
     Raises:
         ValueError: the input is no dict, or one of its fields is missing, unknown or not what it should be.
@@ -484,13 +652,19 @@ def read_input(
     if text is not None and tokens is not None:
         raise ValueError(f"{where}give either text or tokens, not both")
     text = tokens if text is None else text
-    if text is None:
+    is_post = finds_entities and head is tail is entities is None
+    if text is None and not (is_post and image is not None):
         raise ValueError(f"{where}text is missing")
-    if entities is None:
+    if is_post:
+        named = {}
+    elif entities is None:
         named = {"head": head, "tail": tail}
         for name, entity in named.items():
             if entity is None:
-                raise ValueError(f"{where}{name} is missing: give head and tail, or entities")
+                raise ValueError(
+                    f"{where}{name} is missing: give head and tail, or entities; or the pipeline an entity_tagger or "
+                    "object_detector that finds them"
+                )
     else:
         if head is not None or tail is not None:
             raise ValueError(f"{where}give either entities or head and tail, not both")
@@ -499,7 +673,13 @@ def read_input(
             raise ValueError(f"{where}entities must be a list of at least two, got {entities!r:.200}")
         named = {f"entities[{i}]": entity for i, entity in enumerate(entities)}
     image = None if image is None else load_picture(image, processor.open_picture, where, timeout, from_network)
+    example = {"where": where, "objects": objects, "image": image, "is_post": is_post, "is_one_pair": False}
     try:
+        if is_post:
+            text = "" if text is None else text if isinstance(text, str) else join_tokens(text)[0]
+            if text.strip():
+                check_string(text, "text")
+            return {**example, "text": text, "objects": plain(objects)}
         _, read, _ = read_entities(text, named, objects, None if image is None else image.size)
     except ValueError as error:
         raise ValueError(f"{where}{error}") from error
@@ -510,16 +690,12 @@ def read_input(
     if len(distinct) < 2:
         raise ValueError(f"{where}entities must be at least two that are not the same, got {entities!r:.200}")
     return {
-        "where": where,
+        **example,
         "text": text,
         "entities": list(named.values()),
         "types": [entity.type for entity in read],
         "pairs": [(0, 1)] if entities is None else list(itertools.permutations(distinct, 2)),
         "is_one_pair": entities is None,
-        "objects": objects,
-        "image": image,
-        "filter_by_type": filter_by_type,
-        "explain": explain,
     }
 
 
@@ -639,7 +815,367 @@ def _read(example: Mapping, head: int, tail: int) -> Example:
     return read_example(example["text"], entities[head], entities[tail], example["objects"], size)
 
 
+# Entities that are found
+
+
+def check_finding(
+    candidate_labels: Any = None, entity_types: Any = None, nms_threshold: Any = 0.5, max_entities: Any = 32
+):
+    """
+    Raises:
+        ValueError: one of these parameters of the pipeline is not what it should be.
+    """
+    if candidate_labels is not None:
+        is_list = isinstance(candidate_labels, Sequence) and not isinstance(candidate_labels, str)
+        if not is_list or not candidate_labels or not all(isinstance(one, str) and one for one in candidate_labels):
+            raise ValueError(f"candidate_labels must be a list of words, got {candidate_labels!r:.200}")
+    if entity_types is not None and not (
+        isinstance(entity_types, Mapping)
+        and all(isinstance(word, str) or word is None for word in [*entity_types, *entity_types.values()])
+    ):
+        raise ValueError(f"entity_types must be {{label: type or None}}, got {entity_types!r:.200}")
+    if not isinstance(nms_threshold, Real) or isinstance(nms_threshold, bool) or not 0 <= nms_threshold <= 1:
+        raise ValueError(f"nms_threshold must be an intersection over union, 0 to 1, got {nms_threshold!r}")
+    if not isinstance(max_entities, Integral) or isinstance(max_entities, bool) or max_entities < 1:
+        raise ValueError(f"max_entities must be a positive integer, got {max_entities!r}")
+
+
+def load_tagger(given: Any, device: torch.device) -> Callable[[list[str]], list]:
+    """The `entity_tagger` of [`RelationExtractionPipeline`] as a function of several texts.
+
+    Raises:
+        OSError, ValueError, ImportError: there is no such tagger, or it is none.
+    """
+    if isinstance(given, str):
+        library, _, name = given.partition(":")
+        if library == "spacy":
+            given = load_spacy(name)
+        else:
+            given = load_token_classifier(name if library == "hf" else given, device)
+    if isinstance(given, TokenClassificationPipeline):
+        if not given.tokenizer.is_fast:
+            raise ValueError(f"entity_tagger needs a fast tokenizer; {type(given.tokenizer).__name__} is slow")
+        return partial(tag_by_transformer, given)
+    if hasattr(given, "pipe_names"):
+        if not {"ner", "entity_ruler"} & set(given.pipe_names):
+            raise ValueError(f"the spaCy pipeline has no entity tagger ('ner'), only {given.pipe_names}")
+        return partial(tag_by_spacy, given)
+    if not callable(given) or isinstance(given, Pipeline):
+        raise ValueError(
+            "entity_tagger must be spacy:NAME, a token-classification model or pipeline, or a function of a text, got "
+            f"{type(given).__name__}"
+        )
+    return lambda texts: [given(text) for text in texts]
+
+
+def load_spacy(name: str):
+    """An installed spaCy pipeline, without what does not find entities."""
+    try:
+        import spacy
+    except ModuleNotFoundError as error:
+        raise ValueError(f"spaCy is not installed ({error}): pip install spacy, and the pipeline {name}") from error
+    return spacy.load(name, exclude=["tagger", "morphologizer", "parser", "senter", "attribute_ruler", "lemmatizer"])
+
+
+def load_token_classifier(name: str, device: torch.device) -> TokenClassificationPipeline:
+    model = load_trained(AutoModelForTokenClassification, name)
+    if "O" not in model.config.label2id:
+        raise ValueError(f"it tags no entities: none of its labels is 'O', only {list(model.config.label2id)}")
+    tokenizer = AutoTokenizer.from_pretrained(name)
+    # Two less than there are positions: RoBERTa's begin behind that of the padding.
+    positions = (getattr(model.config, "max_position_embeddings", None) or 514) - 2
+    tokenizer.model_max_length = min(tokenizer.model_max_length, positions)
+    return pipeline("token-classification", model=model, tokenizer=tokenizer, device=device)
+
+
+def load_trained(auto_model: Any, name: str):
+    """A model of an auto class.
+
+    Raises:
+        ValueError: it has no weights for what the class is for.
+    """
+    model, loaded = auto_model.from_pretrained(name, output_loading_info=True)
+    if missing := sorted(key for key in loaded["missing_keys"] if not key.startswith(f"{model.base_model_prefix}.")):
+        task = auto_model.__name__.removeprefix("AutoModelFor")
+        raise ValueError(f"it is not trained for {task}: it has no weights for {', '.join(missing)}")
+    return model
+
+
+def tag_by_spacy(nlp: Any, texts: list[str]) -> list[list[dict[str, Any]]]:
+    return [
+        [{"entity_group": one.label_, "start": one.start_char, "end": one.end_char} for one in doc.ents]
+        for doc in nlp.pipe(texts)
+    ]
+
+
+def tag_by_transformer(tagger: TokenClassificationPipeline, texts: list[str]) -> list[list[dict[str, Any]]]:
+    """A text that is longer than the model can read is read in windows that overlap by half; mentions are whole
+    words."""
+    tokenizer = tagger.tokenizer
+    # Where a tokenizer knows words (WordPiece's), the tag of the first piece is the word's.
+    words = getattr(tokenizer.backend_tokenizer.model, "continuing_subword_prefix", None)
+    found = tagger(
+        texts,
+        aggregation_strategy="first" if words else "simple",
+        stride=min(tokenizer.model_max_length, 512) // 2,
+        batch_size=NUM_PAIRS if tokenizer.pad_token_id is not None else 1,
+    )
+    for text, entities in zip(texts, found, strict=True):
+        for one in entities:
+            while one["start"] and in_one_word(text[one["start"] - 1 : one["start"] + 1]):
+                one["start"] -= 1
+            while in_one_word(text[one["end"] - 1 : one["end"] + 1]):
+                one["end"] += 1
+    return found
+
+
+def load_detector(given: Any, device: torch.device) -> Callable[[list[Image.Image], list[str] | None], list]:
+    """The `object_detector` of [`RelationExtractionPipeline`] as a function of several pictures and the labels.
+
+    Raises:
+        OSError, ValueError, ImportError: there is no such detector, or it is none.
+    """
+    if isinstance(given, str):
+        task, auto_model, parts = "object-detection", AutoModelForObjectDetection, {}
+        if AutoConfig.from_pretrained(given).model_type in MODEL_FOR_ZERO_SHOT_OBJECT_DETECTION_MAPPING_NAMES:
+            task, auto_model, parts = f"zero-shot-{task}", AutoModelForZeroShotObjectDetection, {"tokenizer": given}
+        given = pipeline(task, model=load_trained(auto_model, given), image_processor=given, device=device, **parts)
+    if isinstance(given, (ObjectDetectionPipeline, ZeroShotObjectDetectionPipeline)):
+        return partial(detect_by_transformer, given)
+    if not callable(given) or isinstance(given, Pipeline):
+        raise ValueError(
+            "object_detector must be an object-detection model or pipeline, or a function of a picture, got "
+            f"{type(given).__name__}"
+        )
+    return lambda pictures, labels: [given(picture) for picture in pictures]
+
+
+def detect_by_transformer(
+    detector: Pipeline, pictures: list[Image.Image], labels: Sequence[str] | None
+) -> list[list[dict[str, Any]]]:
+    """Boxes that are nothing, or lie outside of the picture once they are rounded to pixels, are left out."""
+    name = type(detector.model).__name__
+    if not isinstance(detector, ZeroShotObjectDetectionPipeline):
+        if labels is not None:
+            raise ValueError(f"candidate_labels are for a zero-shot object_detector; a {name} has labels of its own")
+        found = detector(pictures)
+    elif labels is None:
+        raise ValueError(f"object_detector: a {name} finds what candidate_labels name, and there are none")
+    else:
+        found = detector(pictures, candidate_labels=list(labels))
+
+    def is_inside(box: Mapping, width: int, height: int) -> bool:
+        return max(box["xmin"], 0) < min(box["xmax"], width) and max(box["ymin"], 0) < min(box["ymax"], height)
+
+    return [
+        [one for one in objects if is_inside(one["box"], *picture.size)]
+        for objects, picture in zip(found, pictures, strict=True)
+    ]
+
+
+def find_entities(
+    posts: Sequence[dict[str, Any]],
+    processor,
+    relation_types: Mapping[str, list],
+    entity_tagger: Callable | None = None,
+    object_detector: Callable | None = None,
+    candidate_labels: Sequence[str] | None = None,
+    entity_types: Mapping[str, str | None] | None = None,
+    nms_threshold: float = 0.5,
+    max_entities: int = 32,
+):
+    """Finds the entities of posts, every distinct text and picture looked at once.
+
+    Args:
+        posts: as `read_input` returns them. Added to each are `found`, what the answer says of its entities;
+            `entities`, one for each mention and object, as the processor takes them, and their `types`; `owners`,
+            which entity of `found` each of them is; and the `pairs` of them to be scored.
+        processor ([`RocProcessor`]): knows what of a picture the model is shown.
+        relation_types: of the model's config; their words are the types that it knows.
+        entity_tagger, object_detector: as `load_tagger` and `load_detector` return them.
+        candidate_labels, entity_types, nms_threshold, max_entities: the pipeline's parameters, already checked.
+
+    Raises:
+        ValueError: what a function of the caller's returns, or an object that a post brings, is not as it should be.
+    """
+    read_type = partial(_read_type, entity_types or {}, set(_words_of(list(relation_types.values()))))
+    texts = list(dict.fromkeys(post["text"] for post in posts if post["text"].strip()))
+    tagged = dict(zip(texts, entity_tagger(texts), strict=True)) if entity_tagger and texts else {}
+    pictures = {id(post["image"]): post["image"] for post in posts if post["image"] and not post["objects"]}
+    detected = {}
+    if object_detector and pictures:
+        detected = dict(zip(pictures, object_detector(list(pictures.values()), candidate_labels), strict=True))
+    for post in posts:
+        try:
+            mentions = _find_mentions(post["text"], tagged.get(post["text"], []), read_type)
+            objects = _find_objects(post, detected.get(id(post["image"]), []), read_type, nms_threshold)
+        except ValueError as error:
+            raise ValueError(f"{post['where']}{error}") from error
+        visible = objects
+        if objects and processor.image_processor is not None:
+            shown = shown_part(processor.image_processor, post["image"].size)
+            visible = [one for one in objects if share_shown(one.places[0].box, shown) >= MIN_SHOWN]
+        found = [*mentions, *visible[: processor.max_objects]]
+        best = sorted(range(len(found)), key=lambda i: _by_score(found[i]))[:max_entities]
+        _take(post, [found[i] for i in sorted(best)])
+        post["found"]["num_entities_left_out"] = len(mentions) + len(objects) - len(best)
+
+
+class Found(NamedTuple):
+    """An entity that was found: the mentions of one name, in order, or one object; and its score, if it has one."""
+
+    places: list[Mention | Region]
+    score: float | None
+
+
+def _by_score(found: Found) -> float:
+    return -1.0 if found.score is None else -found.score
+
+
+def _words_of(types: Any) -> Iterable[str]:
+    """All words in nested lists of types."""
+    if isinstance(types, str):
+        yield types
+    for one in types if isinstance(types, list) else []:
+        yield from _words_of(one)
+
+
+def _read_type(entity_types: Mapping, words: set[str], label: str, is_mention: bool) -> list[str | None]:
+    """The type, in the model's words, of what a tagger or detector labels so; an empty list if it is no entity."""
+    if label in entity_types:
+        return [] if entity_types[label] is None else [entity_types[label]]
+    if label.lower() in words:
+        return [label.lower()]
+    if not is_mention:
+        return [None]
+    if label.upper() in NUMBERS:
+        return []
+    return [next((word for word, labels in TAGS.items() if label.upper() in labels.split()), "unknown")]
+
+
+def _without_score(given: Any) -> Any:
+    return {key: value for key, value in given.items() if key != "score"} if isinstance(given, Mapping) else given
+
+
+def _read_score(given: Mapping, where: str) -> float | None:
+    score = plain(given.get("score"))
+    if score is not None and (not isinstance(score, Real) or not 0 <= score <= 1):
+        raise ValueError(f"{where}: score must be a number, 0 to 1, got {score!r:.200}")
+    return None if score is None else float(score)
+
+
+def _find_mentions(text: str, tagged: Any, read_type: Callable) -> list[Found]:
+    """A text's entities, in order, from what a tagger gives."""
+    if not isinstance(tagged, Sequence) or isinstance(tagged, (str, bytes)):
+        raise ValueError(f"entity_tagger must return a list of a text's entities, got {tagged!r:.200}")
+    named = {f"entity_tagger's entity {i}": given for i, given in enumerate(tagged)}
+    bare = {name: _without_score(given) for name, given in named.items()}
+    mentions: list[tuple[Mention, float | None]] = []
+    for name, mention in read_entities(text, bare, None, None)[1].items():
+        given, label, score = named[name], None, None
+        if not isinstance(mention, Mention):
+            raise ValueError(f"{name} must be a mention in the text, got {given!r:.200}")
+        if isinstance(given, Mapping):
+            label, score = given.get("entity_group") or given.get("entity"), _read_score(given, name)
+        types = [mention.type] if label is None else read_type(re.sub("^[BIELSU]-", "", label), True)
+        mentions += [(mention._replace(type=word), score) for word in types]
+    longest: list[tuple[Mention, float | None]] = []
+    taken: set[int] = set()
+    for mention, score in sorted(mentions, key=lambda one: (one[0].start - one[0].end, one[0].start)):
+        if taken.isdisjoint(range(mention.start, mention.end)):
+            taken.update(range(mention.start, mention.end))
+            longest.append((mention, score))
+    names: dict[tuple, list[tuple[Mention, float | None]]] = {}
+    for mention, score in sorted(longest, key=lambda one: one[0].start):
+        words = text[mention.start : mention.end].casefold().split()
+        names.setdefault((*words, mention.type), []).append((mention, score))
+    return [
+        Found([mention for mention, _ in same], max((score for _, score in same if score is not None), default=None))
+        for same in names.values()
+    ]
+
+
+def _find_objects(post: Mapping, detected: Any, read_type: Callable, nms_threshold: float) -> list[Found]:
+    """A picture's entities: the objects that the post brings, in their order, or what a detector gives, best first."""
+    given, image = post["objects"] or detected, post["image"]
+    if not isinstance(given, Sequence) or not all(isinstance(one, Mapping) for one in given):
+        raise ValueError(f"a picture's objects must be a list of dicts, got {given!r:.200}")
+    if given and image is None:
+        raise ValueError("objects are given, but no picture")
+    _, _, regions = read_entities("", {}, list(map(_without_score, given)), None if image is None else image.size)
+    found = [Found([region], _read_score(given[region.place], f"object {region.place}")) for region in regions]
+    if post["objects"]:
+        return found
+    apart, names = [], Counter()
+    for one in sorted(found, key=_by_score):
+        (region,), label = one.places, given[one.places[0].place].get("label")
+        types = [region.type] if label is None else read_type(label, False)
+        if types and all(overlap(region.box, other.places[0].box) <= nms_threshold for other in apart):
+            name = region.name or region.type or "object"
+            names[name] += 1
+            name = name if names[name] == 1 else f"{name} {names[name]}"
+            apart.append(Found([region._replace(name=name, type=types[0])], one.score))
+    return apart
+
+
+def overlap(one: Box, other: Box) -> float:
+    """Intersection over union of two boxes, 0 to 1."""
+    width, height = (max(min(one[i + 2], other[i + 2]) - max(one[i], other[i]), 0.0) for i in (0, 1))
+    areas = [(x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in (one, other)]
+    return width * height / (sum(areas) - width * height)
+
+
+def _take(post: dict[str, Any], kept: Sequence[Found]):
+    """Adds to a post what `find_entities` does: `found`, `entities`, `types`, `owners` and `pairs`."""
+    entities: list[dict[str, Any]] = []
+    places, owners = [], []
+    for index, (same, score) in enumerate(kept):
+        first = same[0]
+        if isinstance(first, Mention):
+            name, start, end = " ".join(post["text"][first.start : first.end].split()), first.start, first.end
+            told = {"mentions": [[one.start, one.end] for one in same], "box": None}
+        else:
+            name, start, end = first.name or first.caption or first.type or "object", None, None
+            told = {"mentions": [], "box": list(first.box)}
+        kind = "text" if isinstance(first, Mention) else "object"
+        entity = {"index": index, "kind": kind, "name": name, "type": first.type, "start": start, "end": end}
+        entities.append({**entity, **told, "score": score})
+        owners += [index] * len(same)
+        places += same
+    post["found"] = {"entities": entities}
+    post["owners"], post["types"] = owners, [place.type for place in places]
+    post["entities"] = [
+        {key: value for key, value in place._asdict().items() if key in ENTITY_KEYS and value is not None}
+        for place in places
+    ]
+    if not post["objects"]:
+        post["objects"] = [one for one in post["entities"] if "box" in one] or None
+
+    def nearest(head: list[int], tail: list[int]) -> tuple[int, int]:
+        """Of two entities the mentions that are nearest to each other; mentions are in order, and an object is one."""
+        if (
+            len(head) == 1
+            and len(tail) == 1
+            or isinstance(places[head[0]], Region)
+            or isinstance(places[tail[0]], Region)
+        ):
+            return head[0], tail[0]
+        starts = [places[j].start for j in tail]
+        around = ((i, bisect(starts, places[i].start)) for i in head)
+        pairs = ((i, j) for i, place in around for j in tail[max(place - 1, 0) : place + 1])
+        return min(pairs, key=lambda pair: abs(places[pair[0]].start - places[pair[1]].start))
+
+    numbers = [[i for i, _ in same] for _, same in itertools.groupby(enumerate(owners), key=lambda one: one[1])]
+    post["pairs"] = [nearest(head, tail) for head, tail in itertools.permutations(numbers, 2)]
+
+
 # Answers
+
+
+def has_types(model, relation_memory=None) -> bool:
+    """Whether any of the model's relations, or of those in `relation_memory`, says which types it asks for."""
+    config = model.config if relation_memory is None else relation_memory.config
+    return bool(config.label2id.keys() & (model.config.relation_types or {}).keys())
 
 
 def candidates_by_type(model, types: Sequence[tuple[str | None, str | None]], relation_memory=None) -> torch.Tensor:
@@ -656,7 +1192,7 @@ def candidates_by_type(model, types: Sequence[tuple[str | None, str | None]], re
         ValueError: none of the relations has types, so there is nothing to filter by.
     """
     config = model.config if relation_memory is None else relation_memory.config
-    if not config.label2id.keys() & (model.config.relation_types or {}).keys():
+    if not has_types(model, relation_memory):
         raise ValueError(
             "filter_by_type: none of these relations has types; say which they ask for with "
             "model.set_relation_types({label: [head type, tail type]})"
@@ -700,6 +1236,29 @@ def kept_relations(
         places = places[scores[places] >= scores[places].topk(top_k).values[-1]]
     order = scores[places].argsort(descending=True, stable=True)
     return [*places[order].tolist(), *last][:top_k]
+
+
+def list_triples(answer: Mapping) -> list[dict[str, Any]]:
+    """The triples of a post: what is left of the relations of its pairs."""
+
+    def span(place: int) -> list[int] | None:
+        entity = answer["entities"][place]
+        return [entity["start"], entity["end"]] if "start" in entity else None
+
+    return [
+        {
+            "head": answer["owners"][i],
+            "tail": answer["owners"][j],
+            "relation": relation["label"],
+            **{key: value for key, value in relation.items() if key != "label"},
+            "threshold": answer["threshold"],
+            "head_span": span(i),
+            "tail_span": span(j),
+            "num_truncated_tokens": relation.get("num_truncated_tokens", 0),
+        }
+        for (i, j), relations in zip(answer["pairs"], answer["ranked"], strict=True)
+        for relation in relations
+    ]
 
 
 def rank_descriptions(label: str, config, cosines: Sequence[float]) -> list[dict[str, Any]]:

@@ -240,7 +240,7 @@ def find_words(text: str, words: str, where: str) -> tuple[int, int]:
     places = [
         (start, start + len(words))
         for start in starts
-        if not any(_in_one_word(text[edge - 1 : edge + 1]) for edge in (start, start + len(words)) if edge)
+        if not any(in_one_word(text[edge - 1 : edge + 1]) for edge in (start, start + len(words)) if edge)
     ]
     if len(places) != 1:
         listed = [f"[{start}, {end})" for start, end in places[:10]] + ["…"] * (len(places) > 10)
@@ -249,7 +249,7 @@ def find_words(text: str, words: str, where: str) -> tuple[int, int]:
     return places[0]
 
 
-def _in_one_word(letters: str) -> bool:
+def in_one_word(letters: str) -> bool:
     """Whether two characters that stand side by side belong to one word for certain."""
     return len(letters) == 2 and all(one.isdecimal() or one.lower() != one.upper() for one in letters)
 

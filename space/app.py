@@ -15,7 +15,7 @@ from urllib.parse import quote
 import gradio as gr
 from answer import bars_html, explanation_html, headline_html
 from huggingface_hub import constants
-from model import answer_request, ask, ask_all, load_extractor
+from model import FINDERS, answer_request, ask, ask_all, find_entities, load_extractor
 from pairs import pairs_html
 from PIL import Image
 from post import (
@@ -45,7 +45,8 @@ MODEL = {"concurrency_id": "model", "concurrency_limit": 1}  # one question at a
 # A change made while the one before is being answered is answered after it, and not lost.
 INNER = {"api_visibility": "private", "trigger_mode": "always_last"}
 
-extractor = load_extractor()
+extractor, no_finder = load_extractor()
+finds_entities = any(os.environ.get(f"ROC_{name.upper()}") for name in FINDERS)
 config = extractor.model.config
 takes_pictures = extractor.processor.image_processor is not None
 takes_boxes = takes_pictures and config.object_features is not None
@@ -116,6 +117,14 @@ def upload_picture(file, post, session):
 @shows_refusals
 def remove_picture(post, session):
     return set_picture(None, None, post, session)
+
+
+@shows_refusals
+def mark_found(post, session):
+    """The entities that tagger and detector find take the place of those that were marked."""
+    if no_finder:
+        raise Refusal(f"This demo has nothing to find entities with: {no_finder}")
+    return find_entities(extractor, read_post(post), kept_picture(session))
 
 
 def ask_about(post, session, **parameters):
@@ -200,6 +209,8 @@ with gr.Blocks(title="ROC: what connects two entities?", analytics_enabled=False
                 apply_default_css=False,
                 elem_id="roc-marker",
             )
+            if finds_entities:
+                find_marks = gr.Button("Find the entities", size="sm", elem_id="roc-find")
             with gr.Accordion("Your own text and picture", open=False, elem_id="roc-own"):
                 text = gr.Textbox(
                     FIRST["text"],
@@ -241,6 +252,8 @@ with gr.Blocks(title="ROC: what connects two entities?", analytics_enabled=False
 
     changes.append(examples.click(pick_example, session, [session, marker, text], **INNER))
     changes.append(gr.on([submit.click, text.submit], use_text, [text, marker], marker, **INNER))
+    if finds_entities:
+        changes.append(find_marks.click(mark_found, [marker, session], marker, **MODEL, **INNER))
     if takes_pictures:
         changes.append(upload.upload(upload_picture, [upload, marker, session], [session, marker], **INNER))
         changes.append(remove.click(remove_picture, [marker, session], [session, marker], **INNER))

@@ -3,6 +3,7 @@
 
 import base64
 import contextlib
+import functools
 import itertools
 import os
 from collections.abc import Iterator
@@ -14,18 +15,28 @@ from transformers import pipeline
 
 BATCH_SIZE = 8
 MAX_PAIRS = MAX_ENTITIES * (MAX_ENTITIES - 1)  # of one API request
+FINDERS = ("entity_tagger", "object_detector")
 PARAMETERS = {"top_k", "threshold", "relations", "filter_by_type", "explain"}
 
 
 def load_extractor():
-    """The pipeline of `ROC_MODEL`: the name of a repository on the Hub, or a folder."""
+    """The pipeline of `ROC_MODEL`, the name of a repository on the Hub or a folder, with what `ROC_ENTITY_TAGGER` and
+    `ROC_OBJECT_DETECTOR` name, if they are set; and why these cannot be loaded, or ""."""
     name = os.environ.get("ROC_MODEL")
+    finders = {finder: os.environ.get(f"ROC_{finder.upper()}") for finder in FINDERS}
+    finders = {finder: given for finder, given in finders.items() if given}
     if not name:
         raise SystemExit(
             "Set ROC_MODEL to a trained ROC model: its name on the Hub, such as org/roc-mnre, or a folder."
         )
+    load = functools.partial(pipeline, "relation-extraction", model=name, trust_remote_code=True)
     try:
-        return pipeline("relation-extraction", model=name, trust_remote_code=True)
+        if not finders:
+            return load(), ""
+        try:
+            return load(**finders, max_entities=MAX_ENTITIES), ""
+        except ValueError as error:
+            return load(), str(error)
     except (OSError, KeyError, ValueError) as error:
         raise SystemExit(f"ROC_MODEL={name} cannot be loaded as a ROC model: {error}") from error
 
@@ -34,6 +45,17 @@ def ask(extractor, post: dict[str, Any], picture: Image.Image | None, **paramete
     """What the pipeline answers about a post's head and tail."""
     with _in_the_models_words():
         return extractor(pipeline_input(post, picture, post["head"], post["tail"]), **parameters)
+
+
+def find_entities(extractor, post: dict[str, Any], picture: Image.Image | None) -> dict[str, Any]:
+    """The post with the entities that the pipeline finds in it, the first two as head and tail."""
+    with _in_the_models_words():
+        found = extractor.find_entities({"text": post["text"], "image": picture})
+    if not found:
+        raise Refusal("No entities were found. Mark them yourself: select words of the text.")
+    keys = {"text": ("kind", "start", "end", "type"), "object": ("kind", "box", "type")}
+    entities = [{key: one[key] for key in keys[one["kind"]]} for one in found]
+    return {**post, "entities": entities, "head": 0, "tail": 1 if len(entities) > 1 else None}
 
 
 def ask_all(

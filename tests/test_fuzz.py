@@ -311,7 +311,9 @@ def mention(draw, text):
         given, word = torch.tensor(span), None
     elif kind == "words":
         words = text[slice(*strip_span(text, *span))]
-        if text.count(words) == 1 and not re.search(r"\w" + re.escape(words) + "|" + re.escape(words) + r"\w", text):
+        # A look ahead, since places may overlap: "0 0" is twice in "0 0 0".
+        once = len(re.findall(f"(?={re.escape(words)})", text)) == 1
+        if once and not re.search(r"\w" + re.escape(words) + "|" + re.escape(words) + r"\w", text):
             given, word = words, None
     elif kind == "tagged":
         tag, word = draw(st.sampled_from([("PER", "person"), ("B-LOC", "location"), ("thing", "thing")]))

@@ -6,6 +6,7 @@ import importlib.util
 import io
 import json
 import re
+import shutil
 import sys
 import tomllib
 from pathlib import Path
@@ -84,6 +85,30 @@ def test_the_answers_are_the_pipelines(handler, repository):
     assert ask(handler, {"inputs": []}) == []
 
 
+def test_posts_without_entities_are_answered_by_the_tagger_of_environment_or_folder(
+    repository, handler, tiny_tagger, monkeypatch
+):
+    post, pair = {"text": "anabel roy in oslo"}, {"inputs": make_input()}
+    with pytest.raises(ValueError, match="^head is missing: .*an entity_tagger"):
+        handler({"inputs": post})
+    expected = handler.pipeline(post, entity_tagger=tiny_tagger)
+    assert [one["name"] for one in expected["entities"]] == ["anabel roy", "oslo"]
+    monkeypatch.setenv("ROC_ENTITY_TAGGER", tiny_tagger)
+    by_environment = type(handler)(str(repository))
+    assert ask(by_environment, {"inputs": post}) == expected
+    assert ask(by_environment, pair) == ask(handler, pair)
+    answer = ask(by_environment, {"inputs": [post] * 2, "parameters": {"max_entities": 1}})
+    assert [len(one["entities"]) for one in answer] == [1, 1] and answer[0]["num_entities_left_out"] == 1
+    with pytest.raises(ValueError, match="^the request has 1056 pairs .*counts max_entities=12"):
+        by_environment({"inputs": [post] * 8})
+    monkeypatch.setenv("ROC_ENTITY_TAGGER", "")
+    shutil.copytree(tiny_tagger, repository / "entity_tagger")
+    assert ask(type(handler)(str(repository)), {"inputs": post}) == expected
+    monkeypatch.setenv("ROC_ENTITY_TAGGER", "spacy:absent")
+    with pytest.raises(ValueError, match="^entity_tagger 'spacy:absent': "):
+        type(handler)(str(repository))
+
+
 def test_the_folder_of_the_file_is_the_default(repository):
     spec = importlib.util.spec_from_file_location("handler_here", repository / "handler.py")
     module = importlib.util.module_from_spec(spec)
@@ -121,7 +146,7 @@ def test_the_folder_of_the_file_is_the_default(repository):
         ({"inputs": make_input(text=None)}, "^text is missing"),
         (
             {"inputs": [{"text": "a " * 60, "entities": [[2 * i, 2 * i + 1] for i in range(33)]}, make_input()]},
-            r"^the request has 1057 pairs \(n entities are n × \(n - 1\)\), more than the 1000 allowed",
+            r"^the request has 1057 pairs \(n entities are n × \(n - 1\); .*\), more than the 1000 allowed",
         ),
         ({"inputs": [make_input(), make_input(head={"start": 1})]}, "^input 1: head: end must be an integer"),
         (

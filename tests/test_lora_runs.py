@@ -20,6 +20,7 @@ from small_runs import (
 )
 from test_remote_code import PROCESSOR_FILES
 
+from evaluation_roc.runs import read_run
 from modeling_roc import RocModel
 
 
@@ -50,6 +51,8 @@ def test_a_run_leaves_an_adapter_and_nothing_of_its_base(run, trained, renamed):
     written = read_json(renamed / "relation_descriptions.json")
     assert list(loaded.config.id2label.values()) == list(written["relations"])
     assert loaded.config.negative_relation == written["negative_relation"]
+    settings = read_run(out)["settings"]
+    assert settings["use_lora"] and settings["lora_rank"] == 2 and settings["num_train_epochs"] == 3
     results = read_json(out / "all_results.json")
     for name in ("calibration_temperature", "abstention_threshold"):
         assert getattr(loaded.config, name) == results[f"eval_{name}"]

@@ -1,6 +1,7 @@
 # Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
 """A run's card tells what the run was and printed; the Hub's library reads its metadata back; its snippets run."""
 
+import copy
 import json
 import os
 import re
@@ -53,6 +54,7 @@ TEST_METRICS = {
     "test": {
         "test_micro_f1": 0.51239,
         "test_macro_f1": 0.4,
+        "test_macro_f1_present": 0.45,
         "test_micro_precision": 0.5,
         "test_micro_recall": 0.6,
         "test_accuracy": 0.7,
@@ -76,6 +78,7 @@ def test_the_card_of_a_run(run, place):
     assert found == {
         ("f1", "Micro-F1"): round(results["test_micro_f1"], 4),
         ("f1", "Macro-F1"): round(results["test_macro_f1"], 4),
+        ("f1", "Macro-F1 of relations with a gold row"): round(results["test_macro_f1_present"], 4),
         ("precision", "Micro-precision"): round(results["test_micro_precision"], 4),
         ("recall", "Micro-recall"): round(results["test_micro_recall"], 4),
         ("accuracy", "Accuracy"): round(results["test_accuracy"], 4),
@@ -236,7 +239,12 @@ def test_relations_held_out_are_told_apart(make_run):
         for label, number in (("none", 5), ("/per/org/member_of", 4), ("/per/per/peer", 3))
     ]
     changes = {"metrics": {"eval": CALIBRATED, "test": TEST_METRICS["test"] | ZERO_SHOT}, "tables": {"test": table}}
-    text = build_model_card(make_run(unseen=["/per/per/peer"], **changes)).text
+    made = make_run(unseen=["/per/per/peer"], draws={"test": "| m | macro F1 |"}, **changes)
+    text = build_model_card(made).text
+    assert "\n\n| m | macro F1 |\n" in text and "Not zero-shot" not in text
+    made.descriptions = copy.deepcopy(made.descriptions)
+    made.descriptions["relations"]["/per/per/peer"]["source"] = "from the training split"
+    assert "**Not zero-shot**: the descriptions of `/per/per/peer` were" in build_model_card(made).text
     assert "with 3 relations, 1 of them held out of training, trained on the demo set." in text
     assert "| test | 0.5124 | 0.2 | 0.2877 | 3 |\n\n" in text and "`none` is in neither group" in text
     assert "taken out of the training split." in text and "offset to the score of each" in text

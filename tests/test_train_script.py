@@ -34,7 +34,7 @@ from small_runs import (
 from transformers import BertConfig, BertModel
 
 from data_scripts.demo.dataset import load_demo_descriptions
-from data_scripts.descriptions.files import write_descriptions
+from data_scripts.descriptions.files import select_relations, write_descriptions
 from data_scripts.hub_errors import HubError
 from modeling_roc import RocConfig, RocModel
 from training_roc import RocTrainer
@@ -47,6 +47,8 @@ from training_roc.arguments import (
     user_errors,
 )
 from training_roc.checkpoints import CheckpointError
+from training_roc.hold_out import seen_descriptions
+from training_roc.models import load_model
 
 
 def test_a_run_leaves_metrics_predictions_and_tables(place, trained):
@@ -55,7 +57,7 @@ def test_a_run_leaves_metrics_predictions_and_tables(place, trained):
     everything = read_json(out / "all_results.json")
     for split in ("eval", "test"):
         results = read_json(out / f"{split}_results.json")
-        for name in ("accuracy", "micro_precision", "micro_recall", "micro_f1", "macro_f1"):
+        for name in ("accuracy", "micro_precision", "micro_recall", "micro_f1", "macro_f1", "macro_f1_present"):
             assert 0 <= results[f"{split}_{name}"] <= 1
             assert everything[f"{split}_{name}"] == results[f"{split}_{name}"]
         rows = load_dataset(str(place / "dataset"), cache_dir=str(place / "cache"))[
@@ -65,6 +67,10 @@ def test_a_run_leaves_metrics_predictions_and_tables(place, trained):
         assert [line["id"] for line in lines] == list(rows["id"])
         names = rows.features["relation"].names
         assert [line["gold"] for line in lines] == [names[label] for label in rows["relation"]]
+        relations = read_json(out / "run.json")["relations"]
+        for line in lines:
+            best = max(line["logits"])
+            assert line["score"] == best and line["predicted"] == relations[line["logits"].index(best)]
         right = sum(line["gold"] == line["predicted"] for line in lines)
         assert results[f"{split}_accuracy"] == pytest.approx(right / len(lines))
         table = read_json(out / f"{split}_per_relation.json")
@@ -91,6 +97,10 @@ def test_a_trained_model_is_evaluated_with_the_same_metrics(run, trained):
         assert after[f"test_{name}"] == before[f"test_{name}"]
     assert after["test_loss"] == pytest.approx(before["test_loss"], abs=1e-5)
     assert not (out / "eval_results.json").exists()
+    records = [read_json(folder / "run.json") for folder in (trained[0], out)]
+    assert [record["train_samples"] for record in records] == [48, 0]
+    assert records[0]["arguments"]["learning_rate"] == 2e-3
+    assert records[1]["arguments"]["model_name_or_path"] == "out"
     lines, others = read_predictions(trained[0]), read_predictions(out)
     assert [line["predicted"] for line in lines] == [line["predicted"] for line in others]
 
@@ -372,12 +382,12 @@ def test_unlabelled_rows_are_predicted(run, trained, place, tmp_path):
 
 
 def test_relations_held_out_compete_in_the_evaluation(run, place):
-    unseen = ["/per/per/peer", "/per/org/member_of"]
-    arguments = ("--hold_out_relations", ",".join(unseen), "--text_similarity", "0.2", "--unseen_rate", "0.1")
+    unseen = ["/per/per/peer", "/per/org/member_of", "/per/misc/awarded"]  # the last has no training row
+    arguments = ("--hold_out_relations", ",".join(unseen[:2]), "--text_similarity", "0.2", "--unseen_rate", "0.1")
     out = run(*arguments, "--few_shot_examples", "1", "4") / "out"
     report, everything = read_json(out / "zero_shot.json"), read_json(out / "all_results.json")
     assert report["unseen"] == unseen and set(report["offsets"]) == set(unseen)
-    assert report["few_shot_rows"] == {unseen[0]: 3, unseen[1]: 4}  # all that there are
+    assert report["few_shot_rows"] == {unseen[0]: 3, unseen[1]: 4, unseen[2]: 0}  # all that there are
     for split, prefix in (("validation", "eval"), ("test", "test")):
         systems = report[split]
         shots = ["1 example", "descriptions and 1 example", "4 examples", "descriptions and 4 examples"]
@@ -396,15 +406,18 @@ def test_relations_held_out_compete_in_the_evaluation(run, place):
         right = sum(line["predicted"] == line["gold"] for line in rows)
         assert own["unseen"]["accuracy"] == pytest.approx(right / len(rows))
     # What was saved answers as what was scored, and the choice of a checkpoint saw no row of an unseen relation.
-    again = ("--model_name_or_path", out, "--output_dir", "again", "--do_train", "false")
+    again = ("--model_name_or_path", out, "--output_dir", "again", "--do_train", "false", *arguments[:2])
     model = RocModel.from_pretrained(out)
     assert model.config.relation_examples == {} and not re.search(
         r"few_shot(?!_examples)", (out / "README.md").read_text()
     )
     assert_card_tells_of_unseen_relations(out, unseen, report, everything)
-    assert list(model.config.id2label.values())[-2:] == unseen and model.config.relation_offsets == report["offsets"]
+    assert list(model.config.id2label.values())[-3:] == unseen and model.config.relation_offsets == report["offsets"]
     after = read_json(run(*again).joinpath("again", "test_results.json"))
-    assert after["test_micro_f1"] == everything["test_micro_f1"]
+    names = [name for name in after if re.search("f1|accuracy|ece|harmonic|macro", name)]
+    assert {name: after[name] for name in names} == pytest.approx({name: everything[name] for name in names}, abs=1e-6)
+    reread = read_json(out.with_name("again") / "zero_shot.json")
+    assert list(reread["test"]) == ["retrieval"] and reread["offsets"] == report["offsets"]
     (during,) = [line for line in read_json(out / "trainer_state.json")["log_history"] if "eval_loss" in line]
     assert during["eval_samples_per_second"] * during["eval_runtime"] == pytest.approx(
         len([line for line in read_predictions(out, "eval") if line["gold"] not in unseen]), rel=0.02
@@ -413,22 +426,63 @@ def test_relations_held_out_compete_in_the_evaluation(run, place):
 
 def assert_card_tells_of_unseen_relations(out, unseen, report, everything):
     body = ModelCard.load(out / "README.md").text
-    assert "with 9 relations, 2 of them held out of training, trained on" in body
+    assert "with 9 relations, 3 of them held out of training, trained on" in body
     assert re.findall(r"^- `(.*)` \(.*\): \*\*held out of training\*\*$", body, flags=re.MULTILINE) == unseen
     for title, name in (("validation", "eval"), ("test", "test")):
         keys = ("seen_micro_f1", "unseen_micro_f1", "harmonic_mean")
         scores = [f"{round(everything[f'{name}_{key}'], 4)}" for key in keys]
         rows = report[title]["retrieval"]["unseen"]["examples"]
         assert f"\n| {title} | {' | '.join(scores)} | {rows} |\n" in body
+        alone = report[title]["retrieval"]["unseen_only"]
+        percent = [f"{100 * alone[f'macro_{score}']:.2f}" for score in ("precision", "recall", "f1")]
+        assert ["all", *percent] in [re.findall(r"[\w.]+", line) for line in body.splitlines()]
     settings = yaml.safe_load(re.search(r"```yaml\n(.*?)```", body, flags=re.DOTALL)[1])
-    assert settings["hold_out_relations"] == ",".join(unseen) and settings["few_shot_examples"] == [1, 4]
+    assert settings["hold_out_relations"] == ",".join(unseen[:2]) and settings["few_shot_examples"] == [1, 4]
 
 
-def test_relations_cannot_be_held_out_of_everything(run, trained):
+def test_a_data_set_whose_test_relations_are_in_no_other_split(run, place, tmp_path):
+    """As FewRel: without validation, where the rows held out are it."""
+    rows = load_dataset(str(place / "dataset"), cache_dir=str(place / "cache"))
+    names = rows["train"].features["relation"].names
+    unseen = ["/per/org/member_of", "/per/per/peer", "/per/misc/awarded"]
+    (tmp_path / "zero" / "data").mkdir(parents=True)
+    for split, source, wanted in (("train", "train", False), ("test", "validation", True)):
+        kept = rows[source].filter(lambda row, wanted=wanted: (names[row["relation"]] in unseen) == wanted)
+        kept.to_parquet(tmp_path / "zero" / "data" / f"{split}-0.parquet")
+    write_descriptions(load_demo_descriptions(), tmp_path / "zero" / "relation_descriptions.json")
+    told = ("--dataset_name", tmp_path / "zero", "--use_images", "false", "--save_strategy", "no")
+    told += ("--load_best_model_at_end", "false", "--hold_out_relations", "1")
+    with pytest.raises(ValueError, match="rows of validation is of a relation to train on.*--eval_strategy no"):
+        run(*told)
+    out = run(*told, "--eval_strategy", "no") / "out"
+    report, everything = read_json(out / "zero_shot.json"), read_json(out / "all_results.json")
+    (drawn,) = set(report["unseen"]) - set(unseen)
+    assert len(report["unseen"]) == 4 and report["offsets"] is None
+    assert {line["gold"] for line in read_predictions(out, "eval")} == {drawn}
+    assert {line["gold"] for line in read_predictions(out)} == set(unseen)
+    assert list(report["test"]) == ["retrieval", "label names", "untrained encoders"]
+    alone = report["test"]["retrieval"]["unseen_only"]
+    assert alone["examples"] == everything["test_samples"] and alone["draws"] == {}
+    assert everything["test_unseen_only_macro_f1"] == alone["macro_f1"] and "test_harmonic_mean" not in everything
+    assert report["validation"]["retrieval"]["unseen_only"]["macro_f1"] == 1  # one relation to choose from
+    body = (out / "README.md").read_text(encoding="utf-8")
+    assert "Generalised zero-shot scores" not in body and f"{100 * alone['macro_f1']:.2f} |" in body
+
+
+def test_a_trained_model_that_knows_what_is_to_be_unseen_says_so(trained, caplog):
+    unseen, descriptions = ["/per/per/peer", "unheard_of"], load_demo_descriptions()
+    model_args = ModelArguments(model_name_or_path=str(trained[0]))
+    load_model(model_args, DataArguments(), descriptions, False, unseen)  # to be evaluated with all relations
+    assert "NOT ZERO-SHOT" not in caplog.text
+    load_model(model_args, DataArguments(), seen_descriptions(descriptions, unseen), False, unseen)
+    assert "out was trained on what it knows: /per/per/peer\n" in caplog.text
+    without_negative = select_relations(descriptions, unseen[:1] + ["/per/org/member_of"])
+    assert load_model(model_args, DataArguments(), without_negative, False)[0].config.negative_relation is None
+
+
+def test_relations_cannot_be_held_out_of_everything(run):
     with pytest.raises(ValueError, match="classifier has a fixed set"):
         run("--hold_out_relations", "2", "--objective", "classification")
-    with pytest.raises(ValueError, match="may have been trained on these"):
-        run("--hold_out_relations", "2", "--model_name_or_path", trained[0])
     with pytest.raises(ValueError, match="no relation 'x'"):
         run("--hold_out_relations", "x")
     with pytest.raises(ValueError, match="unseen_rate"):
@@ -437,6 +491,8 @@ def test_relations_cannot_be_held_out_of_everything(run, trained):
         run("--unseen_rate", "0.1")
     with pytest.raises(ValueError, match="belongs to --hold_out_relations"):
         run("--few_shot_examples", "4")
+    with pytest.raises(ValueError, match="few_shot_examples belongs to --do_train true"):
+        run("--hold_out_relations", "2", "--few_shot_examples", "4", "--do_train", "false")
     with pytest.raises(ValueError, match="few_shot_examples 17: it must be 1 to 16"):
         run("--hold_out_relations", "2", "--few_shot_examples", "4", "17")
     with pytest.raises(ValueError, match="twice in 4, 4"):

@@ -119,13 +119,22 @@ class DataArguments:
         default=None,
         metadata={"help": "Most objects of a picture; by default as many as the data set's have, but at least 12."},
     )
-    train_fraction: float = field(default=1.0, metadata={"help": "Random share of the training split, by --seed."})
+    train_fraction: float = field(
+        default=1.0,
+        metadata={"help": "Random share of the training split, of each relation the same share, and at least a row."},
+    )
+    train_fraction_seed: int | None = field(
+        default=None, metadata={"help": "Draws the share. Default: --seed, which draws what is new in the model, too."}
+    )
     hold_out_relations: str | None = field(
         default=None,
         metadata={
             "help": "Relations never to train on, but to evaluate: labels with commas or as a JSON list, or a number, "
-            "by --seed."
+            "drawn by --hold_out_seed."
         },
+    )
+    hold_out_seed: int | None = field(
+        default=None, metadata={"help": "Draws held-out relations and their examples. Default: --seed."}
     )
     unseen_rate: float = field(
         default=0.02, metadata={"help": "Share of other rows that a held-out relation may take on validation."}
@@ -151,6 +160,10 @@ class DataArguments:
             raise ValueError(f"unseen_rate must be above 0 and below 1, got {self.unseen_rate}")
         if self.hold_out_relations is None and self.unseen_rate != type(self).unseen_rate:
             raise ValueError("unseen_rate has no effect without hold_out_relations")
+        if self.hold_out_relations is None and self.hold_out_seed is not None:
+            raise ValueError("hold_out_seed has no effect without hold_out_relations")
+        if self.train_fraction == 1 and self.train_fraction_seed is not None:
+            raise ValueError("train_fraction_seed has no effect without train_fraction")
         check_few_shot(self.few_shot_examples or [], self.hold_out_relations)
 
 
@@ -160,6 +173,16 @@ class Settings(NamedTuple):
     model: ModelArguments
     data: DataArguments
     training: RocTrainingArguments
+
+    @property
+    def seeds(self) -> dict[str, int]:
+        """The seeds in force, by the names of their settings; where one is not given it is `seed`."""
+        seeds = {"seed": self.training.seed, "data_seed": self.training.data_seed}
+        if self.data.train_fraction < 1:
+            seeds["train_fraction_seed"] = self.data.train_fraction_seed
+        if self.data.hold_out_relations is not None:
+            seeds["hold_out_seed"] = self.data.hold_out_seed
+        return {name: self.training.seed if seed is None else seed for name, seed in seeds.items()}
 
 
 class UserError(ValueError):
@@ -308,6 +331,8 @@ def check_settings(settings: Settings) -> None:
         )
     if data_args.early_stopping_patience is not None and args.do_train and not args.load_best_model_at_end:
         raise ValueError("--early_stopping_patience needs --load_best_model_at_end true and --eval_strategy")
+    if data_args.few_shot_examples and not args.do_train:
+        raise ValueError("--few_shot_examples belongs to --do_train true: a trained model is evaluated as it is")
     check_lora(model_args, model_args.model_name_or_path, args.do_train)
     metric = args.metric_for_best_model.removeprefix("eval_")
     if args.eval_strategy != "no" and metric not in (

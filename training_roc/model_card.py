@@ -2,10 +2,7 @@
 """The model card of a training run: `model_card.md` filled with what the run was and what it printed."""
 
 import logging
-import platform
-import subprocess
-from dataclasses import dataclass, field, fields
-from importlib.metadata import version
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
@@ -14,21 +11,24 @@ from huggingface_hub import DatasetCard, DatasetCardData, EvalResult, ModelCard,
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
+from data_scripts.descriptions.files import seen_in_training
 from data_scripts.loading import DEMO
 from data_scripts.markdown import markdown_code, markdown_text
 from data_scripts.writing import replacing
 from evaluation_roc.calibration import MIN_ROWS
 from evaluation_roc.report import MAX_LISTED, format_table
+from training_roc.arguments import Settings
+from training_roc.run_record import describe_run, public_name, settings_to_repeat
 
 logger = logging.getLogger(__name__)
 
-ROOT = Path(__file__).parent.parent
 TEMPLATE = Path(__file__).parents[1] / "model_card.md"
 # The splits that a run evaluates, and what their metrics' and files' names begin with.
 SPLITS = {"validation": "eval", "test": "test"}
 SCORES = {
     "micro_f1": ("f1", "Micro-F1"),
     "macro_f1": ("f1", "Macro-F1"),
+    "macro_f1_present": ("f1", "Macro-F1 of relations with a gold row"),
     "micro_precision": ("precision", "Micro-precision"),
     "micro_recall": ("recall", "Micro-recall"),
     "accuracy": ("accuracy", "Accuracy"),
@@ -41,15 +41,6 @@ WIDGET = [
     {"text": "Maya and Ken on the pier", "example_title": "Two persons"},
     {"text": "Ines on stage with the Blue Comets", "example_title": "A person and an organization"},
 ]
-
-LIBRARIES = ("torch", "transformers", "datasets", "accelerate", "huggingface_hub")
-# What of TrainingArguments decides no result, by the beginnings of the names. The precision told is that in force.
-NOT_SETTINGS = (
-    "output_dir", "run_name", "do_", "resume", "log", "report_to", "disable_tqdm", "debug", "hub_", "push_to_hub",
-    "project", "trackio", "local_rank", "ddp_timeout", "save_total_limit", "save_only_model", "save_on_each_node",
-    "skip_memory_metrics", "dataloader_num", "dataloader_p", "per_device_eval", "eval_accumulation", "bf16", "fp16",
-    "deepspeed", "fsdp", "remove_unused", "label_names", "use_cpu", "enable_jit",
-)  # fmt: skip
 
 
 @dataclass
@@ -65,6 +56,7 @@ class TrainingRun:
         metrics: "train", "eval" and "test" → the Trainer's metrics of it; those not run are missing.
         tables: "validation" and "test" → scores by relation, from `per_relation_table`; None if it has no labels.
         unseen: labels of the relations that were held out of training, if any.
+        draws: "validation" and "test" → table of the unseen relations' scores among themselves, from `format_draws`.
     """
 
     model_id: str
@@ -77,6 +69,7 @@ class TrainingRun:
     metrics: dict[str, dict] = field(default_factory=dict)
     tables: dict[str, list[dict] | None] = field(default_factory=dict)
     unseen: list[str] = field(default_factory=list)
+    draws: dict[str, str] = field(default_factory=dict)
 
 
 def build_model_card(run: TrainingRun) -> ModelCard:
@@ -89,6 +82,7 @@ def build_model_card(run: TrainingRun) -> ModelCard:
     if not TEMPLATE.is_file():
         raise FileNotFoundError("a model card is written from a checkout of the repository, which has its template")
     config, dataset = run.model.config, describe_dataset(run.data_args)
+    settings, record = Settings(run.model_args, run.data_args, run.args), describe_run(run)
     retrieval = config.objective == "retrieval"
     model_name = Path(run.model_id).name
     num_adapter_parameters = run.model.num_parameters(only_trainable=True) if run.model_args.use_lora else 0
@@ -121,23 +115,27 @@ def build_model_card(run: TrainingRun) -> ModelCard:
         use_entity_types=run.data_args.use_entity_types,
         starting_point=run.model_args.model_name_or_path and public_name(run.model_args.model_name_or_path),
         # Of infinite width: each setting is one line, which no fence of backticks within it can end.
-        settings=yaml.safe_dump(run_settings(run), sort_keys=False, allow_unicode=True, width=float("inf")).strip(),
+        settings=yaml.safe_dump(
+            settings_to_repeat(settings), sort_keys=False, allow_unicode=True, width=float("inf")
+        ).strip(),
         training=figures(run, "train", TRAINING_FIGURES),
         scores={title: figures(run, name, SCORES) for title, name in SPLITS.items()},
         zero_shot=describe_zero_shot(run),
+        draws=run.draws,
+        from_training=seen_in_training(run.descriptions, run.unseen),
         selected=run.args.metric_for_best_model if run.args.load_best_model_at_end else None,
         columns=list(SCORES),
         tables={split: format_table(table, config.negative_relation) for split, table in run.tables.items() if table},
         confusion_matrix=CONFUSION_MATRIX if CONFUSION_MATRIX in drawn else None,
         calibration=describe_calibration(run, drawn),
         min_calibration_rows=MIN_ROWS,
-        seed=run.args.seed,
-        num_processes=run.args.world_size,
+        seeds=record["seeds"],
+        num_processes=record["processes"],
         distributed=run.args.distributed_state.distributed_type.value,
-        precision=precision_in_force(run.args),
-        device=run.args.device.type,
-        commit=git_commit(ROOT),
-        versions=", ".join([f"Python {platform.python_version()}", *(f"{one} {version(one)}" for one in LIBRARIES)]),
+        precision=record["arguments"]["precision"],
+        device=record["device"],
+        commit=record["commit"] and record["commit"][:7] + " with local changes" * record["local_changes"],
+        versions=", ".join(f"{name} {number}" for name, number in record["versions"].items()),
     )
 
 
@@ -260,10 +258,11 @@ def describe_encoders(run: TrainingRun) -> dict[str, str]:
 
 
 def describe_zero_shot(run: TrainingRun) -> dict[str, dict]:
-    """Split → `ZERO_SHOT_SCORES`, and `rows` of the unseen relations; empty where none was held out or evaluated."""
+    """Split → `ZERO_SHOT_SCORES`, and `rows` of the unseen relations; empty where none was held out or evaluated, or
+    where no row is of another relation."""
     described = {}
     for title, name in SPLITS.items():
-        if scores := figures(run, name, ZERO_SHOT_SCORES):
+        if len(scores := figures(run, name, ZERO_SHOT_SCORES)) == len(ZERO_SHOT_SCORES):
             rows = sum(row["support"] for row in run.tables[title] if row["relation"] in run.unseen)
             described[title] = scores | {"rows": rows}
     return described
@@ -302,62 +301,6 @@ def figures(run: TrainingRun, split: str, names) -> dict:
     """Those of `names` that the Trainer has of a split, to as many places as it prints."""
     metrics = {key.removeprefix(f"{split}_"): value for key, value in run.metrics.get(split, {}).items()}
     return {name: round(metrics[name], 4) for name in names if name in metrics}
-
-
-def run_settings(run) -> dict:
-    """What a file of settings must hold to repeat a run: all that differs from the defaults, and what was done."""
-    settings = {"dataset_name": run.data_args.dataset_name}
-    for group in (run.model_args, run.data_args):
-        settings |= {one.name: getattr(group, one.name) for one in fields(group) if not is_default(group, one)}
-    usual = type(run.args)(output_dir=run.args.output_dir, use_cpu=run.args.use_cpu).to_dict()
-    settings |= {
-        name: value
-        for name, value in run.args.to_dict().items()
-        if value != usual[name] and not name.startswith(NOT_SETTINGS)
-    }
-    if (precision := precision_in_force(run.args)) in ("bf16", "fp16"):
-        settings[precision] = True
-    settings |= {"seed": run.args.seed, "do_train": True}
-    settings |= {name: True for name in ("do_eval", "do_predict") if getattr(run.args, name)}
-    values = {name: getattr(value, "value", value) for name, value in settings.items() if value is not None}
-    # Labels may begin with a slash and are no paths.
-    paths = {name for name, value in values.items() if isinstance(value, str)} - {"hold_out_relations"}
-    return {name: public_name(value) if name in paths else value for name, value in values.items()}
-
-
-def is_default(group, one) -> bool:
-    """Whether a dataclass's field `one` has its default value in `group`."""
-    return getattr(group, one.name) == one.default
-
-
-def precision_in_force(args) -> str:
-    """ "no", "bf16", "fp16" or "fp8": of `args` or else of `accelerate launch`; fp16 has no effect on a CPU."""
-    return "no" if args.mixed_precision == "fp16" and args.device.type == "cpu" else args.mixed_precision
-
-
-def public_name(value: str) -> str:
-    """`value`, but of a path here only its last part: a card does not tell where someone keeps files."""
-    path = Path(value)
-    is_here = path.is_absolute() or value.startswith((".", "~")) or path.exists()
-    return path.absolute().name if is_here else value
-
-
-def git_commit(folder: Path) -> str | None:
-    """Commit of a git checkout, with a note if files differ from it; None elsewhere."""
-    if not (folder / ".git").exists():
-        return None
-
-    def git(*arguments):
-        return subprocess.run(
-            ["git", *arguments], cwd=folder, capture_output=True, text=True, check=True
-        ).stdout.strip()
-
-    try:
-        changed = " with local changes" if git("status", "--porcelain", "--untracked-files=no") else ""
-        return git("rev-parse", "--short", "HEAD") + changed
-    except (OSError, subprocess.CalledProcessError) as error:
-        logger.warning("the commit is not known: %s", error)
-        return None
 
 
 def write_card(card: ModelCard, folder: str | Path) -> None:

@@ -2,6 +2,7 @@
 """The model and the processor for a data set: new ones on pretrained encoders, or trained ones as they are."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import fields
 
 from transformers import AutoImageProcessor, AutoTokenizer
@@ -21,7 +22,7 @@ from training_roc.trainer import ENCODERS
 logger = logging.getLogger(__name__)
 
 
-def make_model(settings: Settings, descriptions: dict, num_objects: int):
+def make_model(settings: Settings, descriptions: dict, num_objects: int, unseen: Sequence[str] = ()):
     """
     The model and the processor of a run.
 
@@ -29,6 +30,7 @@ def make_model(settings: Settings, descriptions: dict, num_objects: int):
         settings: of the run.
         descriptions: content of a descriptions file with the relations that the model is to know first.
         num_objects: the most objects of the picture that any row of the data set has.
+        unseen: relations that are held out: a warning tells which of them a trained model knows that is trained on.
 
     Returns:
         ([`RocModel`] or `peft.PeftModel`, [`RocProcessor`])
@@ -42,7 +44,7 @@ def make_model(settings: Settings, descriptions: dict, num_objects: int):
         model, processor = build_model(model_args, data_args, descriptions, num_objects > 0)
     else:
         with explain_hub_errors(model_args.model_name_or_path, "model"):
-            model, processor = load_model(model_args, data_args, descriptions, num_objects > 0)
+            model, processor = load_model(model_args, data_args, descriptions, num_objects > 0, unseen)
     if data_args.max_objects is None:
         processor.max_objects = max(processor.max_objects, num_objects)
     if model_args.use_lora:
@@ -67,10 +69,20 @@ def describe_encoders(model) -> str | None:
     return None if proof is None else bytes(proof.tolist()).hex()
 
 
-def load_model(model_args: ModelArguments, data_args: DataArguments, descriptions: dict, with_objects: bool):
+def load_model(
+    model_args: ModelArguments,
+    data_args: DataArguments,
+    descriptions: dict,
+    with_objects: bool,
+    unseen: Sequence[str] = (),
+):
     """(model, processor) as they were trained; the data set's relations are set if they are not the model's."""
     path = model_args.model_name_or_path
     model = RocModel.from_pretrained(path, attn_implementation=model_args.attn_implementation)
+    if known := [
+        label for label in unseen if label in model.config.label2id and label not in descriptions["relations"]
+    ]:
+        logger.warning("NOT ZERO-SHOT, if %s was trained on what it knows: %s", path, ", ".join(known))
     processor = RocProcessor.from_pretrained(path)
     made_with = {"num_fusion_layers": model.config.fusion_encoder_config.num_hidden_layers}
     if model.config.objective == "retrieval":
@@ -84,10 +96,12 @@ def load_model(model_args: ModelArguments, data_args: DataArguments, description
             None, processor.tokenizer, processor.max_length, processor.use_entity_types, processor.max_objects
         )
     config = model.config
-    negative = descriptions["negative_relation"] or config.negative_relation  # where the data set names none
+    labels, negative = list(descriptions["relations"]), descriptions["negative_relation"]
+    if negative is None and config.negative_relation in labels:
+        negative = config.negative_relation  # where the data set names none
     if config.objective == "classification":
         own = (list(config.id2label.values()), config.negative_relation)
-        if own != (theirs := (list(descriptions["relations"]), negative)):
+        if own != (theirs := (labels, negative)):
             raise ValueError(
                 f"{path} classifies into {own[0]}, negative: {own[1]}; the data set has {theirs[0]}, negative: "
                 f"{theirs[1]}"

@@ -6,14 +6,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pyarrow.compute as pc
-from datasets import DatasetDict, Features, Image, List, Value
+from datasets import Dataset, DatasetDict, Features, Image, List, Value
 
 from data_scripts.loading import load_relation_dataset
 from processing_roc import PAIR_PLACES, ExampleError, RocProcessor
 from training_roc.arguments import DataArguments, Settings
 from training_roc.collator import PictureTable
-from training_roc.hold_out import check_hold_out, choose_unseen, hold_out
+from training_roc.hold_out import (
+    check_hold_out,
+    choose_unseen,
+    hold_out,
+    untrained_relations,
+    warn_of_leaks,
+    warn_of_source,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -56,36 +64,73 @@ def load_data(settings: Settings) -> RunData:
         HubError: if it cannot be had from the Hub.
     """
     model_args, data_args, args = settings
-    name, seed = data_args.dataset_name, args.seed
+    name, seeds = data_args.dataset_name, settings.seeds
     # Anything else may be a repository, which the Hub is asked for.
     if (name.count("/") > 1 or name.startswith((".", "/", "~"))) and not Path(name).is_dir():
         raise ValueError(f"there is no folder {name} with a data set")
     splits, descriptions = load_relation_dataset(
         name, data_args.dataset_config_name, data_args.dataset_revision, data_args.relations_file
     )
+    check_labels(splits, list(descriptions["relations"]))
+    data = RunData(splits, descriptions)
+    if data_args.hold_out_relations is not None:
+        check_hold_out(model_args.objective, splits)
+        relations, negative = list(descriptions["relations"]), descriptions["negative_relation"]
+        untrained, num_left = untrained_relations(splits), 2 if args.do_train else 0
+        seed = seeds["hold_out_seed"]
+        unseen = choose_unseen(data_args.hold_out_relations, relations, negative, seed, untrained, num_left)
+        logger.info("held out of training: %s", ", ".join(unseen))
+        warn_of_source(descriptions, unseen)
+        num_examples = max(data_args.few_shot_examples or [0])
+        data = RunData(*hold_out(splits, descriptions, unseen, num_examples, seed), unseen)
+        warn_of_leaks(data.splits, unseen)
     wanted = {"train": args.do_train, "validation": args.do_eval, "test": args.do_predict}
     for split, is_wanted in wanted.items():
-        if is_wanted and split not in splits:
+        if is_wanted and split not in data.splits:
             raise ValueError(
                 f"data set {name!r} has no {split} split, only {', '.join(splits)}: turn off --do_train, --do_eval "
                 "(with --eval_strategy no) or --do_predict"
             )
-    check_labels(splits, list(descriptions["relations"]))
-    data = RunData(splits, descriptions)
-    if data_args.hold_out_relations is not None:
-        check_hold_out(model_args.objective, args.do_train and model_args.model_name_or_path is None, splits)
-        relations, negative = list(descriptions["relations"]), descriptions["negative_relation"]
-        unseen = choose_unseen(data_args.hold_out_relations, relations, negative, seed)
-        logger.info("held out of training: %s", ", ".join(unseen))
-        num_examples = max(data_args.few_shot_examples or [0])
-        data = RunData(*hold_out(splits, descriptions, unseen, num_examples, seed), unseen)
     if data_args.train_fraction < 1 and "train" in data.splits:
         rows = data.splits["train"]
-        kept = max(round(data_args.train_fraction * len(rows)), 1)
-        data.splits["train"] = rows.shuffle(seed=seed).select(range(kept))
+        data.splits["train"] = draw_share(rows, data_args.train_fraction, seeds["train_fraction_seed"])
     if args.do_train:
-        check_training_labels(data.splits, args.eval_strategy != "no")
+        num_seen = len(descriptions["relations"]) - len(data.unseen)
+        check_training_labels(data.splits, args.eval_strategy != "no", num_seen)
     return data
+
+
+def draw_share(rows: Dataset, fraction: float, seed: int) -> Dataset:
+    """
+    A random share of the rows, stratified by relation: round(fraction * N) of N rows. Of each relation it has the same
+    share, rounded down or up by the largest remainders, and at least one row. The rows keep their order.
+
+    Args:
+        rows: of the project's schema; those without a label are a group like a relation's.
+        fraction: above 0, below 1.
+        seed: of the draw. A row that is drawn before another of its relation is so for every fraction.
+
+    Raises:
+        ValueError: if these are fewer rows than relations.
+    """
+    labels = np.array([-1 if label is None else label for label in rows["relation"]])
+    found, counts = np.unique(labels, return_counts=True)
+    total = round(fraction * len(rows))
+    if total < len(found):
+        raise ValueError(
+            f"--train_fraction {fraction} of {len(rows)} rows are {total}: too few for a row of each of "
+            f"{len(found)} relations"
+        )
+    exact = counts * total / len(rows)
+    sizes = np.maximum(np.floor(exact).astype(int), 1)
+    while missing := total - sizes.sum():
+        if missing > 0:
+            sizes[np.argmax(exact - sizes)] += 1
+        else:  # taken by relations of less than one row
+            sizes[np.argmin(np.where(sizes > 1, exact - sizes, np.inf))] -= 1
+    order = np.random.default_rng(seed).permutation(len(rows))
+    kept = [order[labels[order] == label][:size] for label, size in zip(found, sizes, strict=True)]
+    return rows.select(np.sort(np.concatenate(kept)))
 
 
 def check_labels(splits: DatasetDict, relations: Sequence[str]) -> None:
@@ -101,21 +146,23 @@ def check_labels(splits: DatasetDict, relations: Sequence[str]) -> None:
                 raise ValueError(f"row {rows['id'][row]!r} of {split}: {label} is none of {len(relations)} relations")
 
 
-def check_training_labels(splits: DatasetDict, evaluates: bool) -> None:
+def check_training_labels(splits: DatasetDict, evaluates: bool, num_seen: int) -> None:
     """
     Args:
         splits: the rows that a training is to see.
         evaluates: whether it looks at validation.
+        num_seen: how many relations, the first ones, it knows.
 
     Raises:
         ValueError: if it could learn nothing from them, or not be judged by them.
     """
     for split in ("train", "validation") if evaluates else ("train",):
         rows = splits[split]
-        found = set(rows["relation"]) - {None, -1}
+        found = {label for label in rows["relation"] if label is not None and 0 <= label < num_seen}
         if not found:
             way_out = ": leave it out, by --eval_strategy no" if split == "validation" else ""
-            raise ValueError(f"none of the {len(rows)} rows of {split} is labelled{way_out}")
+            what = "labelled" if num_seen == rows.features["relation"].num_classes else "of a relation to train on"
+            raise ValueError(f"none of the {len(rows)} rows of {split} is {what}{way_out}")
         if split == "train" and len(found) == 1:
             name = rows.features["relation"].int2str(found.pop())
             raise ValueError(f"all labelled rows of train are {name}: nothing to tell apart")

@@ -4,35 +4,57 @@
 A copy of this file lies in every model repository as `handler.py`, where the endpoint looks for it.
 """
 
+import os
 from pathlib import Path
 from typing import Any
 
 from transformers import pipeline
 
-PARAMETERS = ("top_k", "threshold", "relations", "filter_by_type", "explain", "timeout")
+PARAMETERS = ("top_k", "threshold", "relations", "filter_by_type", "explain", "timeout", "max_entities")
+FINDERS = ("entity_tagger", "object_detector")
 BATCH_SIZE = 8
 MAX_INPUTS = 64
 MAX_PAIRS = 1000
 """Most pairs of a request: n entities are n × (n - 1)."""
+MAX_ENTITIES = 12
+"""Most entities of a post whose entities are found, unless the request says otherwise."""
 MAX_TIMEOUT = 30
 
 
 class EndpointHandler:
     """
+    Posts without entities are answered if there is a tagger or detector to find them: what the environment's
+    `ROC_ENTITY_TAGGER` and `ROC_OBJECT_DETECTOR` name, or else a model in the repository's folder `entity_tagger` or
+    `object_detector`.
+
     Args:
         path: the model repository's folder. Default: the folder of this file.
+
+    Raises:
+        ValueError: there is no such tagger or detector; the message says what to install.
     """
 
     def __init__(self, path: str = ""):
-        folder = path or str(Path(__file__).parent)
-        self.pipeline = pipeline("relation-extraction", model=folder, trust_remote_code=True, from_network=True)
+        folder = Path(path or Path(__file__).parent)
+        finders = {name: os.environ.get(f"ROC_{name.upper()}") for name in FINDERS}
+        for name in FINDERS:
+            if not finders[name] and (folder / name).is_dir():
+                finders[name] = str(folder / name)
+        self.pipeline = pipeline(
+            "relation-extraction",
+            model=str(folder),
+            trust_remote_code=True,
+            from_network=True,
+            **{name: given for name, given in finders.items() if given},
+        )
 
     def __call__(self, data: dict[str, Any]) -> list:
         """
         Args:
-            data: `{"inputs": ..., "parameters": {...}}`. `inputs` is an object with text, head and tail (or entities),
-                image and objects, or a list of up to 64 of these; `parameters`, which may be left out, holds top_k,
-                threshold, relations, filter_by_type, explain and timeout. All are as in `RelationExtractionPipeline`
+            data: `{"inputs": ..., "parameters": {...}}`. `inputs` is an object with text, head and tail (or entities,
+                or none of these), image and objects, or a list of up to 64 of these; `parameters`, which may be left
+                out, holds top_k, threshold, relations, filter_by_type, explain, timeout and max_entities (12 by
+                default, of a post whose entities are found). All are as in `RelationExtractionPipeline`
                 with `from_network=True`: an image is base64, or an http(s) URL of a public address; over the network a
                 string is never a path on this machine. `timeout`, the seconds until a picture from the web must be
                 there, is 30 at most. `options`, which clients of the Hub send along (`{"wait_for_model": true}`),
@@ -64,9 +86,13 @@ class EndpointHandler:
         if isinstance(inputs, list) and len(inputs) > MAX_INPUTS:
             raise ValueError(f"a request may have {MAX_INPUTS} inputs, got {len(inputs)}: send several requests")
         posts = [one for one in (inputs if isinstance(inputs, list) else [inputs]) if isinstance(one, dict)]
+        parameters = {"max_entities": MAX_ENTITIES, **parameters}
+        found = parameters["max_entities"] if isinstance(parameters["max_entities"], int) else MAX_ENTITIES
         sizes = [len(one["entities"]) for one in posts if isinstance(one.get("entities"), list)]
+        sizes += [found for one in posts if not any(one.get(name) for name in ("entities", "head", "tail"))]
         if (number := len(posts) - len(sizes) + sum(size * (size - 1) for size in sizes)) > MAX_PAIRS:
             raise ValueError(
-                f"the request has {number} pairs (n entities are n × (n - 1)), more than the {MAX_PAIRS} allowed"
+                f"the request has {number} pairs (n entities are n × (n - 1); a post without any counts "
+                f"max_entities={found}), more than the {MAX_PAIRS} allowed"
             )
         return self.pipeline(inputs, batch_size=BATCH_SIZE, **parameters)
