@@ -1064,6 +1064,8 @@ class RocModel(RocPreTrainedModel):
         Raises:
             ValueError: naming the label, if there is no such relation or its types are not as above.
         """
+        if self.config.objective == "retrieval":
+            follow_adapter(self)
         types = None if types is None else read_types(types)
         check_known("relation_types", types or {}, self.config.label2id)
         self.config.relation_types = types

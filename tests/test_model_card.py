@@ -73,7 +73,7 @@ def snippets(card: str) -> list[str]:
 def test_the_card_of_a_run(run, place):
     settings = yaml.safe_load((place / "config.yaml").read_text())
     folder = run("--max_steps", "2", "--eval_strategy", "steps", "--eval_steps", "1", "--save_strategy", "steps",
-                 "--save_steps", "1", "--seed", "7", "--train_fraction", "0.5") / "out"  # fmt: skip
+                 "--save_steps", "1", "--seed", "7", "--train_fraction", "0.5", pictures=True) / "out"  # fmt: skip
     card = ModelCard.load(folder / "README.md")
     results = json.loads((folder / "all_results.json").read_text())
     found = {(one.metric_type, one.metric_name): one.metric_value for one in card.data.eval_results}

@@ -159,6 +159,22 @@ def test_the_heads_learning_rate_follows_the_encoders_only_where_none_is_given(
     assert {group["lr"] for group in trainer.create_optimizer().param_groups} == {0.1, expected}
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "bounds"),
+    [
+        ("learning_rate", -1, "0 or more"),
+        ("head_learning_rate", float("nan"), "0 or more"),
+        ("per_device_eval_batch_size", 0, "1 or more"),
+        ("gradient_accumulation_steps", 0, "1 or more"),
+        ("adam_beta2", 1.0, "0 to below 1"),
+        ("seed", -3, "0 or more"),
+    ],
+)
+def test_a_number_out_of_range_is_refused_at_once(tmp_path, name, value, bounds):
+    with pytest.raises(ValueError, match=f"^{name} must be {bounds}, got {value}$"):
+        RocTrainingArguments(tmp_path, use_cpu=True, **{name: value})
+
+
 def test_descriptions_are_encoded_with_gradient_in_every_third_step_only(make_trainer):
     trainer = make_trainer(
         relation_update_steps=3, max_steps=7, per_device_train_batch_size=4, gradient_accumulation_steps=2

@@ -19,7 +19,7 @@ from transformers.integrations import get_available_reporting_integrations
 
 from data_scripts.command import in_words
 from data_scripts.loading import DEMO
-from data_scripts.reading import DoubleKeyError, read_text, refuse_double_keys
+from data_scripts.reading import read_text, refuse_double_keys
 from evaluation_roc.relation_f1.relation_f1 import compute_relation_f1
 from training_roc.hold_out import check_few_shot
 from training_roc.lora import LoraArguments, check_lora
@@ -335,6 +335,10 @@ class SettingsLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+# YAML 1.1 reads 010 as 8, and 1:30 as 90.
+SettingsLoader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(node.value))
+
+
 def read_yaml(path: Path) -> dict:
     """
     Raises:
@@ -342,7 +346,7 @@ def read_yaml(path: Path) -> dict:
     """
     try:
         content = yaml.load(read_text(path), SettingsLoader)
-    except (yaml.YAMLError, DoubleKeyError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} must hold settings as `name: value`")
@@ -367,6 +371,8 @@ def as_arguments(content: dict, path: Path) -> list[str]:
     for name, value in content.items():
         if value is None:
             raise ValueError(f"{path}: {name} has no value; leave the line out to get the default")
+        if name == "hold_out_relations" and isinstance(value, list):
+            value = json.dumps(value)  # which is one argument
         if isinstance(value, list):
             arguments += [f"--{name}", *("" if one is None else str(one) for one in value)]
         else:

@@ -32,6 +32,16 @@ from training_roc.sampler import PictureGroupedSampler
 ENCODERS = ("pair_encoder.text_encoder", "pair_encoder.vision_encoder", "relation_encoder.text_encoder")
 """The pretrained parts of a [`RocModel`]."""
 
+_FROM_0 = ("learning_rate", "head_learning_rate", "weight_decay", "adam_epsilon", "max_grad_norm", "num_train_epochs")
+_FROM_0 += ("seed", "data_seed", "dataloader_num_workers")
+_FROM_1 = ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps")
+RANGES = {
+    **dict.fromkeys(_FROM_0, (0, math.inf)),
+    **dict.fromkeys(_FROM_1, (1, math.inf)),
+    **dict.fromkeys(("adam_beta1", "adam_beta2"), (0, 1)),
+}
+"""Least value and upper bound of the Trainer's settings that would be found out of range after the data are read."""
+
 
 @dataclass
 class RocTrainingArguments(TrainingArguments):
@@ -99,6 +109,11 @@ class RocTrainingArguments(TrainingArguments):
         evaluates = self.do_eval
         super().__post_init__()
         self.do_eval = self.eval_strategy != "no" if evaluates is None else evaluates
+        for name, (least, below) in RANGES.items():
+            value = getattr(self, name)
+            if value is not None and not least <= value < below:
+                bounds = f"{least} or more" if below == math.inf else f"{least} to below {below}"
+                raise ValueError(f"{name} must be {bounds}, got {value}")
         started = get_cpu_distributed_information().world_size
         if started != self.world_size:
             raise ValueError(
