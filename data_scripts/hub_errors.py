@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import httpx2
-from datasets.exceptions import DatasetNotFoundError
 from huggingface_hub import HfApi, constants, get_token
 from huggingface_hub.errors import (
     GatedRepoError,
@@ -92,6 +91,8 @@ def explain_hub_errors(repo_id: str, repo_type: str, revision: str | None = None
 
 def _explain(error: Exception, repo_id: str, repo_type: str, revision: str | None) -> str | None:
     """The sentences for an exception or what caused it; None if it is not about the Hub, the network or the disk."""
+    from datasets.exceptions import DatasetNotFoundError  # half a second, which most commands do not need
+
     links = list(_chain(error))
 
     def find(*kinds):

@@ -18,14 +18,15 @@ class DataError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """Where a value was read: a file and a line, counted from 1."""
+    """Where a value was read: a file and a line, counted from 1, or in words what of the file it is."""
 
     path: Path
-    line: int
+    line: int | str
 
     def error(self, field: str | None, message: str) -> DataError:
         """The error to raise for `field` here (None: the line as a whole)."""
-        return DataError(f"{self.path}, line {self.line}{f', field {field!r}' if field else ''}: {message}")
+        where = f"line {self.line}" if isinstance(self.line, int) else self.line
+        return DataError(f"{self.path}, {where}{f', field {field!r}' if field else ''}: {message}")
 
 
 INVISIBLE = ("Cc", "Cf", "Zs", "Zl", "Zp")

@@ -197,10 +197,10 @@ def group_metrics(scores: dict[str, dict], prefix: str) -> dict[str, float]:
 
 def format_groups(scores: dict[str, dict]) -> str:
     """Writes `score_groups`'s result as Markdown tables, one for each way to group."""
-    columns = ("accuracy", "micro_precision", "micro_recall", "micro_f1", "macro_f1")
+    columns = ("accuracy", "micro_precision", "micro_recall", "micro_f1", "macro_f1", "macro_f1_present")
     tables = []
     for name, groups in scores.items():
-        header = [name, "accuracy", "precision", "recall", "micro F1", "macro F1", "examples"]
+        header = [name, "accuracy", "precision", "recall", "micro F1", "macro F1", "present", "examples"]
         rows = [
             [group.replace("_", " "), *(f"{of[column]:.3f}" for column in columns), str(of["examples"])]
             for group, of in groups.items()
@@ -252,35 +252,33 @@ def write_predictions(
     predictions: Sequence[int],
     references: Sequence[int],
     label_names: Sequence[str],
-    top_k: int = 5,
 ) -> None:
-    """Writes one JSON object a line and example: `id`, `gold`, `predicted`, `score`, `top_k`.
+    """Writes one JSON object a line and example: `id`, `gold`, `predicted`, `score`, `logits`.
 
     Args:
         path: the file to write.
         ids (sequence of str, length num_examples): the examples' ids.
-        scores (num_examples, num_labels): logits, similarities or probabilities, higher is likelier.
+        scores (num_examples, num_labels): logits, higher is likelier; written in the order of `label_names`, to five
+            decimals: about what single precision holds.
         predictions, references, label_names: as for `per_relation_table`; `score` is that of the prediction, and
             `gold` null where the reference is -100: unlabelled.
-        top_k (int): how many relations to list, best first, each as `{"relation": ..., "score": ...}`.
 
     Raises:
         ValueError: if lengths differ, or an example (which is named) has a score that is not finite.
     """
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         for example, row, predicted, gold in zip(ids, scores, predictions, references, strict=True):
-            row = np.asarray(row, dtype=float)
+            row = np.asarray(row, dtype=float).round(5)
             if not np.isfinite(row).all():
                 raise ValueError(f"Example {example!r} has a score that is not finite: {row}.")
-            best = np.argsort(-row, kind="stable")[:top_k]
             line = {
                 "id": example,
                 "gold": None if gold == -100 else label_names[gold],
                 "predicted": label_names[predicted],
                 "score": float(row[predicted]),
-                "top_k": [{"relation": label_names[label], "score": float(row[label])} for label in best],
+                "logits": row.tolist(),
             }
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+            file.write(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n")
 
 
 def write_split(

@@ -5,10 +5,12 @@ How fast trained models lose when their input goes bad: micro F1 over rising rat
     python -m evaluation_roc.robustness --model_name_or_path outputs/retrieval outputs/classification \
         --dataset_name data/mnre --output_dir robustness
 
+A rate, 0 to 1, is the share of places that are disturbed: of words outside of head and tail, pictures, pixels, known
+types, boxes. What is disturbed at a lower rate is disturbed in the same way at a higher one.
+
 A disturbance is a pure function from a row of the schema to a disturbed one, called as `disturb(row, rate, rng,
-pool)`: `rate`, 0 to 1, is how much is disturbed (0 changes nothing), `rng` a `random.Random` that decides all that is
-random, `pool` what the split holds (`Pool`). Head and tail stay what they are: mentions are not touched, and their
-positions follow the words around them.
+pool)`: `rng` is a `random.Random` that decides all that is random, `pool` what the split holds (`Pool`). Head and tail
+stay what they are: mentions are not touched, and their positions follow the words around them.
 """
 
 import argparse
@@ -49,35 +51,35 @@ class Pool(NamedTuple):
     unknown: str | None = None
 
 
+def _chosen(places: Iterable, rate: float, rng: random.Random) -> dict:
+    """The places that are disturbed, each with random numbers of its own: one draw a place, compared with the rate."""
+    numbers = {place: random.Random(rng.getrandbits(64)) for place in places}
+    return {place: own for place, own in numbers.items() if own.random() < rate}
+
+
 def typos(row: Mapping, rate: float, rng: random.Random, pool: Pool) -> dict:
-    """Each word outside of the mentions gets one slip of the finger with probability `rate`."""
-    inside = _mention_places(row)
-    tokens = [
-        _misspell(token, rng) if i not in inside and rng.random() < rate else token
-        for i, token in enumerate(row["tokens"])
-    ]
+    """A slip of the finger in words outside of the mentions."""
+    tokens = list(row["tokens"])
+    for place, own in _chosen(_places_outside(row), rate, rng).items():
+        tokens[place] = _misspell(tokens[place], own)
     return {**row, "tokens": tokens}
 
 
 def _misspell(word: str, rng: random.Random) -> str:
-    """Two letters swapped, one left out, doubled, or hit beside; a word of one letter stays."""
-    if len(word) < 2:
-        return word
-    i = rng.randrange(len(word) - 1)
+    """Two letters swapped, one left out, doubled, or hit beside; never the same word."""
+    i = rng.randrange(len(word))
     beside = sorted(NEIGHBOURS.get(word[i].lower(), {word[i]}))
-    changed = [
-        word[:i] + word[i + 1] + word[i] + word[i + 2 :],
-        word[:i] + word[i + 1 :],
-        word[: i + 1] + word[i:],
-        word[:i] + rng.choice(beside) + word[i + 1 :],
-    ]
-    return rng.choice(changed)
+    changed = [word[: i + 1] + word[i:], word[:i] + rng.choice(beside) + word[i + 1 :]]
+    if len(word) > 1:
+        changed.append(word[:i] + word[i + 1 :])
+        changed.append(word[:i] + word[i : i + 2][::-1] + word[i + 2 :])
+    return rng.choice([one for one in changed if one != word])
 
 
 def dropped_words(row: Mapping, rate: float, rng: random.Random, pool: Pool) -> dict:
-    """Each word outside of the mentions is left out with probability `rate`."""
-    inside = _mention_places(row)
-    kept = [i for i in range(len(row["tokens"])) if i in inside or rng.random() >= rate]
+    """Words outside of the mentions are left out."""
+    dropped = _chosen(_places_outside(row), rate, rng)
+    kept = [i for i in range(len(row["tokens"])) if i not in dropped]
     place = {old: new for new, old in enumerate(kept)}
     changed = {**row, "tokens": [row["tokens"][i] for i in kept]}
     for role in ROLES:
@@ -87,14 +89,14 @@ def dropped_words(row: Mapping, rate: float, rng: random.Random, pool: Pool) -> 
     return changed
 
 
-def _mention_places(row: Mapping) -> set[int]:
-    spans = [(row[role]["start"], row[role]["end"]) for role in ROLES if row[role]["start"] is not None]
-    return {place for start, end in spans for place in range(start, end)}
+def _places_outside(row: Mapping) -> list[int]:
+    spans = [range(row[role]["start"], row[role]["end"]) for role in ROLES if row[role]["start"] is not None]
+    return [i for i in range(len(row["tokens"])) if not any(i in span for span in spans)]
 
 
 def missing_picture(row: Mapping, rate: float, rng: random.Random, pool: Pool) -> dict:
-    """With probability `rate` there is no picture; one that head or tail lies in stays."""
-    if rng.random() >= rate or any(row[role]["kind"] == "object" for role in ROLES):
+    """There is no picture; one that head or tail lies in stays."""
+    if not _chosen(["image"], rate, rng) or any(row[role]["kind"] == "object" for role in ROLES):
         return {**row}
     return {**row, "image": None, "image_id": None, "objects": []}
 
@@ -106,8 +108,8 @@ def _open(row: Mapping) -> Image.Image:
 
 
 def blank_picture(row: Mapping, rate: float, rng: random.Random, pool: Pool) -> dict:
-    """With probability `rate` the picture is of one colour, its own mean."""
-    if rng.random() >= rate or row["image"] is None:
+    """The picture is of one colour, its own mean."""
+    if not _chosen(["image"], rate, rng) or row["image"] is None:
         return {**row}
     picture = _open(row)
     mean = tuple(int(value) for value in np.asarray(picture).mean(axis=(0, 1)).round())
@@ -115,59 +117,64 @@ def blank_picture(row: Mapping, rate: float, rng: random.Random, pool: Pool) -> 
 
 
 def noisy_picture(row: Mapping, rate: float, rng: random.Random, pool: Pool) -> dict:
-    """The picture is mixed with noise: a share of `rate` of each pixel is uniformly random."""
+    """Pixels of any colour stand among the picture's."""
     if row["image"] is None or rate == 0:
         return {**row}
-    pixels = np.asarray(_open(row), dtype=np.float32)
-    noise = np.random.default_rng(rng.getrandbits(64)).integers(0, 256, size=pixels.shape)
-    return {**row, "image": Image.fromarray(np.rint((1 - rate) * pixels + rate * noise).astype(np.uint8))}
+    pixels = np.asarray(_open(row))
+    numbers = np.random.default_rng(rng.getrandbits(64))
+    is_noise = numbers.random(pixels.shape[:2]) < rate
+    noise = numbers.integers(0, 256, size=pixels.shape, dtype=np.uint8)
+    return {**row, "image": Image.fromarray(np.where(is_noise[..., None], noise, pixels))}
 
 
 def other_picture(row: Mapping, rate: float, rng: random.Random, pool: Pool) -> dict:
-    """With probability `rate` the picture is that of another post; boxes stay where they were."""
-    if rng.random() >= rate or row["image"] is None or len(pool.image_ids) < 2:
+    """The picture is that of another post; boxes stay where they were."""
+    chosen = _chosen(["image"], rate, rng)
+    if not chosen or row["image"] is None or len(pool.image_ids) < 2:
         return {**row}
-    other = rng.choice(pool.image_ids)
-    while other == row["image_id"]:
-        other = rng.choice(pool.image_ids)
+    other = chosen["image"].choice([image_id for image_id in pool.image_ids if image_id != row["image_id"]])
     return {**row, "image": pool.picture(other), "image_id": other}
 
 
+def _with_types(row: Mapping, types: Mapping[str, str | None]) -> dict:
+    return {**row, **{role: {**row[role], "type": name} for role, name in types.items()}}
+
+
+def _typed(row: Mapping) -> list[str]:
+    return [role for role in ROLES if row[role]["type"] not in (None, UNKNOWN)]
+
+
 def wrong_types(row: Mapping, rate: float, rng: random.Random, pool: Pool) -> dict:
-    """The type of head and of tail, where it is known, is another one of the split's, each with probability `rate`."""
-    changed = {**row}
-    for role in ROLES:
-        others = [name for name in pool.types if name != row[role]["type"]]
-        if row[role]["type"] not in (None, UNKNOWN) and rng.random() < rate and others:
-            changed[role] = {**row[role], "type": rng.choice(others)}
-    return changed
+    """The type of head or tail, where it is known, is another one of the split's."""
+    types = {}
+    for role, own in _chosen(_typed(row), rate, rng).items():
+        if others := [name for name in pool.types if name != row[role]["type"]]:
+            types[role] = own.choice(others)
+    return _with_types(row, types)
 
 
 def unknown_types(row: Mapping, rate: float, rng: random.Random, pool: Pool) -> dict:
-    """The type of head and of tail, where it is known, is no longer, each with probability `rate`."""
-    changed = {**row}
-    for role in ROLES:
-        if row[role]["type"] not in (None, UNKNOWN) and rng.random() < rate:
-            changed[role] = {**row[role], "type": pool.unknown}
-    return changed
+    """The type of head or tail, where it is known, is no longer."""
+    return _with_types(row, dict.fromkeys(_chosen(_typed(row), rate, rng), pool.unknown))
 
 
 def shifted_boxes(row: Mapping, rate: float, rng: random.Random, pool: Pool) -> dict:
-    """Every box moves, in a random direction, by `rate` of its own width and height, but not out of the picture."""
-    moved: dict[tuple, list[float]] = {}
+    """A box moves by half of its own width and height, in a random direction; what leaves the picture is cut off."""
+
+    def key(entity: Mapping) -> tuple:  # an object that is head or tail stands among the candidates too
+        return entity["name"], *entity["box"]
+
+    boxes = [entity for entity in (*(row[role] for role in ROLES), *row["objects"]) if entity["box"] is not None]
+    chosen, moved = _chosen(dict.fromkeys(map(key, boxes)), rate, rng), {}
+    for (name, *box), own in chosen.items():
+        x0, y0, x1, y1 = box
+        right, down = own.choice((-1, 1)) * (x1 - x0) / 2, own.choice((-1, 1)) * (y1 - y0) / 2
+        shifted = (x0 + right, y0 + down, x1 + right, y1 + down)
+        moved[name, *box] = [min(max(value, 0.0), 1.0) for value in shifted]
 
     def shift(entity: Mapping) -> dict:
-        if entity["box"] is None:
-            return {**entity}
-        # An object that is head or tail stands among the candidates too, and moves with them.
-        key = (entity["name"], *entity["box"])
-        if key not in moved:
-            x0, y0, x1, y1 = entity["box"]
-            width, height = x1 - x0, y1 - y0
-            left = min(max(x0 + rng.choice((-1, 1)) * rate * width, 0.0), 1 - width)
-            top = min(max(y0 + rng.choice((-1, 1)) * rate * height, 0.0), 1 - height)
-            moved[key] = [left, top, left + width, top + height]
-        return {**entity, "box": moved[key]}
+        is_moved = entity["box"] is not None and key(entity) in moved
+        return {**entity, "box": moved[key(entity)]} if is_moved else {**entity}
 
     return {**row, **{role: shift(row[role]) for role in ROLES}, "objects": [shift(one) for one in row["objects"]]}
 

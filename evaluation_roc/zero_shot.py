@@ -2,10 +2,11 @@
 """Relations that were never trained on, beside those that were: generalised zero-shot evaluation."""
 
 import logging
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import harmonic_mean
+from statistics import harmonic_mean, mean, stdev
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader
 from transformers import Trainer
 
+from data_scripts.descriptions.files import seen_in_training
 from data_scripts.loading import relation_texts
 from data_scripts.writing import write_json
 from evaluation_roc.calibration import MIN_ROWS
@@ -25,6 +27,65 @@ from evaluation_roc.report import format_columns
 logger = logging.getLogger(__name__)
 SYSTEM = "retrieval"
 """The model as it is saved."""
+DRAW_SIZES = (5, 10, 15)
+"""How many unseen relations compete, as the literature has it."""
+DRAW_SEEDS = range(5)
+MACRO_SCORES = ("macro_precision", "macro_recall", "macro_f1")
+
+
+def score_unseen_only(logits: np.ndarray, references: Sequence[int], candidates: Sequence[int]) -> dict:
+    """
+    Zero-shot in the narrow sense: the rows of the candidates, with these alone to choose from.
+
+    Macro scores are those of ZS-BERT (Chen and Li, NAACL 2021), which later work on FewRel and Wiki-ZSL took over:
+    precision is averaged over the relations that are predicted, recall over those that have a row, and F1 is the
+    harmonic mean of the two averages.
+
+    Args:
+        logits (num_examples, num_relations): higher is likelier.
+        references (sequence of int, length num_examples): gold relations; rows of others than the candidates are left
+            out.
+        candidates (sequence of int): relations.
+
+    Returns:
+        dict of `accuracy`, `macro_precision`, `macro_recall`, `macro_f1` (0 to 1, without rows 0) and `examples`.
+    """
+    references = np.asarray(references)
+    own = np.isin(references, candidates)
+    if not own.any():
+        return {"accuracy": 0.0, **dict.fromkeys(MACRO_SCORES, 0.0), "examples": 0}
+    gold, answers = references[own], np.asarray(candidates)[logits[own][:, list(candidates)].argmax(axis=1)]
+    right = answers == gold
+    precision = mean(float(right[answers == label].mean()) for label in np.unique(answers))
+    recall = mean(float(right[gold == label].mean()) for label in np.unique(gold))
+    return {
+        "accuracy": float(right.mean()),
+        **dict(zip(MACRO_SCORES, (precision, recall, harmonic_mean([precision, recall])), strict=True)),
+        "examples": int(own.sum()),
+    }
+
+
+def score_draws(logits: np.ndarray, references: Sequence[int], candidates: Sequence[int]) -> dict[str, dict]:
+    """
+    `score_unseen_only` with m of the candidates to choose from, m of `DRAW_SIZES`, each drawn by five seeds. A smaller
+    draw is part of a larger one.
+
+    Args: as for `score_unseen_only`.
+
+    Returns:
+        m (a string, as in JSON) → `MACRO_SCORES`, their means, and `<score>_std`, the sample standard deviations. No m
+        that is not below the number of candidates.
+    """
+    orders = [random.Random(seed).sample(list(candidates), len(candidates)) for seed in DRAW_SEEDS]
+    scores = {}
+    for size in DRAW_SIZES:
+        if size >= len(candidates):
+            break
+        results = [score_unseen_only(logits, references, order[:size]) for order in orders]
+        values = {name: [result[name] for result in results] for name in MACRO_SCORES}
+        scores[str(size)] = {name: mean(values[name]) for name in values}
+        scores[str(size)] |= {f"{name}_std": stdev(values[name]) for name in values}
+    return scores
 
 
 def score_zero_shot(
@@ -51,24 +112,23 @@ def score_zero_shot(
           gold row), `accuracy` and `examples` (rows of the group);
         - `harmonic_mean`: of the two micro F1;
         - `accuracy_harmonic_mean`: of the two accuracies;
-        - `unseen_only`: zero-shot in the narrow sense: on the rows of unseen relations, with these alone to choose
-          from, `accuracy`, `macro_accuracy` (mean over relations) and `examples`.
+        - `unseen_only`: what `score_unseen_only` says of all unseen relations that have a row, and `draws`, what
+          `score_draws` does.
 
         What is undefined for want of rows is 0.
 
     Raises:
-        ValueError: as `check_labels` does, or if `unseen` is empty, holds the negative relation or leaves none seen.
+        ValueError: as `check_labels` does, or if `unseen` is empty or holds the negative relation.
     """
     logits = np.asarray(logits, dtype=float)
     num_relations, unseen = logits.shape[1], sorted(set(unseen))
     predictions, references = check_labels(logits.argmax(axis=1), references, num_relations)
     seen = [label for label in range(num_relations) if label not in unseen and label != negative_label]
-    if not unseen or not seen or negative_label in unseen:
-        raise ValueError(
-            f"unseen relations {unseen} of {num_relations}, negative {negative_label}: nothing to compare"
-        )
+    if not unseen or negative_label in unseen:
+        raise ValueError(f"unseen relations {unseen} of {num_relations}, negative {negative_label}: nothing to score")
     scores = {}
     for name, labels in (("seen", seen), ("unseen", unseen)):
+        labels = labels or [num_relations]  # no relation at all: sklearn would take all of them
         options = {"labels": labels, "zero_division": 0.0}
         precision, recall, f1, _ = precision_recall_fscore_support(references, predictions, average="micro", **options)
         _, _, each, support = precision_recall_fscore_support(references, predictions, average=None, **options)
@@ -83,14 +143,9 @@ def score_zero_shot(
         }
     scores["harmonic_mean"] = harmonic_mean([scores[name]["micro_f1"] for name in ("seen", "unseen")])
     scores["accuracy_harmonic_mean"] = harmonic_mean([scores[name]["accuracy"] for name in ("seen", "unseen")])
-    own = np.isin(references, unseen)
-    right = np.array(unseen)[logits[own][:, unseen].argmax(axis=1)] == references[own]
-    by_relation = [right[references[own] == label].mean() for label in unseen if (references == label).any()]
-    scores["unseen_only"] = {
-        "accuracy": float(right.mean()) if own.any() else 0.0,
-        "macro_accuracy": float(np.mean(by_relation)) if own.any() else 0.0,
-        "examples": int(own.sum()),
-    }
+    present = [label for label in unseen if (references == label).any()]
+    scores["unseen_only"] = score_unseen_only(logits, references, present)
+    scores["unseen_only"]["draws"] = score_draws(logits, references, present)
     return scores
 
 
@@ -140,6 +195,16 @@ def negative_offset(logits: np.ndarray, references: Sequence[int], negative_labe
     return float(max(np.quantile(margins, np.linspace(0, 1, 101)), key=micro_f1))
 
 
+def format_draws(scores: dict) -> str:
+    """Writes the `unseen_only` of `score_zero_shot` as a Markdown table: m, and the macro scores, in percent."""
+    rows = [
+        [m, *(f"{100 * draw[name]:.2f} ± {100 * draw[f'{name}_std']:.2f}" for name in MACRO_SCORES)]
+        for m, draw in scores["draws"].items()
+    ]
+    rows.append(["all", *(f"{100 * scores[name]:.2f}" for name in MACRO_SCORES)])
+    return format_columns(["m", "macro precision", "macro recall", "macro F1"], rows)
+
+
 def format_zero_shot(systems: dict[str, dict]) -> str:
     """Writes results of `score_zero_shot`, by the name of what was scored, as a Markdown table."""
     header = ["", "seen F1", "unseen F1", "harmonic mean", "unseen precision", "unseen recall"]
@@ -156,29 +221,34 @@ def format_zero_shot(systems: dict[str, dict]) -> str:
 class ZeroShotEvaluation:
     """
     Relations that were kept out of training compete in the evaluation. To be made before training; after it,
-    `open_relations`, `score` for each split, `write` and `format`.
+    `open_relations`, `score` for each split, `write` and `format`. A model that is not trained here has its relations
+    already, and is scored as it is.
 
-    Besides the trained model, these are scored:
+    Besides a model that is trained, these are scored:
 
     - "not calibrated": without the offsets of the unseen relations;
     - "label names": the unseen relations by the words of their labels in place of their descriptions;
     - "4 examples", "descriptions and 4 examples", for each number in `few_shot_examples`: the unseen relations by so
       many of their training rows in place of their descriptions, and by both. A relation that has fewer rows gets all
       of them, and one that has none its descriptions;
-    - "untrained encoders": before training, the mean token vector of the text with its markers and types against the
-      descriptions, both less their means. The negative relation's score gets the offset that is best on validation.
+    - "untrained encoders", of a new model: before training, the mean token vector of the text with its markers and
+      types against the descriptions, both less their means. The negative relation's score gets the offset that is best
+      on validation.
 
-    All but the first are calibrated in the same way. Nothing is chosen on a row of an unseen relation.
+    All but the first are calibrated in the same way, on validation's rows of other relations; where it has none, none
+    is. Nothing is chosen on a row of an unseen relation.
 
     Args:
         unseen: their labels, the last of `descriptions`.
         descriptions: of all relations, in the order of the data set's ids.
         relation_text: kind of text, as for `relation_texts`.
         rate: for `unseen_offsets`.
-        trainer: with a retrieval model that has the seen relations, and its processor.
-        prepared: the encoded splits; `train` and `validation` are needed.
+        trainer: with a retrieval model that has the seen relations (all of them, if it is not trained), and its
+            processor.
+        prepared: the encoded splits; `train` is needed.
         examples: encoded training rows of the unseen relations, needed for `few_shot_examples`.
         few_shot_examples: numbers of examples, 1 to 16.
+        is_new: whether the model was built on pretrained encoders, and not trained before.
     """
 
     unseen: list[str]
@@ -189,13 +259,14 @@ class ZeroShotEvaluation:
     prepared: dict[str, Dataset]
     examples: Dataset | None
     few_shot_examples: Sequence[int]
+    is_new: bool
 
     def __post_init__(self):
         relations, self.negative = list(self.descriptions["relations"]), self.descriptions["negative_relation"]
         self.places = [relations.index(label) for label in self.unseen]
         self.negative_place = None if self.negative is None else relations.index(self.negative)
         self.labels = {name: np.array(rows["labels"]) for name, rows in self.prepared.items() if name != "train"}
-        self.untrained = self._score_untrained()
+        self.untrained = self._score_untrained() if self.is_new else None
         # Name of what is compared with the model → split → logits (num_rows, num_relations).
         self.compared: dict[str, dict[str, np.ndarray]] = {}
         self.results: dict[str, dict] = {}
@@ -254,12 +325,19 @@ class ZeroShotEvaluation:
         """Which rows of a split are labelled with a relation that was trained on, or with the negative one."""
         return (self.labels[split] != -100) & ~np.isin(self.labels[split], self.places)
 
+    @property
+    def can_calibrate(self) -> bool:
+        """Whether validation has a row of a relation that is trained on."""
+        return "validation" in self.labels and bool(self._known("validation").any())
+
     def _offsets(self, logits: dict[str, np.ndarray]) -> np.ndarray:
         """(num_unseen,): what validation's rows of other relations ask for."""
         return unseen_offsets(logits["validation"][self._known("validation")], self.places, self.rate)
 
     def _calibrate(self, logits: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Split → logits with the offsets of the unseen relations."""
+        if not self.can_calibrate:
+            return logits
         offsets = self._offsets(logits)
         return {split: _moved(values, self.places, offsets) for split, values in logits.items()}
 
@@ -282,16 +360,18 @@ class ZeroShotEvaluation:
         trainer, model, processor = self.trainer, self.model, self.trainer.processing_class
         described = self._relations(self.relation_text)
         model.set_relations(described, processor, self.negative)
-        if (number := int(self._known("validation").sum())) < MIN_ROWS:
+        if self.can_calibrate and (number := int(self._known("validation").sum())) < MIN_ROWS:
             logger.warning("%d validation rows are too few to choose the offsets of held-out relations by", number)
         compute_metrics, trainer.compute_metrics = trainer.compute_metrics, None
         outputs = {
             split: trainer.predict(self.prepared[split], ignore_keys=[]).predictions
-            for split in sorted({"validation", *splits})
+            for split in self.labels
+            if split == "validation" or split in splits
         }
         trainer.compute_metrics = compute_metrics
         plain = {split: logits for split, (logits, _) in outputs.items()}
-        self.compared["not calibrated"] = plain
+        if self.can_calibrate:
+            self.compared["not calibrated"] = plain
         # After the prediction, which may change the weights' type.
         examples = self._encode_examples() if self.few_shot_examples else {}
         for number in self.few_shot_examples:
@@ -304,13 +384,15 @@ class ZeroShotEvaluation:
         if self.relation_text != "labels":
             model.set_relations(self._relations("labels"), processor, self.negative)
             self.compared["label names"] = self._score_anew(outputs)
-        self.compared["untrained encoders"] = self._calibrate(self._with_negative_offset(self.untrained))
+        if self.untrained is not None:
+            self.compared["untrained encoders"] = self._calibrate(self._with_negative_offset(self.untrained))
         model.set_relations(described, processor, self.negative)
-        model.set_relation_offsets(dict(zip(self.unseen, map(float, self._offsets(plain)), strict=True)))
+        if self.can_calibrate:
+            model.set_relation_offsets(dict(zip(self.unseen, map(float, self._offsets(plain)), strict=True)))
 
     def _with_negative_offset(self, logits: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Split → logits, the negative relation's moved to where they are best for validation's known rows."""
-        if self.negative is None:
+        if self.negative is None or not self.can_calibrate:
             return logits
         known = self._known("validation")
         choice = np.delete(logits["validation"][known], self.places, axis=1)
@@ -324,8 +406,10 @@ class ZeroShotEvaluation:
             logits (num_rows, num_relations): of the trained and calibrated model.
 
         Returns:
-            `<prefix>_seen_micro_f1`, `<prefix>_unseen_micro_f1`, `<prefix>_harmonic_mean` and
-            `<prefix>_unseen_only_accuracy`; nothing where no row is labelled.
+            `<prefix>_seen_micro_f1`, `<prefix>_unseen_micro_f1`, `<prefix>_harmonic_mean`,
+            `<prefix>_unseen_only_accuracy` and `<prefix>_unseen_only_macro_f1` (and the other `MACRO_SCORES`); of the
+            draws of m, `<prefix>_unseen_only_m5_macro_f1`, `..._macro_f1_std` and so on. Nothing where no row is
+            labelled; of seen relations nothing where none has a row.
         """
         labelled = self.labels[split] != -100
         if not labelled.any():
@@ -338,23 +422,30 @@ class ZeroShotEvaluation:
         own = scores[SYSTEM]
         if not own["unseen"]["examples"]:
             logger.warning("%s has no row of the relations held out: their scores are 0 for want of rows", split)
-        return {
-            f"{prefix}_seen_micro_f1": own["seen"]["micro_f1"],
-            f"{prefix}_unseen_micro_f1": own["unseen"]["micro_f1"],
-            f"{prefix}_harmonic_mean": own["harmonic_mean"],
-            f"{prefix}_unseen_only_accuracy": own["unseen_only"]["accuracy"],
-        }
+        metrics = {"unseen_micro_f1": own["unseen"]["micro_f1"]}
+        if own["seen"]["examples"]:
+            metrics |= {"seen_micro_f1": own["seen"]["micro_f1"], "harmonic_mean": own["harmonic_mean"]}
+        alone = own["unseen_only"]
+        metrics |= {f"unseen_only_{name}": alone[name] for name in ("accuracy", *MACRO_SCORES)}
+        for m, draw in alone["draws"].items():
+            metrics |= {f"unseen_only_m{m}_{name}": value for name, value in draw.items()}
+        return {f"{prefix}_{name}": value for name, value in metrics.items()}
 
-    def for_choosing(self, split: str, output):
-        """A validation split's `PredictionOutput` without the rows of unseen relations; another split's as it is."""
-        if split != "validation":
-            return output
+    @property
+    def draws(self) -> dict[str, str]:
+        """Split → the table of its unseen relations, as far as they have rows."""
+        alone = {split: systems[SYSTEM]["unseen_only"] for split, systems in self.results.items()}
+        return {split: format_draws(scores) for split, scores in alone.items() if scores["examples"]}
+
+    def for_choosing(self, output):
+        """The `PredictionOutput` of validation without the rows of unseen relations."""
         known = ~np.isin(output.label_ids, self.places)
         return output._replace(predictions=output.predictions[known], label_ids=output.label_ids[known])
 
     def write(self, output_dir: str | Path):
         """Writes `zero_shot.json`."""
         content = {"unseen": self.unseen, "unseen_rate": self.rate, "offsets": self.model.config.relation_offsets}
+        content["described_from_training_rows"] = seen_in_training(self.descriptions, self.unseen)
         if self.few_shot_examples:
             # Rows that examples were taken from: no more than the highest number asked for.
             labels = self.examples["labels"][:]
@@ -365,7 +456,14 @@ class ZeroShotEvaluation:
 
     def format(self) -> str:
         """The tables of all splits that were scored."""
-        return "\n".join(
-            f"\n{split}, relations never trained on: {', '.join(self.unseen)}\n{format_zero_shot(systems)}"
-            for split, systems in self.results.items()
-        )
+        seen = seen_in_training(self.descriptions, self.unseen)
+        about = f"relations never trained on: {', '.join(self.unseen)}"
+        about += f"\nNot zero-shot: described from training rows are {', '.join(seen)}" if seen else ""
+        tables = []
+        for split, systems in self.results.items():
+            alone = systems[SYSTEM]["unseen_only"]
+            tables.append(
+                f"\n{split}, {about}\n{format_zero_shot(systems)}\n\nThe {alone['examples']} rows of the "
+                f"unseen relations, with m of these alone to choose from, in %:\n{format_draws(alone)}"
+            )
+        return "\n".join(tables)

@@ -5,6 +5,7 @@ import pytest
 import torch
 from demo_runs import train
 from hub_server import HubServer
+from small_runs import place, renamed, run, trained  # noqa: F401
 from transformers import (
     BertConfig,
     BertForTokenClassification,

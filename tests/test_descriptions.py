@@ -4,6 +4,7 @@
 import copy
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -18,11 +19,11 @@ from data_scripts.demo.dataset import load_demo_descriptions
 from data_scripts.descriptions.files import (
     DescriptionError,
     DescriptionWriter,
-    check_descriptions,
     count_unreviewed,
     load_builtin_descriptions,
     load_descriptions,
     select_relations,
+    warn_of_doubts,
     write_descriptions,
 )
 from data_scripts.loading import load_relation_dataset
@@ -190,17 +191,24 @@ def test_relations_are_selected_in_the_order_asked_for():
         select_relations(CONTENT, ["None", "/per/per/couple"])
 
 
-def test_mnre_relations_have_three_short_descriptions_that_tell_head_from_tail():
-    content = load_builtin_descriptions("mnre")
-    check_descriptions(content)
-    assert len(content["relations"]) == 23 and content["negative_relation"] == "None"
+@pytest.mark.parametrize(
+    ("dataset", "negative", "number"), [("mnre", "None", 23), ("fewrel", None, 81), ("redocred", "none", 97)]
+)
+def test_relations_have_short_descriptions_written_without_a_look_at_rows(dataset, negative, number, caplog):
+    content = load_builtin_descriptions(dataset)
+    assert len(content["relations"]) == number and content["negative_relation"] == negative
     for name, relation in content["relations"].items():
         assert len(relation["descriptions"]) >= 3, name
-        assert "training split" in relation["source"]
+        assert re.search(
+            "from the (label and its types|relation's name and common knowledge) alone", relation["source"]
+        )
+        if name != negative:
+            tells = [text for text in relation["descriptions"] if "head" in text and "tail" in text]
+            assert len(tells) >= 2, name  # which of the two is which
         for text in relation["descriptions"]:
-            assert "head" in text and "tail" in text, text
-            assert len(text.split()) <= 45, text
-            assert name == "None" or name not in text
+            assert len(text.split()) <= 35, text
+    warn_of_doubts(content, dataset)  # no two relations with one text to an uncased encoder
+    assert not caplog.records
 
 
 def test_umre_relations_have_descriptions_that_tell_head_from_tail():

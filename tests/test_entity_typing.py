@@ -115,6 +115,14 @@ def test_a_token_classification_model_tags_tokens_by_their_first_piece(tiny_tagg
     assert tag(texts) == [[(0, 2, "person"), (3, 4, "location")], [(1, 2, "location")], []]
 
 
+def test_a_symbol_before_a_word_does_not_hide_its_tag(tiny_tagger):
+    # The first piece of "@ana" is unknown to the model (O), as is the only one of "@".
+    assert load_tagger(f"hf:{tiny_tagger}")([["@ana", "in", ".#oslo"], ["@", "oslo"]]) == [
+        [(0, 1, "person"), (2, 3, "location")],
+        [(1, 2, "location")],
+    ]
+
+
 def test_a_text_longer_than_the_model_can_read_is_tagged_to_its_end(tiny_tagger):
     # Nine word pieces in each clause, six in a window; some windows begin with ##bel, the middle of a word.
     clause, entities = ["anabel", "roy", "in", "in", "oslo", "in", "anabel"], [(0, 2), (4, 5), (6, 7)]

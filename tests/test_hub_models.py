@@ -9,19 +9,17 @@ from pathlib import Path
 import pytest
 import torch
 from hub_server import OTHER, READER, WRITER, HubServer
+from huggingface_hub import ModelCard, constants
+from peft import PeftModel
+from small_runs import EXAMPLE, local_logits
 from test_remote_code import MODEL_FILES, PROCESSOR_FILES, WITHOUT_PROJECT
-from test_train_script import place  # noqa: F401
 
+from data_scripts.hub_errors import HubError
 from modeling_roc import RocModel
 from processing_roc import RocProcessor
 from training_roc.push import push_model
 
 ROOT = Path(__file__).parents[1]
-EXAMPLE = {
-    "text": "Maya met Noah and the Rovers",
-    "head": {"start": 0, "end": 4, "type": "person"},
-    "tail": {"start": 18, "end": 28, "type": "organization"},
-}
 # A user who has only the name of a repository: prints what it answers, and how it is refused.
 USER = """
 import os
@@ -53,6 +51,48 @@ for case in sys.argv[2:]:
     missing = {name: sorted(map(str, keys)) for name, keys in info.items() if keys}
     print(json.dumps({"logits": logits.tolist(), "answers": answers, "missing": missing, "type": config.model_type}))
 assert not any(name in sys.modules for name in PACKAGES)
+"""
+# A user with the names of an adapter and of its base: prints what they answer.
+ADAPTER_USER = """
+import torch
+from huggingface_hub import snapshot_download
+from peft import PeftModel
+from transformers import AutoModel, AutoProcessor, pipeline
+from transformers.dynamic_module_utils import get_class_from_dynamic_module
+
+base_name, name, example = *sys.argv[1:3], json.loads(sys.argv[3])
+base = AutoModel.from_pretrained(base_name, trust_remote_code=True).eval()
+processor = AutoProcessor.from_pretrained(name, trust_remote_code=True)
+inputs = processor(**example, return_tensors="pt")
+report = {}
+
+def answer(case, model):
+    with torch.no_grad():
+        report[case] = {"logits": model(**inputs).logits.tolist(), "labels": list(model.config.id2label.values())}
+
+answer("base", base)
+model = PeftModel.from_pretrained(base, name)
+answer("adapter", model)
+with model.disable_adapter():
+    answer("disabled", model)
+answer("enabled", model)
+answer("by name", AutoModel.from_pretrained(name, trust_remote_code=True).eval())
+merged = model.merge_and_unload()
+answer("merged", merged)
+merged.save_pretrained("merged")
+processor.save_pretrained("merged")
+whole, info = AutoModel.from_pretrained("merged", trust_remote_code=True, output_loading_info=True)
+assert not any(info.values()), info
+answer("saved", whole.eval())
+handler = get_class_from_dynamic_module("handler.EndpointHandler", snapshot_download(name))
+extractors = [
+    pipeline("relation-extraction", model=name, trust_remote_code=True),
+    pipeline("relation-extraction", model="merged", trust_remote_code=True),
+    lambda example, top_k: handler(name)({"inputs": example, "parameters": {"top_k": 100}}),
+]
+report["answers"] = [extractor(example, top_k=None) for extractor in extractors]
+assert not any(name in sys.modules for name in PACKAGES)
+print(json.dumps(report))
 """
 # Pushes a folder again and again, as different people.
 PUSHER = """
@@ -99,29 +139,20 @@ def lines(process) -> list[dict]:
     return [json.loads(line) for line in process.stdout.splitlines() if line.startswith("{")]
 
 
-def train(server, settings_folder, home, folder, *arguments, launcher=(), **kwargs):
+def train(server, settings_folder, home, folder, *arguments, **kwargs):
     settings = ["--max_steps", "2", "--eval_strategy", "steps", "--eval_steps", "2", "--save_strategy", "steps"]
     settings += ["--save_steps", "2", "--output_dir", folder, "--push_to_hub", *arguments]
     script = [ROOT / "train.py", settings_folder / "config.yaml"]
-    return call(server, home, *launcher, *script, *settings, **kwargs)
+    return call(server, home, *script, *settings, **kwargs)
 
 
 @pytest.fixture(scope="module")
-def trained(server, place, tmp_path_factory):  # noqa: F811
+def trained(server, place, tmp_path_factory):
     """The folder of a run that pushed to org/roc-mnre, and what it printed."""
     folder = tmp_path_factory.mktemp("run") / "roc-mnre"
-    launcher = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "1", "--num_machines", "1"]
-    launcher += ["--mixed_precision", "no", "--dynamo_backend", "no"]
-    arguments = ["--hub_model_id", "org/roc-mnre"]
-    process = train(server, place, folder.parent / "home", folder, *arguments, launcher=launcher)
+    process = train(server, place, folder.parent / "home", folder, "--hub_model_id", "org/roc-mnre")
     assert process.returncode == 0, process.stderr[-5000:]
     return folder, process.stdout + process.stderr
-
-
-def local_logits(folder) -> torch.Tensor:
-    model, processor = RocModel.from_pretrained(folder).eval(), RocProcessor.from_pretrained(folder)
-    with torch.no_grad():
-        return model(**processor(**EXAMPLE, return_tensors="pt")).logits
 
 
 def test_a_run_leaves_a_complete_repository(server, trained):
@@ -165,7 +196,7 @@ def test_it_comes_back_by_name_for_those_who_may_read_it(server, trained, tmp_pa
         cwd=tmp_path,
     )
     found = lines(reader)
-    expected = local_logits(folder)
+    expected = local_logits(RocModel.from_pretrained(folder), folder)
     temperature = json.loads((folder / "config.json").read_text())["calibration_temperature"]
     probabilities = (expected / temperature).softmax(dim=-1)[0].tolist()
     for answer in found[:3]:
@@ -208,15 +239,15 @@ def test_a_token_that_may_not_push_is_told_so_at_once(server, trained, tmp_path)
     assert before == {path: path.read_bytes() for path in folder.glob("*") if path.is_file()}
 
 
-def test_a_run_that_cannot_push_stops_before_it_trains(server, place, tmp_path):  # noqa: F811
-    folder = tmp_path / "run"
-    process = train(server, place, tmp_path / "home", folder, "--hub_model_id", "ann/other", token=OTHER)
-    assert process.returncode != 0
-    assert "'bob' may not write to 'ann'" in process.stderr and "Traceback" not in process.stderr.split("error:")[0]
-    assert not folder.exists() or not any(folder.iterdir())
+def test_a_run_that_cannot_push_stops_before_it_trains(server, run, tmp_path, monkeypatch):
+    monkeypatch.setattr(constants, "ENDPOINT", server.url)
+    monkeypatch.setenv("HF_TOKEN", OTHER)
+    with pytest.raises(HubError, match="'bob' may not write to 'ann'"):
+        run("--push_to_hub", "--hub_model_id", "ann/other")
+    assert not any((tmp_path / "out").glob("*"))
 
 
-def test_a_push_that_breaks_off_loses_nothing_and_is_finished_later(server, place, tmp_path):  # noqa: F811
+def test_a_push_that_breaks_off_loses_nothing_and_is_finished_later(server, place, tmp_path):
     folder = tmp_path / "run"
     server.upload_status = 507
     try:
@@ -231,14 +262,14 @@ def test_a_push_that_breaks_off_loses_nothing_and_is_finished_later(server, plac
     assert f"The model is whole in {folder}. To push it: {command}" in process.stderr
     assert "test_micro_f1" in process.stdout  # the run went on to its scores
     assert WRITER.encode() not in (folder / "training_args.bin").read_bytes()
-    expected = local_logits(folder)
+    expected = local_logits(RocModel.from_pretrained(folder), folder)
     assert "README.md" not in server.repo("model", "org/late").files()
     finished = call(server, tmp_path / "home", *command.split()[1:])
     assert finished.returncode == 0 and "/org/late/commit/" in finished.stdout, finished.stderr
     files = server.repo("model", "org/late").files()
     assert files["model.safetensors"] == (folder / "model.safetensors").read_bytes()
     assert 'model_id = "org/late"' in files["README.md"].decode()
-    assert torch.equal(local_logits(folder), expected)
+    assert torch.equal(local_logits(RocModel.from_pretrained(folder), folder), expected)
 
 
 @pytest.mark.slow  # the client tries again five times
@@ -265,3 +296,53 @@ def test_a_server_that_dies_amid_an_upload(server, trained, tmp_path):
 def test_nothing_to_push(tmp_path):
     with pytest.raises(ValueError, match="holds no trained model"):
         push_model(tmp_path, "org/x")
+
+
+def test_an_adapter_goes_to_the_hub_and_comes_back(server, place, renamed, trained, tmp_path):
+    """To who has nothing of this project; the adapter's relations are not the base's."""
+    folder = tmp_path / "roc-adapter"
+    arguments = ("--use_lora", "true", "--model_name_or_path", "org/roc-mnre", "--dataset_name", renamed)
+    process = train(server, place, tmp_path / "home", folder, "--hub_model_id", "org/roc-adapter", *arguments)
+    assert process.returncode == 0, process.stderr[-5000:]
+    files = server.repo("model", "org/roc-adapter").files()
+    assert {"adapter_model.safetensors", "adapter_config.json", "README.md", "handler.py"} <= files.keys()
+    assert not {"config.json", "model.safetensors", "modeling_roc.py"} & files.keys()
+    assert json.loads(files["adapter_config.json"])["base_model_name_or_path"] == "org/roc-mnre"
+    card = ModelCard(files["README.md"].decode())
+    assert card.data.base_model == ["org/roc-mnre"] and card.data.base_model_relation == "adapter"
+    assert 'model_id = "org/roc-adapter"' in card.content
+    reader = call(
+        server,
+        tmp_path / "elsewhere",
+        "-c",
+        WITHOUT_PROJECT + ADAPTER_USER,
+        "org/roc-mnre",
+        "org/roc-adapter",
+        json.dumps(EXAMPLE),
+        token=None,
+        cwd=tmp_path,
+    )
+    (report,) = lines(reader)
+    base = RocModel.from_pretrained(trained[0])
+    expected = {name: local_logits(base, folder) for name in ("base", "disabled")}
+    own_labels = list(base.config.id2label.values())
+    adapted = PeftModel.from_pretrained(base, folder)
+    expected |= dict.fromkeys(("adapter", "enabled", "by name", "merged", "saved"), local_logits(adapted, folder))
+    for case, logits in expected.items():
+        assert torch.allclose(torch.tensor(report[case]["logits"]), logits, atol=1e-4), case
+        labels = own_labels if case in ("base", "disabled") else list(adapted.config.id2label.values())
+        assert report[case]["labels"] == labels, case
+    calibrated = expected["adapter"] / adapted.config.calibration_temperature
+    assert adapted.config.calibration_temperature != 1.0
+    probabilities = sorted(calibrated.softmax(dim=-1)[0].tolist(), reverse=True)
+    for answers in report["answers"]:
+        assert [one["score"] for one in answers] == pytest.approx(probabilities, abs=1e-5)
+        assert all(one["label"].startswith("new ") for one in answers)
+        assert {one["description"] for one in answers} <= {f"Said anew : {number} times ." for number in range(5)}
+    with pytest.raises(AssertionError):
+        assert torch.allclose(expected["base"][:, :5], expected["adapter"], atol=1e-2)
+    later = call(
+        server, tmp_path / "home", "-m", "training_roc.push", "--folder", folder, "--hub_model_id", "org/later"
+    )
+    assert later.returncode == 0, later.stderr[-3000:]
+    assert server.repo("model", "org/later").files()["requirements.txt"] == files["requirements.txt"]

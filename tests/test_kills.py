@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from hub_server import HubServer
-from test_train_script import assert_same_weights, losses, place  # noqa: F401
+from small_runs import assert_same_weights, losses
 
 from training_roc import get_last_complete_checkpoint
 
@@ -37,7 +37,7 @@ def train_in_a_process(arguments: list[str], folder: str, cache: str):
 
 
 @pytest.mark.slow
-def test_a_training_that_is_killed_again_and_again_ends_with_the_same_weights(place, tmp_path, capsys):  # noqa: F811
+def test_a_training_that_is_killed_again_and_again_ends_with_the_same_weights(place, tmp_path, capsys):
     """A checkpoint in every step, so that many a kill comes amid writing one, and two of them kept."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["train"])

@@ -1,114 +1,30 @@
 # Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
 """`train.py --use_lora` as people run it, and what others get of an adapter that was pushed."""
 
-import json
-
 import pytest
 import torch
 import yaml
 from huggingface_hub import ModelCard
 from peft import PeftModel
 from safetensors.torch import load_file
-from test_hub_models import EXAMPLE, call, lines, server, train  # noqa: F401
-from test_hub_models import trained as pushed  # noqa: F401
-from test_remote_code import PROCESSOR_FILES, WITHOUT_PROJECT
-from test_train_script import (  # noqa: F401
+from small_runs import (
     LONG,
     assert_same_weights,
     finish,
     kill_after,
     launch,
+    local_logits,
     losses,
-    place,
     read_json,
     read_predictions,
-    run,
-    trained,
 )
+from test_remote_code import PROCESSOR_FILES
 
-from data_scripts.converters.convert import write_split
-from data_scripts.demo.dataset import load_demo, load_demo_descriptions
-from data_scripts.descriptions.files import write_descriptions
+from evaluation_roc.runs import read_run
 from modeling_roc import RocModel
-from processing_roc import RocProcessor
-
-# A user with the names of an adapter and of its base: prints what they answer.
-USER = """
-import torch
-from huggingface_hub import snapshot_download
-from peft import PeftModel
-from transformers import AutoModel, AutoProcessor, pipeline
-from transformers.dynamic_module_utils import get_class_from_dynamic_module
-
-base_name, name, example = *sys.argv[1:3], json.loads(sys.argv[3])
-base = AutoModel.from_pretrained(base_name, trust_remote_code=True).eval()
-processor = AutoProcessor.from_pretrained(name, trust_remote_code=True)
-inputs = processor(**example, return_tensors="pt")
-report = {}
-
-def answer(case, model):
-    with torch.no_grad():
-        report[case] = {"logits": model(**inputs).logits.tolist(), "labels": list(model.config.id2label.values())}
-
-answer("base", base)
-model = PeftModel.from_pretrained(base, name)
-answer("adapter", model)
-with model.disable_adapter():
-    answer("disabled", model)
-answer("enabled", model)
-answer("by name", AutoModel.from_pretrained(name, trust_remote_code=True).eval())
-merged = model.merge_and_unload()
-answer("merged", merged)
-merged.save_pretrained("merged")
-processor.save_pretrained("merged")
-whole, info = AutoModel.from_pretrained("merged", trust_remote_code=True, output_loading_info=True)
-assert not any(info.values()), info
-answer("saved", whole.eval())
-handler = get_class_from_dynamic_module("handler.EndpointHandler", snapshot_download(name))
-extractors = [
-    pipeline("relation-extraction", model=name, trust_remote_code=True),
-    pipeline("relation-extraction", model="merged", trust_remote_code=True),
-    lambda example, top_k: handler(name)({"inputs": example, "parameters": {"top_k": 100}}),
-]
-report["answers"] = [extractor(example, top_k=None) for extractor in extractors]
-assert not any(name in sys.modules for name in PACKAGES)
-print(json.dumps(report))
-"""
 
 
-def write_renamed_folder(folder):
-    """A small part of the demo set with fewer relations, of other names and in other words."""
-    (folder / "data").mkdir(parents=True)
-    described = load_demo_descriptions()
-    for split, rows in load_demo(num_train=32, num_validation=126, num_test=12).items():
-        names = rows.features["relation"].names[:5]
-        rows = [row for row in rows.to_list() if row["relation"] < 5]
-        for row in rows:
-            path = folder.parent / f"renamed-{row['image_id']}.png"
-            path.write_bytes(row["image"]["bytes"])
-            row["image"] = str(path)
-        write_split(rows, [f"new {name}" for name in names], folder / "data", split)
-    relations = {
-        f"new {name}": {**described["relations"][name], "descriptions": [f"Said anew : {number} times ."]}
-        for number, name in enumerate(names)
-    }
-    negative = f"new {described['negative_relation']}"
-    described |= {"relations": relations, "negative_relation": negative if negative in relations else None}
-    write_descriptions(described, folder / "relation_descriptions.json")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def renamed(tmp_path_factory):
-    return write_renamed_folder(tmp_path_factory.mktemp("renamed") / "dataset")
-
-
-def local_logits(model, folder) -> torch.Tensor:
-    with torch.no_grad():
-        return model.eval()(**RocProcessor.from_pretrained(folder)(**EXAMPLE, return_tensors="pt")).logits
-
-
-def test_a_run_leaves_an_adapter_and_nothing_of_its_base(run, trained, renamed):  # noqa: F811
+def test_a_run_leaves_an_adapter_and_nothing_of_its_base(run, trained, renamed):
     before = load_file(trained[0] / "model.safetensors")
     lora = ("--use_lora", "true", "--model_name_or_path", trained[0], "--dataset_name", renamed, "--lora_rank", "2")
     out = run(*lora, "--num_train_epochs", "3", "--save_total_limit", "3") / "out"
@@ -135,6 +51,8 @@ def test_a_run_leaves_an_adapter_and_nothing_of_its_base(run, trained, renamed):
     written = read_json(renamed / "relation_descriptions.json")
     assert list(loaded.config.id2label.values()) == list(written["relations"])
     assert loaded.config.negative_relation == written["negative_relation"]
+    settings = read_run(out)["settings"]
+    assert settings["use_lora"] and settings["lora_rank"] == 2 and settings["num_train_epochs"] == 3
     results = read_json(out / "all_results.json")
     for name in ("calibration_temperature", "abstention_threshold"):
         assert getattr(loaded.config, name) == results[f"eval_{name}"]
@@ -145,7 +63,7 @@ def test_a_run_leaves_an_adapter_and_nothing_of_its_base(run, trained, renamed):
         run(*lora)
 
 
-def test_the_card_of_an_adapter(run, trained):  # noqa: F811
+def test_the_card_of_an_adapter(run, trained):
     once = ("--use_lora", "true", "--max_steps", "1", "--eval_strategy", "no", "--load_best_model_at_end", "false")
     out = run(*once, "--model_name_or_path", trained[0], "--do_eval", "false") / "out"
     card = ModelCard.load(out / "README.md")
@@ -168,7 +86,7 @@ def test_the_card_of_an_adapter(run, trained):  # noqa: F811
         ),
     ],
 )
-def test_from_plain_encoders_by_way_of_an_untrained_base(run, arguments):  # noqa: F811
+def test_from_plain_encoders_by_way_of_an_untrained_base(run, arguments):
     base = run("--num_train_epochs", "0", "--output_dir", "base", *arguments) / "base"
     assert (base / "model.safetensors").exists()
     out = run("--use_lora", "true", "--model_name_or_path", base, "--max_steps", "4", *arguments) / "out"
@@ -184,7 +102,7 @@ def test_from_plain_encoders_by_way_of_an_untrained_base(run, arguments):  # noq
 
 
 @pytest.mark.slow
-def test_a_killed_run_that_is_resumed_ends_with_the_same_adapter(run, trained, place, tmp_path):  # noqa: F811
+def test_a_killed_run_that_is_resumed_ends_with_the_same_adapter(run, trained, place, tmp_path):
     arguments = (*LONG, "--use_lora", "true", "--model_name_or_path", trained[0], "--save_total_limit", "2")
     broken = launch(place, tmp_path, "--output_dir", "broken", *arguments)
     run("--output_dir", "whole", *arguments)
@@ -196,7 +114,7 @@ def test_a_killed_run_that_is_resumed_ends_with_the_same_adapter(run, trained, p
 
 
 @pytest.mark.slow
-def test_two_processes_train_the_adapter_that_one_trains(run, trained, renamed, place, tmp_path):  # noqa: F811
+def test_two_processes_train_the_adapter_that_one_trains(run, trained, renamed, place, tmp_path):
     arguments = ("--use_lora", "true", "--model_name_or_path", trained[0], "--dataset_name", renamed)
     arguments += ("--lora_dropout", "0", "--num_train_epochs", "2")
     both = launch(
@@ -211,7 +129,7 @@ def test_two_processes_train_the_adapter_that_one_trains(run, trained, renamed, 
     assert torch.allclose(*logits, atol=1e-2)
 
 
-def test_what_cannot_be_done_is_said_before_anything_is_done(run, trained, tmp_path):  # noqa: F811
+def test_what_cannot_be_done_is_said_before_anything_is_done(run, trained, tmp_path):
     with pytest.raises(ValueError, match="--lora_rank has no effect without --use_lora true"):
         run("--lora_rank", "4")
     with pytest.raises(ValueError, match="name it by --model_name_or_path.*--num_train_epochs 0"):
@@ -230,53 +148,3 @@ def test_what_cannot_be_done_is_said_before_anything_is_done(run, trained, tmp_p
         run(*base[:2], "--model_name_or_path", adapter, "--output_dir", "more")
     with pytest.raises(ValueError, match="is an adapter.*merge it"):
         run("--model_name_or_path", adapter, "--output_dir", "more")
-
-
-def test_an_adapter_goes_to_the_hub_and_comes_back(server, place, renamed, pushed, tmp_path):  # noqa: F811
-    """To who has nothing of this project; the adapter's relations are not the base's."""
-    folder = tmp_path / "roc-adapter"
-    arguments = ("--use_lora", "true", "--model_name_or_path", "org/roc-mnre", "--dataset_name", renamed)
-    process = train(server, place, tmp_path / "home", folder, "--hub_model_id", "org/roc-adapter", *arguments)
-    assert process.returncode == 0, process.stderr[-5000:]
-    files = server.repo("model", "org/roc-adapter").files()
-    assert {"adapter_model.safetensors", "adapter_config.json", "README.md", "handler.py"} <= files.keys()
-    assert not {"config.json", "model.safetensors", "modeling_roc.py"} & files.keys()
-    assert json.loads(files["adapter_config.json"])["base_model_name_or_path"] == "org/roc-mnre"
-    card = ModelCard(files["README.md"].decode())
-    assert card.data.base_model == ["org/roc-mnre"] and card.data.base_model_relation == "adapter"
-    assert 'model_id = "org/roc-adapter"' in card.content
-    reader = call(
-        server,
-        tmp_path / "elsewhere",
-        "-c",
-        WITHOUT_PROJECT + USER,
-        "org/roc-mnre",
-        "org/roc-adapter",
-        json.dumps(EXAMPLE),
-        token=None,
-        cwd=tmp_path,
-    )
-    (report,) = lines(reader)
-    base = RocModel.from_pretrained(pushed[0])
-    expected = {name: local_logits(base, folder) for name in ("base", "disabled")}
-    own_labels = list(base.config.id2label.values())
-    adapted = PeftModel.from_pretrained(base, folder)
-    expected |= dict.fromkeys(("adapter", "enabled", "by name", "merged", "saved"), local_logits(adapted, folder))
-    for case, logits in expected.items():
-        assert torch.allclose(torch.tensor(report[case]["logits"]), logits, atol=1e-4), case
-        labels = own_labels if case in ("base", "disabled") else list(adapted.config.id2label.values())
-        assert report[case]["labels"] == labels, case
-    calibrated = expected["adapter"] / adapted.config.calibration_temperature
-    assert adapted.config.calibration_temperature != 1.0
-    probabilities = sorted(calibrated.softmax(dim=-1)[0].tolist(), reverse=True)
-    for answers in report["answers"]:
-        assert [one["score"] for one in answers] == pytest.approx(probabilities, abs=1e-5)
-        assert all(one["label"].startswith("new ") for one in answers)
-        assert {one["description"] for one in answers} <= {f"Said anew : {number} times ." for number in range(5)}
-    with pytest.raises(AssertionError):
-        assert torch.allclose(expected["base"][:, :5], expected["adapter"], atol=1e-2)
-    later = call(
-        server, tmp_path / "home", "-m", "training_roc.push", "--folder", folder, "--hub_model_id", "org/later"
-    )
-    assert later.returncode == 0, later.stderr[-3000:]
-    assert server.repo("model", "org/later").files()["requirements.txt"] == files["requirements.txt"]

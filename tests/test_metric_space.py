@@ -17,11 +17,13 @@ import yaml
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "evaluation_roc" / "relation_f1"
 LABELS = {"predictions": [1, 2, 0, 1], "references": [1, 2, 1, 0]}
-SCORES = {"accuracy": 0.5, "micro_precision": 2 / 3, "micro_recall": 2 / 3, "micro_f1": 2 / 3, "macro_f1": 0.75}
+MICRO = {"accuracy": 0.5, "micro_precision": 2 / 3, "micro_recall": 2 / 3, "micro_f1": 2 / 3}
+SCORES = {**MICRO, "macro_f1": 0.5, "macro_f1_present": 0.75}
 LOAD = f"""
 import evaluate, json, sys
-metric = evaluate.load("org/relation_f1", revision=sys.argv[1] if sys.argv[1:] else None)
-print(json.dumps(metric.compute(**{LABELS}, num_labels=3, negative_label=0)))
+for revision in (None, sys.argv[1]):
+    metric = evaluate.load("org/relation_f1", revision=revision)
+    print(json.dumps(metric.compute(**{LABELS}, num_labels=4, negative_label=0)))
 """
 
 
@@ -37,12 +39,13 @@ def test_the_metric_is_pushed_as_a_space_and_loaded_by_name(hub, tmp_path):
     assert {"relation_f1.py", "requirements.txt"} <= files.keys()
     assert not any("__pycache__" in path for path in files)
 
-    for revision in ([], [repo.branches["main"]]):
-        command = [sys.executable, "-c", LOAD, *revision]  # in a folder that has no metrics/ and no project
-        environment = hub.environment(tmp_path / f"user{len(revision)}", token=None)
-        result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
-        assert result.returncode == 0, result.stderr
-        assert json.loads(result.stdout) == pytest.approx(SCORES)
+    command = [sys.executable, "-c", LOAD, repo.branches["main"]]  # in a folder that has no metrics/ and no project
+    environment = hub.environment(tmp_path / "user", token=None)
+    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    for line in result.stdout.splitlines():
+        assert json.loads(line) == pytest.approx(SCORES)
+    assert len(result.stdout.splitlines()) == 2
 
 
 def test_the_spaces_form():
@@ -63,7 +66,7 @@ def test_the_spaces_form():
 
         def score(rows, negative_label):
             table = {"headers": list(LABELS), "data": rows, "metadata": None}
-            return form.predict(table, 3, negative_label, api_name="/score")
+            return form.predict(table, 4, negative_label, api_name="/score")
 
         rows = [list(row) for row in zip(*LABELS.values(), strict=True)]
         assert score(rows, 0) == pytest.approx(SCORES)

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from sklearn.metrics import classification_report
 
 from evaluation_roc.relation_f1.relation_f1 import compute_relation_f1
 from evaluation_roc.report import format_table, per_relation_table, save_confusion_matrix, write_predictions
@@ -31,8 +32,9 @@ def test_against_numbers_worked_out_by_hand():
             "micro_precision": 3 / 6,
             "micro_recall": 3 / 5,
             "micro_f1": 6 / 11,
-            # class 1: precision 2/3, recall 2/3; class 2: 1/2, 1/2; class 3 has no gold example and does not count
-            "macro_f1": (2 / 3 + 1 / 2) / 2,
+            # class 1: precision 2/3, recall 2/3; class 2: 1/2, 1/2; class 3 has no gold example
+            "macro_f1": (2 / 3 + 1 / 2 + 0) / 3,
+            "macro_f1_present": (2 / 3 + 1 / 2) / 2,
         }
     )
 
@@ -41,13 +43,24 @@ def test_without_a_negative_class_micro_f1_is_the_accuracy():
     scores = compute_relation_f1(PREDICTIONS, REFERENCES, num_labels=4)
     assert scores["micro_f1"] == scores["micro_precision"] == scores["micro_recall"] == scores["accuracy"] == 0.5
     # class 0: precision 1/2, recall 1/3, F1 2/5
-    assert scores["macro_f1"] == pytest.approx((2 / 5 + 2 / 3 + 1 / 2) / 3)
+    assert scores["macro_f1"] == pytest.approx((2 / 5 + 2 / 3 + 1 / 2) / 4)
+    assert scores["macro_f1_present"] == pytest.approx((2 / 5 + 2 / 3 + 1 / 2) / 3)
+
+
+def test_macro_f1_is_the_one_that_published_code_prints():
+    labels, names = [1, 2, 3], ["a", "b", "c"]
+    report = classification_report(
+        REFERENCES, PREDICTIONS, labels=labels, target_names=names, output_dict=True, zero_division=0
+    )
+    scores = compute_relation_f1(PREDICTIONS, REFERENCES, num_labels=4, negative_label=0)
+    assert scores["macro_f1"] == pytest.approx(report["macro avg"]["f1-score"])
+    assert scores["micro_f1"] == pytest.approx(report["micro avg"]["f1-score"])
 
 
 @pytest.mark.parametrize(("predictions", "references"), [([0, 0], [0, 0]), ([0, 0], [1, 2]), ([1, 2], [0, 0])])
 def test_undefined_is_zero(predictions, references):
     scores = compute_relation_f1(predictions, references, num_labels=3, negative_label=0)
-    assert [scores.pop("accuracy"), *scores.values()] == [float(predictions == references), 0.0, 0.0, 0.0, 0.0]
+    assert [scores.pop("accuracy"), *scores.values()] == [float(predictions == references), *[0.0] * 5]
 
 
 @given(
@@ -73,11 +86,10 @@ def test_against_a_naive_count(case):
     assert scores["micro_f1"] == pytest.approx(f1(correct, predicted, gold))
     assert scores["micro_precision"] == pytest.approx(correct / predicted if predicted else 0.0)
     assert scores["micro_recall"] == pytest.approx(correct / gold if gold else 0.0)
-    per_class = [
-        f1(pairs.count((label, label)), predictions.count(label), references.count(label))
-        for label in sorted(set(references) - {negative})
-    ]
-    assert scores["macro_f1"] == pytest.approx(sum(per_class) / len(per_class) if per_class else 0.0)
+    present = set(references) - {negative}
+    total = sum(f1(pairs.count((one, one)), predictions.count(one), references.count(one)) for one in present)
+    assert scores["macro_f1"] == pytest.approx(total / (num_labels - 1))
+    assert scores["macro_f1_present"] == pytest.approx(total / max(len(present), 1))
     assert scores["accuracy"] == pytest.approx(sum(p == g for p, g in pairs) / len(pairs))
 
 
@@ -155,20 +167,20 @@ def test_confusion_matrix_is_a_picture(tmp_path):
 
 def test_write_predictions(tmp_path):
     path = tmp_path / "predictions.jsonl"
-    scores = np.array([[0.1, 0.6, 0.2, 0.1], [3.0, 1.0, 2.0, -1.0]])
-    write_predictions(path, ["a", "ü"], scores, [1, 2], [1, -100], NAMES, top_k=2)
+    scores = np.array([[0.1, 0.6, 1 / 3, -12.3456789], [3.0, 1.0, 2.0, -1.0]], dtype=np.float32)
+    write_predictions(path, ["a", "ü"], scores, [1, 2], [1, -100], NAMES)
     first, second = map(json.loads, path.read_text(encoding="utf-8").splitlines())
     assert first == {
         "id": "a",
         "gold": "/per/org/member_of",
         "predicted": "/per/org/member_of",
         "score": 0.6,
-        "top_k": [{"relation": "/per/org/member_of", "score": 0.6}, {"relation": "/per/per/peer", "score": 0.2}],
+        "logits": [0.1, 0.6, 0.33333, -12.34568],
     }
     assert second["id"] == "ü" and second["gold"] is None
     # the prediction need not be the highest score: a threshold may have decided
     assert (second["predicted"], second["score"]) == ("/per/per/peer", 2.0)
-    assert [entry["relation"] for entry in second["top_k"]] == ["None", "/per/per/peer"]
+    assert second["logits"] == [3.0, 1.0, 2.0, -1.0]
 
 
 @pytest.mark.parametrize(

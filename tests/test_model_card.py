@@ -1,6 +1,7 @@
 # Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
 """A run's card tells what the run was and printed; the Hub's library reads its metadata back; its snippets run."""
 
+import copy
 import json
 import os
 import re
@@ -15,7 +16,6 @@ from datasets import Dataset, DatasetDict
 from huggingface_hub import ModelCard, constants, metadata_eval_result
 from markdown_it import MarkdownIt
 from test_remote_code import WITHOUT_PROJECT
-from test_train_script import place, run  # noqa: F401
 from transformers import TrainingArguments
 
 from data_scripts.demo.dataset import load_demo_descriptions
@@ -23,24 +23,27 @@ from training_roc import RocTrainer, RocTrainingArguments
 from training_roc.arguments import DataArguments, ModelArguments, Settings, parse_arguments
 from training_roc.model_card import TrainingRun, build_model_card, write_card
 from training_roc.push import prepare_push, readdress
+from training_roc.rows import RunData
 
 ROOT = Path(__file__).parents[1]
 DESCRIPTIONS = load_demo_descriptions()
 
 
 @pytest.fixture
-def make_run(make_model, tmp_path):
-    """Builds the account of a run that never was, of a tiny model; keyword arguments change it."""
+def make_run(make_model, tmp_path, monkeypatch):
+    """Builds the account of a run that never was, of a tiny model; keyword arguments change it. No Hub is asked."""
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
 
-    def make(model=None, model_args=(), data_args=(), args=(), **changes):
-        splits = DatasetDict({name: Dataset.from_dict({"id": ["a"] * 3}) for name in ("train", "test")})
+    def make(model=None, model_args=(), data_args=(), args=(), unseen=(), **changes):
+        rows = {"train": 3, "validation": 2, "test": 3}
+        splits = DatasetDict({name: Dataset.from_dict({"id": ["a"] * number}) for name, number in rows.items()})
         account = TrainingRun(
             model_id="org/roc-tiny",
             model=model or make_model(),
             model_args=ModelArguments(**dict(model_args)),
             data_args=DataArguments(**dict(data_args)),
             args=RocTrainingArguments(output_dir=str(tmp_path / "out"), do_train=True, **dict(args)),
-            splits=splits,
+            data=[RunData(splits, DESCRIPTIONS, list(unseen))],
             descriptions=DESCRIPTIONS,
             metrics={"train": {"train_loss": 1.23456789, "train_runtime": 12.5, "epoch": 2.0}},
         )
@@ -53,6 +56,7 @@ TEST_METRICS = {
     "test": {
         "test_micro_f1": 0.51239,
         "test_macro_f1": 0.4,
+        "test_macro_f1_present": 0.45,
         "test_micro_precision": 0.5,
         "test_micro_recall": 0.6,
         "test_accuracy": 0.7,
@@ -66,16 +70,17 @@ def snippets(card: str) -> list[str]:
     return re.findall(r"```python\n(.*?)```", card, flags=re.DOTALL)
 
 
-def test_the_card_of_a_run(run, place):  # noqa: F811
+def test_the_card_of_a_run(run, place):
     settings = yaml.safe_load((place / "config.yaml").read_text())
     folder = run("--max_steps", "2", "--eval_strategy", "steps", "--eval_steps", "1", "--save_strategy", "steps",
-                 "--save_steps", "1", "--seed", "7", "--train_fraction", "0.5") / "out"  # fmt: skip
+                 "--save_steps", "1", "--seed", "7", "--train_fraction", "0.5", pictures=True) / "out"  # fmt: skip
     card = ModelCard.load(folder / "README.md")
     results = json.loads((folder / "all_results.json").read_text())
     found = {(one.metric_type, one.metric_name): one.metric_value for one in card.data.eval_results}
     assert found == {
         ("f1", "Micro-F1"): round(results["test_micro_f1"], 4),
         ("f1", "Macro-F1"): round(results["test_macro_f1"], 4),
+        ("f1", "Macro-F1 of relations with a gold row"): round(results["test_macro_f1_present"], 4),
         ("precision", "Micro-precision"): round(results["test_micro_precision"], 4),
         ("recall", "Micro-recall"): round(results["test_micro_recall"], 4),
         ("accuracy", "Accuracy"): round(results["test_accuracy"], 4),
@@ -130,8 +135,7 @@ def test_the_card_of_a_run(run, place):  # noqa: F811
     assert "friends" in process.stdout
 
 
-def test_metadata_comes_back_as_it_was(make_run, tmp_path, monkeypatch):
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+def test_metadata_comes_back_as_it_was(make_run, tmp_path):
     made = make_run(
         model_args={"text_model_name_or_path": "org/text", "vision_model_name_or_path": "org/vision"},
         data_args={"dataset_name": "org/mnre", "dataset_revision": "v2"},
@@ -237,7 +241,12 @@ def test_relations_held_out_are_told_apart(make_run):
         for label, number in (("none", 5), ("/per/org/member_of", 4), ("/per/per/peer", 3))
     ]
     changes = {"metrics": {"eval": CALIBRATED, "test": TEST_METRICS["test"] | ZERO_SHOT}, "tables": {"test": table}}
-    text = build_model_card(make_run(unseen=["/per/per/peer"], **changes)).text
+    made = make_run(unseen=["/per/per/peer"], draws={"test": "| m | macro F1 |"}, **changes)
+    text = build_model_card(made).text
+    assert "\n\n| m | macro F1 |\n" in text and "Not zero-shot" not in text
+    made.descriptions = copy.deepcopy(made.descriptions)
+    made.descriptions["relations"]["/per/per/peer"]["source"] = "from the training split"
+    assert "**Not zero-shot**: the descriptions of `/per/per/peer` were" in build_model_card(made).text
     assert "with 3 relations, 1 of them held out of training, trained on the demo set." in text
     assert "| test | 0.5124 | 0.2 | 0.2877 | 3 |\n\n" in text and "`none` is in neither group" in text
     assert "taken out of the training split." in text and "offset to the score of each" in text

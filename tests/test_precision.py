@@ -122,7 +122,9 @@ def test_running_means_move_in_bfloat16_as_in_float32(make_model, batch, tmp_pat
     assert moved > 0.05 and (centers[1] - centers[0]).norm() < 0.2 * moved
 
 
-@pytest.mark.parametrize("kind", ["text", "picture", pytest.param("object", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "kind", [pytest.param("text", marks=pytest.mark.slow), "picture", pytest.param("object", marks=pytest.mark.slow)]
+)
 def test_the_pair_encoder_compiles_into_one_graph(make_model, processor, kind):
     model = make_model(object_features="roi")
     torch._dynamo.reset()
@@ -177,7 +179,7 @@ class PairEncoder(nn.Module):
         return self.model.pair_encoder(**inputs)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*(pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS[:2]), "object"])
 def test_the_pair_encoder_is_exported_for_any_batch_and_length(make_model, processor, tmp_path, kind):
     model = make_model(object_features="roi")
     inputs = dict(processor(**examples(kind), return_tensors="pt"))

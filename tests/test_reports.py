@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from PIL import Image
-from test_train_script import place, read_json, read_predictions, run  # noqa: F401
+from small_runs import read_json, read_predictions
 
 from data_scripts.descriptions import quality
 from data_scripts.markdown import markdown_code, markdown_text
@@ -173,11 +173,12 @@ def test_a_failure_is_told_in_one_line_and_ends_nothing(caplog):
         raise KeyboardInterrupt
 
 
-def test_a_run_whose_pictures_and_card_fail_keeps_everything_else(run, tmp_path):  # noqa: F811
+def test_a_run_whose_pictures_and_card_fail_keeps_everything_else(run, tmp_path):
     for name in ("test_confusion_matrix.png", "eval_reliability.png", "README.md"):
         (tmp_path / "out" / name / "in the way").mkdir(parents=True)
     with pytest.raises(SystemExit) as ended:
-        run("--max_steps", "1", "--eval_strategy", "no", "--save_strategy", "no", "--load_best_model_at_end", "no")
+        once = ("--max_steps", "1", "--eval_strategy", "no", "--save_strategy", "no", "--load_best_model_at_end", "no")
+        run(*once, pictures=True)
     said = str(ended.value)
     assert said.startswith(
         "error: model and scores are whole in out, but not made: eval_reliability.png (IsADirectory"

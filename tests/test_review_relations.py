@@ -18,7 +18,7 @@ import pytest
 from rich.console import Console
 
 from data_scripts.descriptions.files import load_descriptions, write_descriptions
-from data_scripts.descriptions.review import pair_up, side_by_side
+from data_scripts.descriptions.review import main, pair_up, side_by_side
 
 ROOT = Path(__file__).parents[1]
 PROMPT = "or [q]uit:"
@@ -178,10 +178,6 @@ def test_the_plain_form_is_reviewed(review, tmp_path):
     content = load_descriptions(tmp_path / "out.json")
     assert status == 0 and content["negative_relation"] == "None", screen
     assert content["relations"]["None"]["reviewed"] and "given with the data" in content["relations"]["None"]["source"]
-    assert "'none' is not among the relations" in review(files=(*files[:3], "none"))[1]
-    files = ("--new", "old.json", "--negative_relation", "peer")
-    assert "the negative relation is 'None' here, not 'peer'" in review(files=files)[1]
-    assert review(files=("--new", "absent.json"))[1].startswith("error: absent.json is missing")
 
 
 def test_leaving_by_the_keyboard_keeps_what_is_decided(review, tmp_path):
@@ -192,9 +188,22 @@ def test_leaving_by_the_keyboard_keeps_what_is_decided(review, tmp_path):
     assert relations["peer"]["reviewed"] and relations["member"]["reviewed"] and "leader" not in relations
 
 
-def test_the_output_is_neither_of_the_files_compared(review):
-    status, screen = review(files=("--new", "out.json"))
-    assert status == 2 and "--output must be another file" in screen
+def test_files_that_cannot_be_reviewed_are_refused(tmp_path, monkeypatch, capsys):
+    """No one is asked, so no terminal is needed."""
+    monkeypatch.chdir(tmp_path)
+    write_descriptions({"relations": OLD, "negative_relation": "None"}, tmp_path / "old.json")
+    Path("plain.json").write_text('{"None": "Nothing ties them.", "peer": ["Colleagues.", "Rivals."]}')
+    for files, status, message in (
+        (("plain.json", "--negative_relation", "none"), 1, "'none' is not among the relations"),
+        (("old.json", "--negative_relation", "peer"), 1, "the negative relation is 'None' here, not 'peer'"),
+        (("absent.json",), 1, "error: absent.json is missing"),
+        (("out.json",), 2, "--output must be another file"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["review", "--new", *files, "--output", "out.json"])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capsys.readouterr().err + str(ended.value)
+        assert message in said and (ended.value.code == 2) == (status == 2), said
 
 
 def test_versions_of_one_text_share_a_row():

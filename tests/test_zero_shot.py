@@ -4,11 +4,27 @@
 import numpy as np
 import pytest
 import torch
-from datasets import load_dataset
+from datasets import concatenate_datasets, load_dataset
 
 from data_scripts.demo.dataset import load_demo, load_demo_descriptions
-from evaluation_roc.zero_shot import format_zero_shot, negative_offset, score_zero_shot, unseen_offsets
-from training_roc.hold_out import check_hold_out, choose_unseen, hold_out, seen_descriptions, seen_rows
+from evaluation_roc.zero_shot import (
+    format_draws,
+    format_zero_shot,
+    negative_offset,
+    score_unseen_only,
+    score_zero_shot,
+    unseen_offsets,
+)
+from training_roc.hold_out import (
+    check_hold_out,
+    choose_unseen,
+    hold_out,
+    seen_descriptions,
+    seen_rows,
+    untrained_relations,
+    warn_of_leaks,
+    warn_of_source,
+)
 
 RELATIONS = ["none", "a", "b", "c", "d"]
 
@@ -32,9 +48,10 @@ def test_scores_worked_by_hand():
     assert scores["harmonic_mean"] == pytest.approx(2 * (4 / 7) * (1 / 2) / (4 / 7 + 1 / 2))
     assert scores["accuracy_harmonic_mean"] == pytest.approx(2 * (2 / 3) * (1 / 2) / (2 / 3 + 1 / 2))
     assert (scores["seen"]["examples"], scores["unseen"]["examples"]) == (3, 4)
-    # Among the unseen alone, rows 3, 3, 4, 4: the second has no score for either, and the first of them wins.
-    assert scores["unseen_only"] == {"accuracy": pytest.approx(3 / 4), "macro_accuracy": pytest.approx(3 / 4),
-                                     "examples": 4}  # fmt: skip
+    # Among the unseen alone, rows 3, 3, 4, 4: the second and the last have no score for either, and 3 wins.
+    alone = {"accuracy": 3 / 4, "macro_precision": (2 / 3 + 1) / 2, "macro_recall": 3 / 4, "macro_f1": 0.789474}
+    assert scores["unseen_only"].pop("draws") == {}
+    assert scores["unseen_only"] == pytest.approx(alone | {"examples": 4})
     table = format_zero_shot({"retrieval": scores})
     assert "| retrieval |   0.571 |     0.500 |" in table
 
@@ -44,9 +61,43 @@ def test_scores_without_a_negative_relation_or_without_rows():
     assert scores["seen"]["micro_f1"] == pytest.approx(2 / 3) and scores["unseen"]["micro_f1"] == pytest.approx(2 / 3)
     scores = score_zero_shot(one_hot([0, 1, 1]), [0, 1, 0], unseen=[3], negative_label=0)
     assert scores["unseen"]["micro_f1"] == scores["harmonic_mean"] == scores["unseen_only"]["accuracy"] == 0
-    for unseen in ([], [0], [1, 2, 3, 4]):
-        with pytest.raises(ValueError, match="nothing to compare"):
+    scores = score_zero_shot(one_hot([0, 1, 2]), [0, 1, 1], unseen=[1, 2, 3, 4], negative_label=0)
+    assert scores["seen"]["micro_f1"] == scores["seen"]["examples"] == 0 and scores["unseen"]["micro_f1"] == 1 / 2
+    for unseen in ([], [0]):
+        with pytest.raises(ValueError, match="nothing to score"):
             score_zero_shot(one_hot([0]), [0], unseen, negative_label=0)
+
+
+def test_macro_scores_are_those_of_the_published_code():
+    """Precision over the relations that are said, recall over those with a row, F1 of the two means."""
+    gold, said = [0, 0, 0, 1, 1, 2], [0, 0, 1, 1, 0, 1]
+    scores = score_unseen_only(one_hot(said, 4), gold, candidates=[0, 1, 2])
+    precision, recall = (2 / 3 + 1 / 3) / 2, (2 / 3 + 1 / 2 + 0) / 3
+    assert scores["macro_precision"] == pytest.approx(precision) and scores["macro_recall"] == pytest.approx(recall)
+    assert scores["macro_f1"] == pytest.approx(2 * precision * recall / (precision + recall))
+    assert scores["accuracy"] == 3 / 6 and scores["examples"] == 6
+
+
+def test_draws_of_unseen_relations():
+    """A model that is right but where relation 0 competes: it takes everything."""
+    gold = np.repeat(np.arange(12), 3)
+    logits = one_hot(gold, 12)
+    logits[:, 0] = 2
+    scores = score_zero_shot(
+        np.hstack([np.zeros((36, 1)), logits]), gold + 1, unseen=range(1, 13), negative_label=None
+    )
+    draws = scores["unseen_only"]["draws"]
+    assert list(draws) == ["5", "10"] and scores["unseen_only"]["macro_recall"] == pytest.approx(1 / 12)
+    for m, draw in draws.items():
+        # Of five draws some have relation 0: they score 1 / m, the others 1.
+        hits = (1 - draw["macro_recall"]) / (1 - 1 / int(m)) * 5
+        assert hits == pytest.approx(round(hits)) and 0 <= round(hits) <= 5
+        values = [1 / int(m)] * round(hits) + [1.0] * (5 - round(hits))
+        assert draw["macro_recall_std"] == pytest.approx(np.std(values, ddof=1))
+    assert draws["10"]["macro_recall"] < draws["5"]["macro_recall"]  # nested draws: 0 is in more of them
+    assert f"| 10 | {100 * draws['10']['macro_precision']:.2f} ± " in " ".join(
+        format_draws(scores["unseen_only"]).split()
+    )
 
 
 def test_offsets_let_unseen_relations_take_a_share_of_other_rows():
@@ -92,7 +143,7 @@ def test_which_relations_are_held_out():
             choose_unseen(wanted, RELATIONS, "none", seed=0)
 
 
-def test_their_rows_leave_training_and_the_choice_of_a_checkpoint():
+def test_their_rows_leave_training_and_the_choice_of_a_checkpoint(caplog):
     splits, descriptions = load_demo(num_train=54, num_validation=27, num_test=27), load_demo_descriptions()
     unseen = ["/per/per/peer", "/per/org/member_of"]
     held, reordered = hold_out(splits, descriptions, unseen)
@@ -104,8 +155,10 @@ def test_their_rows_leave_training_and_the_choice_of_a_checkpoint():
         .remove_columns("relation")
         .add_column("relation", [None] * len(splits["validation"]), feature=splits["validation"].features["relation"])
     )
-    with pytest.raises(ValueError, match="no validation row is labelled"):
-        hold_out({**splits, "validation": unlabelled}, descriptions, unseen)
+    hold_out(splits, descriptions, unseen)
+    assert not caplog.records
+    hold_out({**splits, "validation": unlabelled}, descriptions, unseen)
+    assert "unseen ones compete without an offset" in caplog.text
     for split in splits:
         before = splits[split].features["relation"].int2str(splits[split]["relation"])
         labels = dict(zip(splits[split]["id"], before, strict=True))
@@ -120,6 +173,56 @@ def test_their_rows_leave_training_and_the_choice_of_a_checkpoint():
     assert set(seen_rows(rows, 7)["labels"]) == set(range(7)) & set(rows["labels"])
     with pytest.raises(ValueError, match="all training rows"):
         hold_out(splits, descriptions, list(descriptions["relations"]))
+
+
+def test_relations_without_a_training_row_are_unseen_whatever_else_is():
+    untrained = ["b", "none"]
+    assert choose_unseen("0", RELATIONS, "none", 0, untrained) == ["b"]
+    assert choose_unseen("d", RELATIONS, "none", 0, untrained) == choose_unseen("b,d", RELATIONS, "none", 0, untrained)
+    assert {"b"} < set(choose_unseen("1", RELATIONS, "none", 0, untrained)) < set(RELATIONS)
+    with pytest.raises(ValueError, match="2 relations are to be held out: it must be 0 to 1"):
+        choose_unseen("2", RELATIONS, "none", 0, untrained)
+    assert choose_unseen("4", RELATIONS, "none", 0, num_left=0) == RELATIONS[1:]  # nothing is to be trained
+
+
+def test_without_a_validation_split_the_rows_held_out_are_it():
+    splits, descriptions = load_demo(num_train=54, num_validation=27, num_test=27), load_demo_descriptions()
+    peer, member = "/per/per/peer", "/per/org/member_of"
+    label = splits["train"].features["relation"].str2int
+    del splits["validation"]
+    own = {
+        name: splits["train"].filter(lambda row, name=name: row["relation"] == label(name)) for name in (peer, member)
+    }
+    splits["train"] = splits["train"].filter(lambda row: row["relation"] != label(peer))
+    unseen = choose_unseen(member, list(descriptions["relations"]), "none", 0, untrained_relations(splits))
+    assert sorted(unseen) == sorted([peer, member])
+    held, _ = hold_out(splits, descriptions, unseen)
+    assert held["validation"]["id"][:] == own[member]["id"][:]
+    assert len(held["train"]) == 54 - len(own[member]) - len(own[peer])
+    assert set(held["validation"].features["relation"].int2str(held["validation"]["relation"])) == {member}
+    assert "validation" not in hold_out(splits, descriptions, [peer])[0]
+
+
+def test_warnings_of_relations_that_are_less_unseen_than_they_seem(caplog):
+    splits, descriptions = load_demo(num_train=54, num_validation=27, num_test=27), load_demo_descriptions()
+    unseen = ["/per/per/peer", "/per/org/member_of"]
+    warn_of_source(descriptions, unseen)
+    warn_of_leaks(hold_out(splits, descriptions, unseen)[0], unseen)
+    assert not caplog.records
+    descriptions["relations"]["/per/per/peer"]["source"] = "a model, from 4 examples of the training split of data/own"
+    descriptions["relations"]["none"]["source"] = "rows of the training split"  # not unseen
+    warn_of_source(descriptions, unseen)
+    assert "the descriptions of /per/per/peer were written from training rows" in caplog.text
+    member = splits["train"].features["relation"].str2int("/per/org/member_of")
+    copied = (
+        splits["train"]
+        .select([0, 1])
+        .map(lambda row: {"relation": member, "tokens": [*map(str.upper, row["tokens"])]})
+    )
+    splits["test"] = concatenate_datasets([splits["test"], copied])
+    number = splits["test"]["relation"][:].count(member)
+    warn_of_leaks(hold_out(splits, descriptions, ["/per/org/member_of"])[0], ["/per/org/member_of"])
+    assert f"test: 2 of {number} rows of unseen relations stand in train too" in caplog.text
 
 
 def test_holding_out_copies_no_picture(tmp_path):
@@ -162,13 +265,11 @@ def test_examples_of_held_out_relations_are_drawn_from_training_rows():
 
 def test_what_cannot_hold_relations_out():
     splits = {"train": None, "validation": None}
-    check_hold_out("retrieval", True, splits)
+    check_hold_out("retrieval", splits)
     with pytest.raises(ValueError, match="classifier has a fixed set of relations"):
-        check_hold_out("classification", True, splits)
-    with pytest.raises(ValueError, match="may have been trained on these"):
-        check_hold_out("retrieval", False, splits)
-    with pytest.raises(ValueError, match="validation split"):
-        check_hold_out("retrieval", True, {"train": None})
+        check_hold_out("classification", splits)
+    with pytest.raises(ValueError, match="needs a train split"):
+        check_hold_out("retrieval", {"validation": None})
 
 
 def logits_of(model, batch):

@@ -2,36 +2,37 @@
 """Relations that are kept out of training, to be retrieved by their descriptions alone, or by a few examples."""
 
 import json
+import logging
 import random
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
 from datasets import ClassLabel, Dataset, DatasetDict
 
-from data_scripts.descriptions.files import select_relations
+from data_scripts.converters.report import text_key
+from data_scripts.descriptions.files import seen_in_training, select_relations
+from data_scripts.schema import TEST, VALIDATION
 from modeling_roc.configuration_roc import MAX_EXAMPLES
+
+logger = logging.getLogger(__name__)
 
 FEW_SHOT = "few_shot"
 """The split with examples of relations that were held out."""
 
 
-def check_hold_out(objective: str, trains_anew: bool, splits: DatasetDict):
+def check_hold_out(objective: str, splits: DatasetDict):
     """
     Raises:
-        ValueError: if a run of `train.py` cannot hold relations out and retrieve them after training, saying why.
+        ValueError: if a run of `train.py` cannot hold relations out and retrieve them, saying why.
     """
     if objective != "retrieval":
         raise ValueError(
             f"--hold_out_relations with --objective {objective}: a classifier has a fixed set of relations and cannot "
             "answer with one that it was not trained on; that takes --objective retrieval"
         )
-    if not trains_anew:
-        raise ValueError(
-            "--hold_out_relations belongs to training from pretrained encoders (--do_train true, no "
-            "--model_name_or_path): a trained model may have been trained on these relations"
-        )
-    if "validation" not in splits:
-        raise ValueError("--hold_out_relations needs a validation split, on which unseen relations are calibrated")
+    if "train" not in splits:
+        raise ValueError("--hold_out_relations needs a train split, which tells what relations there are to train on")
 
 
 def check_few_shot(numbers: Sequence[int], hold_out_relations: str | None):
@@ -47,7 +48,14 @@ def check_few_shot(numbers: Sequence[int], hold_out_relations: str | None):
         raise ValueError(f"--few_shot_examples: a number stands twice in {', '.join(map(str, numbers))}")
 
 
-def choose_unseen(wanted: str, relations: Sequence[str], negative: str | None, seed: int) -> list[str]:
+def choose_unseen(
+    wanted: str,
+    relations: Sequence[str],
+    negative: str | None,
+    seed: int,
+    untrained: Sequence[str] = (),
+    num_left: int = 2,
+) -> list[str]:
     """
     Which relations training is not to see.
 
@@ -57,15 +65,19 @@ def choose_unseen(wanted: str, relations: Sequence[str], negative: str | None, s
         relations: all relations of the data set.
         negative: the one that means "no relation", which is never chosen.
         seed: of the draw.
+        untrained: those without a training row. They are unseen whatever is wanted, and none of them is drawn; so
+            where there are any, the number may be 0.
+        num_left: how many of the others must be left: 0 where nothing is trained.
 
     Returns:
         The labels, in the order of `relations`.
 
     Raises:
         ValueError: if a label is no relation of the data set, is the negative one or stands twice, or if not at least
-            one relation is chosen and two besides the negative one are left.
+            one relation is unseen and `num_left` besides the negative one are left.
     """
-    candidates = [label for label in relations if label != negative]
+    untrained = [label for label in untrained if label != negative]
+    candidates = [label for label in relations if label != negative and label not in untrained]
     if re.fullmatch(r"-?\d+", wanted.strip()):
         if wanted.strip() in relations:
             raise ValueError(
@@ -92,12 +104,53 @@ def choose_unseen(wanted: str, relations: Sequence[str], negative: str | None, s
                 )
         if len(set(chosen)) < number:
             raise ValueError(f"a relation to hold out stands twice in {wanted!r}")
-    if not 1 <= number <= len(candidates) - 2:
+        number -= len(set(chosen).intersection(untrained))
+    lowest, highest = 0 if untrained else 1, len(candidates) - num_left
+    if not lowest <= number <= highest:
         raise ValueError(
-            f"{number} relations are to be held out: it must be 1 to {len(candidates) - 2}, as two of the "
+            f"{number} relations are to be held out: it must be {lowest} to {highest}, as {num_left} of the "
             f"{len(candidates)} must be left to train on"
         )
-    return [label for label in relations if label in chosen]
+    return [label for label in relations if label in chosen or label in untrained]
+
+
+def untrained_relations(splits: DatasetDict) -> list[str]:
+    """The relations that no row of `train` is labelled with."""
+    found = set(splits["train"]["relation"])
+    return [label for place, label in enumerate(splits["train"].features["relation"].names) if place not in found]
+
+
+def warn_of_source(descriptions: dict, unseen: Sequence[str]) -> None:
+    """Warns of unseen relations whose descriptions are from training rows."""
+    if seen := seen_in_training(descriptions, unseen):
+        logger.warning(
+            "NOT ZERO-SHOT: the descriptions of %s were written from training rows, as their source says; describe "
+            "held-out relations from their label alone (--relations_file)",
+            ", ".join(seen),
+        )
+
+
+def warn_of_leaks(splits: DatasetDict, unseen: Sequence[str]) -> None:
+    """Warns of rows of unseen relations that stand in `train` too, with the label of another one."""
+    columns = ["tokens", "head", "tail", "image_id", "relation"]
+    names = splits["train"].features["relation"].names
+
+    def keys(split: str) -> Iterator[tuple[tuple, str]]:
+        for row in splits[split].select_columns(columns):
+            if row["relation"] not in (None, -1):
+                tokens = [token.casefold() for token in row["tokens"]]  # FewRel has one text in two cases
+                yield text_key(row | {"tokens": tokens}), names[row["relation"]]
+
+    trained = dict(keys("train"))
+    for split in [split for split in (VALIDATION, TEST) if split in splits]:
+        unseen_rows = [(label, trained.get(key)) for key, label in keys(split) if label in unseen]
+        leaks = Counter(pair for pair in unseen_rows if pair[1] is not None)
+        if leaks:
+            most = ", ".join(f"{label!r} as {other!r} ({number})" for (label, other), number in leaks.most_common(3))
+            logger.warning(
+                "%s: %d of %d rows of unseen relations stand in train too, text and spans, with another label: %s",
+                *(split, leaks.total(), len(unseen_rows), most),
+            )
 
 
 def hold_out(
@@ -116,17 +169,18 @@ def hold_out(
 
     Returns:
         The splits and the descriptions with the unseen relations last, so that the others have the same ids with and
-        without them. Other splits than `train` keep all their rows. With `num_examples` there is one split more,
-        `FEW_SHOT`.
+        without them. Other splits than `train` keep all their rows; where there is no validation split, the rows taken
+        out of `train` are it. With `num_examples` there is one split more, `FEW_SHOT`.
 
     Raises:
-        ValueError: if no training row is left, none to draw examples from, or no labelled validation row of another
-            relation, on which unseen relations are calibrated.
+        ValueError: if no training row is left, or none to draw examples from.
+
+    It warns where no validation row of another relation is labelled, on which unseen ones could be calibrated.
     """
     names = list(descriptions["relations"])
     order = [name for name in names if name not in unseen] + [name for name in names if name in unseen]
     place = {names.index(name): index for index, name in enumerate(order)} | {None: None, -1: -1}
-    num_seen, result = len(order) - len(unseen), {}
+    num_seen, result, are_calibrated = len(order) - len(unseen), {}, False
     for split, rows in splits.items():
         labels = [place[relation] for relation in rows["relation"]]
         # Before any row is selected: of a selection, a new column makes a copy, its pictures and all.
@@ -136,10 +190,15 @@ def hold_out(
             kept = [index for index, label in enumerate(labels) if label is None or label < num_seen]
             if not kept:
                 raise ValueError("all training rows are of relations that are to be held out")
+            taken = [index for index, label in enumerate(labels) if label is not None and label >= num_seen]
+            if "validation" not in splits and taken:
+                result["validation"] = rows.select(taken)
             rows = rows.select(kept)
-        if split == "validation" and not any(label is not None and 0 <= label < num_seen for label in labels):
-            raise ValueError("no validation row is labelled with a relation that is trained on: none to calibrate on")
+        if split == "validation":
+            are_calibrated = any(label is not None and 0 <= label < num_seen for label in labels)
         result[split] = rows
+    if not are_calibrated:
+        logger.warning("no validation row of a relation that is trained on: unseen ones compete without an offset")
     if num_examples:
         result[FEW_SHOT] = examples
     return DatasetDict(result), select_relations(descriptions, order)

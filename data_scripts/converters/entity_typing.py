@@ -16,12 +16,12 @@ from data_scripts.reading import DataError
 UNKNOWN = "unknown"
 TYPE_WORDS = ("person", "organization", "location", "miscellaneous")
 
-# Labels of CoNLL 2003, OntoNotes and WNUT 17.
+# Labels of CoNLL 2003, OntoNotes, WNUT 17 and Twitter 2015.
 LABELS_OF_TYPE = {
     "person": "PER PERSON",
     "organization": "ORG ORGANIZATION ORGANISATION CORPORATION GROUP",
     "location": "LOC LOCATION GPE FAC",
-    "miscellaneous": "MISC MISCELLANEOUS NORP EVENT WORK_OF_ART CREATIVE-WORK PRODUCT LAW LANGUAGE",
+    "miscellaneous": "MISC MISCELLANEOUS OTHER NORP EVENT WORK_OF_ART CREATIVE-WORK PRODUCT LAW LANGUAGE",
     # Numbers and times are no entities here.
     None: "DATE TIME PERCENT MONEY QUANTITY ORDINAL CARDINAL",
 }
@@ -166,8 +166,8 @@ def load_spacy(name: str):
 def tag_by_transformer(name: str, texts: list[list[str]]) -> list[list[Entity]]:
     """The mentions that a token-classification model of the Hub or a folder finds; see EntityTagger.
 
-    A token's tag is that of its first word piece. A text that is longer than the model can read is read in windows
-    that overlap by half; a token's tag is then from the window whose edges are farthest from it.
+    Where a token's tag stands, `find_tagged_pieces` tells. A text that is longer than the model can read is read in
+    windows that overlap by half; a token's tag is then from the window whose edges are farthest from it.
     """
     import multiprocess
     import torch
@@ -184,7 +184,9 @@ def tag_by_transformer(name: str, texts: list[list[str]]) -> list[list[Entity]]:
         max_length=limit,
         stride=(limit - tokenizer.num_special_tokens_to_add()) // 2,
         return_overflowing_tokens=True,
+        return_offsets_mapping=True,
     )
+    offsets = windows.pop("offset_mapping")
     owners = windows.pop("overflow_to_sample_mapping")
     nearest: list[dict[int, tuple[int, str]]] = [{} for _ in texts]
     for start in range(0, len(owners), len(texts)):  # as many at once as there are texts
@@ -193,20 +195,40 @@ def tag_by_transformer(name: str, texts: list[list[str]]) -> list[list[Entity]]:
         with torch.inference_mode():
             best = model(**tokenizer.pad(batch, return_tensors="pt")).logits.argmax(-1).tolist()
         for row, owner in enumerate(of_batch, start=start):
-            words, previous = windows.word_ids(row), None
-            for position, word in enumerate(words):
-                if word is not None and word != previous:
-                    # How far the window's edge is, if the text goes on there.
-                    left = position if row > 0 and owners[row - 1] == owner else limit
-                    right = len(words) - position if owners[row + 1 : row + 2] == [owner] else limit
-                    tag = model.config.id2label[best[row - start][position]]
-                    nearest[owner][word] = max((min(left, right), tag), nearest[owner].get(word, (0, "")))
-                previous = word
+            words = windows.word_ids(row)
+            for word, position in find_tagged_pieces(words, offsets[row], texts[owner]).items():
+                # How far the window's edge is, if the text goes on there.
+                left = position if row > 0 and owners[row - 1] == owner else limit
+                right = len(words) - position if owners[row + 1 : row + 2] == [owner] else limit
+                tag = model.config.id2label[best[row - start][position]]
+                nearest[owner][word] = max((min(left, right), tag), nearest[owner].get(word, (0, "")))
     # A token without word pieces (a control character, say) is outside every entity.
     return [
         decode_tags([tags.get(token, (0, "O"))[1] for token in range(len(tokens))])
         for tokens, tags in zip(texts, nearest, strict=True)
     ]
+
+
+def find_tagged_pieces(words: list[int | None], offsets: list[tuple[int, int]], tokens: list[str]) -> dict[int, int]:
+    """Where the tag of each token stands: at its first word piece with a letter or digit, so that "@name" is read as
+    "@ name" is; at its first piece where none has any.
+
+    Args:
+        words: each word piece's token, None for special pieces.
+        offsets: each word piece's characters [start, end) in its token.
+        tokens: of the text.
+
+    Returns:
+        token → word piece.
+    """
+    pieces = [
+        (word, position, tokens[word][start:end])
+        for position, (word, (start, end)) in enumerate(zip(words, offsets, strict=True))
+        if word is not None
+    ]
+    pieces.reverse()  # of a token's pieces, the first is written last
+    firsts = {word: position for word, position, _ in pieces}
+    return firsts | {word: position for word, position, piece in pieces if any(map(str.isalnum, piece))}
 
 
 def count_positions(model) -> int:
@@ -221,14 +243,22 @@ def count_positions(model) -> int:
 @functools.cache
 def load_token_classifier(name: str):
     """A token-classification model in evaluation mode, and its tokenizer."""
-    from transformers import AutoModelForTokenClassification, AutoTokenizer
+    from transformers import AutoModelForTokenClassification
 
-    # add_prefix_space: byte-level tokenizers (RoBERTa's) need it for texts cut into words.
-    tokenizer = AutoTokenizer.from_pretrained(name, add_prefix_space=True)
-    if not tokenizer.is_fast:
-        raise DataError(f"{name} has no fast tokenizer, which is needed to tag a text that is cut into tokens")
+    tokenizer = load_fast_tokenizer(name)
     model, loaded = AutoModelForTokenClassification.from_pretrained(name, output_loading_info=True)
     if loaded["missing_keys"]:
         missing = ", ".join(sorted(loaded["missing_keys"]))
         raise DataError(f"{name} is not trained to classify tokens: it has no weights for {missing}")
     return tokenizer, model.eval()
+
+
+def load_fast_tokenizer(name: str):
+    """A tokenizer that knows which token of a text each of its pieces is from."""
+    from transformers import AutoTokenizer
+
+    # add_prefix_space: byte-level tokenizers (RoBERTa's) need it for texts cut into words.
+    tokenizer = AutoTokenizer.from_pretrained(name, add_prefix_space=True)
+    if not tokenizer.is_fast:
+        raise DataError(f"{name} has no fast tokenizer, which is needed to tag a text that is cut into tokens")
+    return tokenizer

@@ -12,6 +12,7 @@ Wherever such a file is read, the plain form of people's own data will do: `{lab
 
 import datetime
 import logging
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -24,6 +25,7 @@ logger = logging.getLogger(__name__)
 DESCRIPTIONS_FILE = "relation_descriptions.json"
 NEGATIVE_NAMES = {"none", "no", "na", "null", "nil", "norelation", "negative", "other", "others", "unrelated"}
 """How labels are often called that mean "none of the relations": in lower case, letters only."""
+TRAINING_ROWS = re.compile(r"\btrain(ing)?\b.{0,20}\b(split|set|data|rows?|examples?)\b", re.IGNORECASE)
 FIELDS = {"descriptions", "source", "reviewed"}
 GENERATION_FIELDS = {"model", "prompt_version", "date"}
 
@@ -166,6 +168,12 @@ def select_relations(content: dict, relation_names: list[str]) -> dict:
         "relations": {name: content["relations"][name] for name in relation_names},
         "negative_relation": negative if negative in relation_names else None,
     }
+
+
+def seen_in_training(content: dict, relation_names: Iterable[str]) -> list[str]:
+    """Those of `relation_names` whose descriptions are from training rows, as their `source` says: for a relation that
+    is to be unseen, they tell what only its rows could."""
+    return [name for name in relation_names if TRAINING_ROWS.search(content["relations"][name]["source"])]
 
 
 def count_unreviewed(content: dict) -> int:

@@ -7,8 +7,9 @@ import numpy as np
 from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 
 _DESCRIPTION = """
-Accuracy, micro precision, recall and F1, and macro F1 of relation extraction. The negative class ("None", "no
-relation") never counts as correct, as predicted or as gold, except in the accuracy.
+Accuracy, micro precision, recall and F1, and macro F1 of relation extraction, over all relations and over those that
+occur. The negative class ("None", "no relation") never counts as correct, as predicted or as gold, except in the
+accuracy.
 """
 
 _KWARGS_DESCRIPTION = """
@@ -18,7 +19,8 @@ Args:
     num_labels (int): number of classes, the negative one included.
     negative_label (int, optional): the class that means "no relation"; without it every class counts.
 Returns:
-    dict of float, all fractions from 0 to 1: accuracy, micro_precision, micro_recall, micro_f1, macro_f1.
+    dict of float, all fractions from 0 to 1: accuracy, micro_precision, micro_recall, micro_f1, macro_f1,
+    macro_f1_present.
 Example:
     >>> metric = evaluate.load("evaluation_roc/relation_f1")
     >>> metric.compute(predictions=[1, 2, 0, 1], references=[1, 2, 1, 0], num_labels=3, negative_label=0)["micro_f1"]
@@ -63,9 +65,10 @@ def compute_relation_f1(predictions, references, *, num_labels: int, negative_la
     """Scores predicted relations the way MNRE's official evaluation does.
 
     With the negative class left out: micro precision = correct / predicted, micro recall = correct / gold, micro F1
-    their harmonic mean, where correct = predicted == gold != negative. Macro F1 is the plain mean of the F1 of each
-    non-negative class that occurs in `references` (a class without a gold example has no recall to speak of). The
-    accuracy counts all classes. What is undefined (nothing predicted, no gold relation) is 0.0.
+    their harmonic mean, where correct = predicted == gold != negative. Macro F1 is the plain mean of the F1 of all
+    other classes, as scikit-learn's "macro avg" over these labels, by which results are published: a class without a
+    gold example counts 0. `macro_f1_present` is the mean over the classes that occur in `references`. The accuracy
+    counts all classes. What is undefined (nothing predicted, no gold relation) is 0.0.
 
     Args:
         predictions (sequence of int, length num_examples): predicted class, 0 to `num_labels` - 1.
@@ -74,7 +77,8 @@ def compute_relation_f1(predictions, references, *, num_labels: int, negative_la
         negative_label (int, optional): the class that means "no relation"; None: every class counts.
 
     Returns:
-        dict of float in 0-1: `accuracy`, `micro_precision`, `micro_recall`, `micro_f1`, `macro_f1`.
+        dict of float in 0-1: `accuracy`, `micro_precision`, `micro_recall`, `micro_f1`, `macro_f1`,
+        `macro_f1_present`.
 
     Raises:
         ValueError: as `check_labels` does, if `negative_label` lies outside the same range, or if no class besides
@@ -98,7 +102,8 @@ def compute_relation_f1(predictions, references, *, num_labels: int, negative_la
         "micro_precision": float(precision),
         "micro_recall": float(recall),
         "micro_f1": float(f1),
-        "macro_f1": float(f1_per_relation[support > 0].mean()) if support.any() else 0.0,
+        "macro_f1": float(f1_per_relation.mean()),
+        "macro_f1_present": float(f1_per_relation[support > 0].mean()) if support.any() else 0.0,
     }
 
 
