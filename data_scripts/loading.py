@@ -199,5 +199,7 @@ def relation_texts(descriptions: dict, kind: str) -> dict[str, list[str]]:
             descriptions"): `/per/org/member_of` becomes "per org member of".
     """
     if kind == "labels":
-        return {label: [label.replace("/", " ").replace("_", " ").strip()] for label in descriptions["relations"]}
+        # An entry of several data sets' relations tells its label without the data set's name.
+        labels = {label: entry.get("label", label) for label, entry in descriptions["relations"].items()}
+        return {label: [own.replace("/", " ").replace("_", " ").strip()] for label, own in labels.items()}
     return {label: list(relation["descriptions"]) for label, relation in descriptions["relations"].items()}

@@ -610,10 +610,10 @@ def test_help_tells_what_is_this_projects_own(capsys):
 
 def test_the_demo_brings_its_settings_to_the_demo_only():
     assert parse_arguments([])[2].do_train
-    assert parse_arguments(["--dataset_name=demo"])[1].dataset_name == "demo"
+    assert parse_arguments(["--dataset_name=demo"])[1].dataset_name == ["demo"]
     for arguments in (["--dataset_name", "other"], ["--dataset_name=other"]):
         _, data_args, args = parse_arguments(arguments)
-        assert data_args.dataset_name == "other" and args.num_train_epochs == 3 and not args.do_train
+        assert data_args.dataset_name == ["other"] and args.num_train_epochs == 3 and not args.do_train
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import random
 
 import pytest
 import torch
+from conftest import RELATIONS
 from datasets import Dataset
 from memories import encoded_anew
 from PIL import Image
@@ -21,6 +22,7 @@ from training_roc import RocTrainer, RocTrainingArguments, get_last_complete_che
 from training_roc.checkpoints import CheckpointError, ServingFilesCallback, is_complete
 from training_roc.collator import PictureTable, RocDataCollator
 from training_roc.metrics import make_compute_metrics
+from training_roc.rows import RunData
 
 PLAIN = {
     "use_cpu": True,
@@ -426,7 +428,8 @@ def test_compiled_training_learns_as_plain_training(make_trainer):
 
 
 def test_bfloat16_on_the_cpu_stays_finite(make_trainer, make_model):
-    metrics = make_compute_metrics(make_model().config)
+    content = {"relations": dict.fromkeys(RELATIONS), "negative_relation": "none"}
+    metrics = make_compute_metrics([RunData({}, content)])
     trainer = make_trainer(compute_metrics=metrics, bf16=True, **{**EVERY_STEP, "save_total_limit": 1})
     trainer.train()
     values = [value for entry in trainer.state.log_history for name, value in entry.items()]
