@@ -150,7 +150,7 @@ def load(settings: Settings) -> Run:
             data_args.relation_text,
             data_args.unseen_rate,
             trainer,
-            encoded,
+            {split: rows for split, rows in encoded.items() if split != "test" or args.do_predict},
             examples,
             data_args.few_shot_examples or [],
             is_new=args.do_train and model_args.model_name_or_path is None,

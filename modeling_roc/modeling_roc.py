@@ -910,9 +910,8 @@ class RocModel(RocPreTrainedModel):
                 the relations.
 
         Raises:
-            ValueError: for an empty set, an empty label or description, a description twice in a relation, two
-                relations with the same texts or with texts that the tokenizer reads as the same (nothing could tell
-                them apart), a `negative_relation` that is not in the set, a
+            ValueError: for an empty set, an empty label or description, one text for two relations, or two that the
+                tokenizer reads as one (nothing could tell them apart), a `negative_relation` that is not in the set, a
                 model with `objective="classification"`, or a processor whose `max_length` is beyond an encoder's
                 positions.
         """

@@ -42,7 +42,7 @@ TAGS = {
     "person": "PER PERSON",
     "organization": "ORG ORGANIZATION ORGANISATION CORPORATION GROUP",
     "location": "LOC LOCATION GPE FAC",
-    "miscellaneous": "MISC MISCELLANEOUS NORP EVENT WORK_OF_ART CREATIVE-WORK PRODUCT LAW LANGUAGE",
+    "miscellaneous": "MISC MISCELLANEOUS OTHER NORP EVENT WORK_OF_ART CREATIVE-WORK PRODUCT LAW LANGUAGE",
 }
 """Type words, and the labels of taggers that data sets have them for."""
 

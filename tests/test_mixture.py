@@ -78,22 +78,6 @@ def test_two_relations_of_one_data_set_are_never_made_one():
     assert list(relations["relations"])[3:] == ["twins/a", "twins/b"] and places[1] == [3, 4]
 
 
-def test_one_text_of_several_may_be_another_relation_s_too(make_model, processor, batch):
-    """As with relations that two data sets describe alike, in part."""
-    shared, own = "They are married.", "Husband and wife."
-    model = make_model()
-    model.set_relations({"NA": "Nothing.", "a": [shared, own], "b": [shared, "Two persons in love."]}, processor, "NA")
-    logits = model(**batch).logits.double()
-    assert not torch.allclose(logits[:, 1], logits[:, 2])
-    model.set_relations({"NA": "Nothing.", "a": shared, "b": own}, processor, "NA")
-    assert torch.allclose(model(**batch).logits.double()[:, 1:].mean(dim=1), logits[:, 1], atol=1e-4)
-    for same in ([own, shared], [own.upper(), shared]):
-        with pytest.raises(ValueError, match="'a' and 'b' have"):
-            model.set_relations({"a": [shared, own], "b": same}, processor)
-    with pytest.raises(ValueError, match="'a' has a description twice: 'They are married.'"):
-        model.set_relations({"a": [shared, shared], "b": own}, processor)
-
-
 # ---- who competes with whom
 
 

@@ -471,13 +471,13 @@ def test_a_data_set_whose_test_relations_are_in_no_other_split(run, place, tmp_p
 
 def test_a_trained_model_that_knows_what_is_to_be_unseen_says_so(trained, caplog):
     unseen, descriptions = ["/per/per/peer", "unheard_of"], load_demo_descriptions()
-    model_args = ModelArguments(model_name_or_path=str(trained[0]))
-    load_model(model_args, DataArguments(), descriptions, False, unseen)  # to be evaluated with all relations
+    settings = parse_arguments(["--model_name_or_path", str(trained[0]), "--do_train", "false"])
+    load_model(settings, descriptions, False, unseen)  # to be evaluated with all relations
     assert "NOT ZERO-SHOT" not in caplog.text
-    load_model(model_args, DataArguments(), seen_descriptions(descriptions, unseen), False, unseen)
+    load_model(settings, seen_descriptions(descriptions, unseen), False, unseen)
     assert "out was trained on what it knows: /per/per/peer\n" in caplog.text
     without_negative = select_relations(descriptions, unseen[:1] + ["/per/org/member_of"])
-    assert load_model(model_args, DataArguments(), without_negative, False)[0].config.negative_relation is None
+    assert load_model(settings, without_negative, False)[0].config.negative_relation is None
 
 
 def test_relations_cannot_be_held_out_of_everything(run):
