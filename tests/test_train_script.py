@@ -471,7 +471,7 @@ def test_a_data_set_whose_test_relations_are_in_no_other_split(run, place, tmp_p
 
 def test_a_trained_model_that_knows_what_is_to_be_unseen_says_so(trained, caplog):
     unseen, descriptions = ["/per/per/peer", "unheard_of"], load_demo_descriptions()
-    settings = parse_arguments(["--model_name_or_path", str(trained[0]), "--do_train", "false"])
+    settings = parse_arguments(["--dataset_name", "own", "--model_name_or_path", str(trained[0])])
     load_model(settings, descriptions, False, unseen)  # to be evaluated with all relations
     assert "NOT ZERO-SHOT" not in caplog.text
     load_model(settings, seen_descriptions(descriptions, unseen), False, unseen)
