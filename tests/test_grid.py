@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
-from test_train_script import ROOT, place  # noqa: F401
+from small_runs import ROOT
 
 from training_roc import grid
 from training_roc.grid import read_grid, tabulate
@@ -121,7 +121,7 @@ def test_every_grid_is_one(path, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_grid_that_was_killed_goes_on_and_names_what_fails(place, tmp_path):  # noqa: F811
+def test_a_grid_that_was_killed_goes_on_and_names_what_fails(place, tmp_path):
     axes = [{"good": {}, "bad": {"text_model_name_or_path": str(tmp_path / "absent")}}]
     path = write_grid(tmp_path, config=str(place / "config.yaml"), axes=axes, settings={"num_train_epochs": 4})
     command = [sys.executable, "-m", "training_roc.grid", str(path), "--output_dir", str(tmp_path / "out")]
