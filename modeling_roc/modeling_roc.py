@@ -581,6 +581,7 @@ class RocModel(RocPreTrainedModel):
         num_items_in_batch: torch.Tensor | int | None = None,
         relation_features: Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor] | None = None,
         relation_memory: RelationMemory | None = None,
+        relation_mask: torch.Tensor | None = None,
         **kwargs,
     ) -> RocOutput:
         r"""
@@ -605,6 +606,8 @@ class RocModel(RocPreTrainedModel):
                 encoded, with gradient. Training is a call in training mode with gradients enabled;
                 `config.relation_offsets` take no part in it.
             relation_memory: other relations to compare with in this call, from [`RocModel.make_relation_memory`].
+            relation_mask (batch, num_relations) of bool: which relations a pair's are chosen among, in loss and
+                logits; the others' logits are the lowest number of their type. Default: all.
 
         Returns:
             [`RocOutput`].
@@ -646,6 +649,8 @@ class RocModel(RocPreTrainedModel):
         else:
             texts = self.read_texts(input_ids, attention_mask)
             logits, pair_embeds = self.compare(vectors, texts, relation_memory, relation_features, labels)
+        if relation_mask is not None:
+            logits = logits.masked_fill(~relation_mask.to(logits.device), torch.finfo(logits.dtype).min)
         loss = None if labels is None else info_nce(logits, labels, num_items_in_batch)
         return RocOutput(loss=loss, logits=logits, pair_embeds=pair_embeds)
 
@@ -905,8 +910,9 @@ class RocModel(RocPreTrainedModel):
                 the relations.
 
         Raises:
-            ValueError: for an empty set, an empty label or description, one text for two relations, or two that the
-                tokenizer reads as one (nothing could tell them apart), a `negative_relation` that is not in the set, a
+            ValueError: for an empty set, an empty label or description, a description twice in a relation, two
+                relations with the same texts or with texts that the tokenizer reads as the same (nothing could tell
+                them apart), a `negative_relation` that is not in the set, a
                 model with `objective="classification"`, or a processor whose `max_length` is beyond an encoder's
                 positions.
         """
@@ -1058,6 +1064,8 @@ class RocModel(RocPreTrainedModel):
         Raises:
             ValueError: naming the label, if there is no such relation or its types are not as above.
         """
+        if self.config.objective == "retrieval":
+            follow_adapter(self)
         types = None if types is None else read_types(types)
         check_known("relation_types", types or {}, self.config.label2id)
         self.config.relation_types = types

@@ -66,7 +66,8 @@ def check_relations(relations, with_examples: Collection[str] = ()) -> dict[str,
     Label → list of descriptions, of what a user gave. Labels in `with_examples` may have none.
 
     Raises:
-        ValueError: naming the label, if a label or a description is empty or no string, or if a text stands twice.
+        ValueError: naming the label, if a label or a description is empty or no string, if a text stands twice in a
+            relation, or if two relations have the same texts.
     """
     if not isinstance(relations, dict) or not relations:
         raise ValueError(f"relations must be {{label: description}} with at least one relation, got {relations!r}")
@@ -77,10 +78,10 @@ def check_relations(relations, with_examples: Collection[str] = ()) -> dict[str,
         texts = read_descriptions({label: texts})[label]
         if not (texts or label in with_examples):
             raise ValueError(f"relation {label!r} needs at least one description, got {texts!r}")
-        for text in texts:
-            if text in seen:
-                raise ValueError(f"relations {seen[text]!r} and {label!r} have the same description: {text!r}")
-            seen[text] = label
+        if twice := [text for text in texts if texts.count(text) > 1]:
+            raise ValueError(f"relation {label!r} has a description twice: {twice[0]!r}")
+        if texts and (other := seen.setdefault(frozenset(texts), label)) != label:
+            raise ValueError(f"relations {other!r} and {label!r} have the same description: {texts[0]!r}")
         checked[label] = texts
     return checked
 
@@ -568,10 +569,13 @@ def make_memory(
     if described:
         encoded = processor(relations=[text for _, text in described], return_tensors="pt")
         ids = encoded["relation_input_ids"].masked_fill(encoded["relation_attention_mask"] == 0, -1)
-    seen = {}
-    for row, (label, text) in zip(_token_rows(ids), described, strict=True):
-        other, same = seen.setdefault(row, (label, text))
-        if same is not text:
+    read, seen = {}, {}
+    for row, (label, _) in zip(_token_rows(ids), described, strict=True):
+        read.setdefault(label, set()).add(row)
+    for label, rows in read.items():
+        other = seen.setdefault(frozenset(rows), label)
+        if other != label:
+            same, text = (config.relation_descriptions[one][0] for one in (other, label))
             raise ValueError(
                 f"relations {other!r} and {label!r} have descriptions that are one to the tokenizer: {same!r} "
                 f"and {text!r}"

@@ -62,7 +62,9 @@ def settings_to_repeat(settings: Settings) -> dict:
         values[precision] = True
     values |= {"seed": args.seed, "do_train": True}
     values |= {name: True for name in ("do_eval", "do_predict") if getattr(args, name)}
-    return _published({name: getattr(value, "value", value) for name, value in values.items() if value is not None})
+    values = {name: getattr(value, "value", value) for name, value in values.items() if value is not None}
+    one_each = {name: value[0] for name, value in values.items() if isinstance(value, list) and len(value) == 1}
+    return _published(values | one_each)
 
 
 def _training_arguments(args) -> dict:
