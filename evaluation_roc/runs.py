@@ -29,7 +29,12 @@ RUN_FILE = "run.json"
 TABLE = "_per_relation.json"
 """How the files of scores by relation end; they begin as the metrics do, with "eval" or "test"."""
 METRICS = {"micro_f1": "micro F1", "macro_f1": "macro F1", "macro_f1_present": "macro F1, present relations"}
-HELD_OUT_METRICS = {"seen_micro_f1": "seen F1", "unseen_micro_f1": "unseen F1", "harmonic_mean": "harmonic mean"}
+HELD_OUT_METRICS = {
+    "seen_micro_f1": "seen F1",
+    "unseen_micro_f1": "unseen F1",
+    "harmonic_mean": "harmonic mean",
+    "unseen_only_macro_f1": "macro F1 among the unseen only",
+}
 """Of runs that held relations out."""
 NUM_RESAMPLES = 10_000
 
