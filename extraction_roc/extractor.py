@@ -159,11 +159,13 @@ class PostExtractor:
         return self._answer(batch[:middle]) + self._answer(batch[middle:])
 
     def _rows(self, position: int, name: str, post: dict[str, Any], answer: Any) -> list[dict[str, Any]]:
-        image = post.get("image")
+        from processing_roc.spans_and_boxes_roc import read_entities
+
+        image, text = post.get("image"), post["text"]
         common = {
             "post": name,
             "position": position,
-            "text": post["text"],
+            "text": text if isinstance(text, str) else " ".join(text),
             "image": image if isinstance(image, str) and not image.startswith("data:") else None,
             "model": self.settings.model_name_or_path,
             "revision": self.revision,
@@ -176,8 +178,10 @@ class PostExtractor:
             ]
         else:
             triples = [
-                (*(_given(pair[role], post["text"]) for role in ROLES), {**one, "relation": one["label"]})
+                (*(_given(entity, common["text"]) for entity in read.values()), {**one, "relation": one["label"]})
                 for pair in answer
+                if pair["relations"]
+                for read in [read_entities(text, {role: pair[role] for role in ROLES}, None, None)[1]]
                 for one in pair["relations"]
             ]
         return [
@@ -201,11 +205,11 @@ def _entity(entity: dict, span: list[int] | None) -> dict[str, Any]:
     return {"": entity["name"], "_type": entity["type"], "_start": start, "_end": end, "_box": entity["box"]}
 
 
-def _given(entity: dict, text: str) -> dict[str, Any]:
-    """An entity that came with its post, likewise."""
-    start, end, box = (entity.get(field) for field in ("start", "end", "box"))
-    name = text[start:end].strip() if box is None else entity.get("name") or entity.get("type") or "object"
-    return {"": name, "_type": entity.get("type"), "_start": start, "_end": end, "_box": box}
+def _given(entity: Any, text: str) -> dict[str, Any]:
+    """An entity that came with its post, likewise: a `Mention` or a `Region`, as the processor reads it."""
+    start, end, box = (getattr(entity, field, None) for field in ("start", "end", "box"))
+    name = text[start:end] if box is None else entity.name or entity.caption or entity.type or "object"
+    return {"": name, "_type": entity.type, "_start": start, "_end": end, "_box": box}
 
 
 def _failure(position: int, name: str | None, error: Exception) -> dict[str, Any]:

@@ -65,7 +65,7 @@ def open_run(folder: Path, settings: dict[str, str]) -> Iterator["Run"]:
     """
     if folder.exists() and not (folder / RUN_FILE).exists() and any(path.name[0] != "." for path in folder.iterdir()):
         raise DataError(f"{folder} holds something else than an extraction: name another --output_dir")
-    (folder / TRIPLES).mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock")  # the system frees it, however a process ends
     try:
         lock.acquire(blocking=False)
@@ -96,6 +96,7 @@ class Run:
             check_settings(before["settings"], settings, folder)
         else:
             self._write()
+            (folder / TRIPLES).mkdir(exist_ok=True)  # last: a folder without run.json is taken for another's
         for left in (folder / TRIPLES).glob(".*"):  # by a run that was killed
             left.unlink()
         # What a killed run had not yet told of its last part, or had told by half.

@@ -248,8 +248,9 @@ def check_posts(posts: Posts, columns: Columns, image_dir: Path | None, has_tagg
             hint = "" if name != columns.entities else "; name an --entity_tagger to find them"
             raise DataError(f"{posts.name} has no field {name!r}, only {', '.join(known)}{hint}")
     problems = []
-    for record in found:
+    for place, record in enumerate(found):
         try:
+            read_id(record, columns, place)
             read_post(record, columns, image_dir)
         except ValueError as error:
             problems.append(error)
@@ -279,8 +280,8 @@ def read_id(record: Mapping, columns: Columns, position: int) -> str:
 
 
 def read_post(record: Mapping, columns: Columns, image_dir: Path | None) -> dict[str, Any]:
-    """A post as the pipeline takes it: `text` (of tokens: joined by blanks; empty only where there is a picture), and
-    where there are any `image` and `entities`.
+    """A post as the pipeline takes it: `text` (or a list of tokens; empty only where there is a picture), and where
+    there are any `image` and `entities`.
 
     Args:
         record: the post's fields.
@@ -291,12 +292,11 @@ def read_post(record: Mapping, columns: Columns, image_dir: Path | None) -> dict
         DataError: a field is not what it should be, or a picture is not there.
     """
     text = record.get(columns.text)
-    if isinstance(text, list) and all(map(is_text, text)):
-        text = " ".join(text)
+    is_tokens = isinstance(text, list) and text and all(map(is_text, text))
     image = read_image(record.get(columns.image), columns.image, image_dir)
     if image is not None and (text is None or isinstance(text, str) and not text.strip()):
         text = ""
-    elif not is_text(text) or text.isspace():
+    elif not is_text(" ".join(text) if is_tokens else text) or "".join(text).isspace():
         raise DataError(f"field {columns.text!r}: a text is expected, not {quote(text):.200}")
     post = {"text": text} if image is None else {"text": text, "image": image}
     entities = record.get(columns.entities)
@@ -345,7 +345,10 @@ def _read_entities(entities: Any, column: str) -> list[dict[str, Any]]:
         entity = (
             {key: value for key, value in entity.items() if value is not None} if isinstance(entity, Mapping) else {}
         )
-        if not ({"start", "end"} <= entity.keys() or "box" in entity):
-            raise DataError(f"field {column!r}: each entity must have start and end, or a box: {entities!r:.200}")
+        if not ({"start", "end"} <= entity.keys() or isinstance(entity.get("box"), list)):
+            raise DataError(
+                f"field {column!r}: each entity must have start and end, or a box as a list of fractions: "
+                f"{entities!r:.200}"
+            )
         read.append(entity)
     return read

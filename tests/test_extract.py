@@ -212,6 +212,8 @@ def broken_posts(pictures: Path) -> dict[str, tuple]:
         json.dumps({"id": "is half", "text": text, "entities": pair, "image": "half.png"}): ("is half", "half.png"),
         json.dumps({"id": "bad data", "text": text, "entities": pair, "image": "data:,%%"}): ("bad data", "base64"),
         json.dumps({"id": "image 3", "text": text, "entities": pair, "image": 3}): ("image 3", "3"),
+        json.dumps({"id": "pixels", "text": text, "entities": [*pair, {"box": {"xmin": 0, "ymin": 0, "xmax": 9,
+         "ymax": 9}, "label": "cat"}], "image": "red.png"}): ("pixels", "list of fractions"),
     }  # fmt: skip
 
 
@@ -422,6 +424,7 @@ def test_what_can_be_known_before_is_told_before(checkpoint, pictures, tmp_path,
         ("no field 'image'", checkpoint, write_lines(tmp_path / "texts.jsonl", posts[1:2]), graph, *with_images),
         ("has no posts", checkpoint, write_lines(tmp_path / "empty.jsonl", []), graph),
         ("none of the first 1 posts", checkpoint, write_lines(tmp_path / "bad.jsonl", ["{"]), graph),
+        ("'id': text or", checkpoint, write_lines(tmp_path / "ids.jsonl", [{**posts[1], "id": 1.0}]), graph),
         ("not Parquet", checkpoint, write_lines(tmp_path / "bad.parquet", ["{"]), graph),
         ("each once", checkpoint, write_lines(tmp_path / "bad.csv", ["text,text"]), graph),
         ("no_pictures is no folder", checkpoint, source, graph, "--image_dir", tmp_path / "no_pictures"),
@@ -465,6 +468,44 @@ def test_entities_are_found_where_a_post_has_none(checkpoint, tmp_path, monkeypa
     names = ("post", "head", "head_type", "relation", "tail", "tail_start", "tail_end")
     assert [tuple(row[name] for name in names) for row in triples(tmp_path / "graph")] == wanted
     assert {row[1] for row in wanted} >= {"Barack Obama", "Angela Merkel"} and errors(tmp_path / "graph") == []
+
+
+def test_a_posts_own_entities_are_read_as_the_pipeline_reads_them(checkpoint, pictures, tmp_path, monkeypatch):
+    """Of a text in tokens they count tokens; a tagger's and a detector's forms keep their types."""
+    text, box = "Maya met  Noah", [0.0, 0.0, 0.5, 1.0]
+    tagged = [{"entity_group": "PER", "start": 0, "end": 5, "score": 0.9}, {"entity": "B-ORG", "start": 10, "end": 14}]
+    posts = [
+        {"text": ["Maya Ines", "met", "Noah"], "entities": [{"start": 0, "end": 1}, {"start": 2, "end": 3}]},
+        {"text": text, "entities": tagged},
+        {"text": text, "image": "red.png", "entities": [tagged[0], {"box": box, "caption": "a house"}]},
+    ]
+    source = write_lines(tmp_path / "posts.jsonl", posts)
+    run(
+        monkeypatch,
+        checkpoint,
+        source,
+        tmp_path / "graph",
+        "--image_dir",
+        pictures,
+        "--relations_file",
+        knows(tmp_path),
+    )
+    names = ("", "_type", "_start", "_end", "_box")
+    rows = triples(tmp_path / "graph")
+    told = [tuple(row[f"{role}{name}"] for role in ("head", "tail") for name in names) for row in rows[::2]]
+    assert told == [
+        ("Maya Ines", None, 0, 9, None, "Noah", None, 14, 18, None),
+        ("Maya", "person", 0, 4, None, "Noah", "organization", 10, 14, None),
+        ("Maya", "person", 0, 4, None, "a house", None, None, None, box),
+    ]
+    assert rows[0]["text"] == "Maya Ines met Noah" and len(rows) == 6 and errors(tmp_path / "graph") == []
+
+
+def knows(tmp_path: Path) -> Path:
+    """A file of one relation, which is every pair's."""
+    path = tmp_path / "relations.json"
+    path.write_text('{"knows": "The head knows the tail."}')
+    return path
 
 
 def test_a_model_of_texts_alone_refuses_pictures_before_it_begins(make_model, processor, tmp_path, monkeypatch):
