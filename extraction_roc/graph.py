@@ -43,10 +43,11 @@ def normalise(name: str) -> str:
     return folded[start:end] or folded
 
 
-def node_id(name: str, kind: str | None, post: str, box: list[float] | None) -> str:
-    """An entity's node: mentions of one type and normalised name share one, an object of a picture has its own."""
+def node_id(name: str, kind: str | None, post: str, position: int, box: list[float] | None) -> str:
+    """An entity's node: mentions of one type and normalised name share one, an object of a picture has its own, also
+    where several posts have the same id."""
     shared = f"{normalise(kind or 'unknown')}/{normalise(name)}"
-    return shared if box is None else f"{shared}#{post}:{','.join(f'{corner:.4f}' for corner in box)}"
+    return shared if box is None else f"{shared}#{post}:{position}:{','.join(f'{corner:.4f}' for corner in box)}"
 
 
 def write_graph(parts: Iterable[Path], folder: Path) -> tuple[int, int]:
@@ -61,7 +62,7 @@ def write_graph(parts: Iterable[Path], folder: Path) -> tuple[int, int]:
     for part in parts:
         table = pq.read_table(part, schema=SCHEMA)
         for role in ROLES:
-            columns = [table[name].to_pylist() for name in (role, f"{role}_type", "post", f"{role}_box")]
+            columns = [table[name].to_pylist() for name in (role, f"{role}_type", "post", "position", f"{role}_box")]
             ids = [node_id(*entity) for entity in zip(*columns, strict=True)]
             table = table.append_column(f"{role}_id", pa.array(ids, pa.string()))
         table = table.append_column("num_posts", pa.array(np.ones(len(table), np.int64)))

@@ -68,8 +68,9 @@ def test_names_are_compared_without_what_people_write_differently():
     ):  # fmt: skip
         assert normalise(one) == normalise(other)
     assert normalise("U.S.") != normalise("US") and normalise("#") == "#" and normalise("  !? ") == "!?"
-    assert node_id("Maya", None, "1", None) == node_id("maya", "Unknown", "2", None)
-    assert node_id("house", None, "1", BOX["tail_box"]) != node_id("house", None, "2", BOX["tail_box"])
+    assert node_id("Maya", None, "1", 0, None) == node_id("maya", "Unknown", "2", 1, None)
+    nodes = {node_id("house", None, *post, BOX["tail_box"]) for post in (("1", 0), ("2", 1), ("2", 2))}
+    assert len(nodes) == 3  # also of two posts with the same id
 
 
 def test_nodes_and_edges_are_those_counted_by_hand(folder):
@@ -77,7 +78,7 @@ def test_nodes_and_edges_are_those_counted_by_hand(folder):
         row["id"]: (row["name"], row["type"], row["num_posts"])
         for row in pq.read_table(folder / "nodes.parquet").to_pylist()
     }
-    evil, house = node_id(EVIL, EVIL, "", None), "unknown/house#post {}:0.1250,0.2500,0.5000,0.7500"
+    evil, house = node_id(EVIL, EVIL, "", 0, None), "unknown/house#post {0}:{0}:0.1250,0.2500,0.5000,0.7500"
     assert nodes == {
         "person/maya": ("Maya", PER, 6),
         "person/noah": ("Noah", PER, 2),
