@@ -46,7 +46,8 @@ def normalise(name: str) -> str:
 def node_id(name: str, kind: str | None, post: str, position: int, box: list[float] | None) -> str:
     """An entity's node: mentions of one type and normalised name share one, an object of a picture has its own, also
     where several posts have the same id."""
-    shared = f"{normalise(kind or 'unknown')}/{normalise(name)}"
+    # A type's own slash is no border: of "b/ac" and "DC", "b" and "AC/DC" would be one.
+    shared = f"{normalise(kind or 'unknown').replace('/', '%2F')}/{normalise(name)}"
     return shared if box is None else f"{shared}#{post}:{position}:{','.join(f'{corner:.4f}' for corner in box)}"
 
 

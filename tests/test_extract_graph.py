@@ -69,6 +69,7 @@ def test_names_are_compared_without_what_people_write_differently():
         assert normalise(one) == normalise(other)
     assert normalise("U.S.") != normalise("US") and normalise("#") == "#" and normalise("  !? ") == "!?"
     assert node_id("Maya", None, "1", 0, None) == node_id("maya", "Unknown", "2", 1, None)
+    assert node_id("DC", "b/AC", "1", 0, None) != node_id("AC/DC", "b", "1", 0, None)
     nodes = {node_id("house", None, *post, BOX["tail_box"]) for post in (("1", 0), ("2", 1), ("2", 2))}
     assert len(nodes) == 3  # also of two posts with the same id
 
