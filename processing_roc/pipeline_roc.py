@@ -68,6 +68,7 @@ from .spans_and_boxes_roc import (
     share_shown,
     shown_part,
     type_of_label,
+    without_score,
     words_of,
 )
 
@@ -348,7 +349,7 @@ class RelationExtractionPipeline(Pipeline):
 
         Args:
             inputs: a post, or a list of posts, as a call takes them.
-            kwargs: as for a call.
+            kwargs: those of the class.
 
         Returns:
             `entities` of a call's answer; for a list of posts a list of these.
@@ -1018,6 +1019,7 @@ def find_entities(
                 raise ValueError("objects are given, but no picture")
             else:
                 objects = read_objects(post["objects"], size)
+                post["objects"] = [without_score(one) for one in post["objects"]]
         except ValueError as error:
             raise ValueError(f"{post['where']}{error}") from error
         visible = objects

@@ -508,7 +508,7 @@ def type_of_label(entity_types: Mapping, words: set[str], label: str, is_mention
     return [next((word for word, labels in TAGS.items() if label.upper() in labels.split()), "unknown")]
 
 
-def _without_score(given: Any) -> Any:
+def without_score(given: Any) -> Any:
     return {key: value for key, value in given.items() if key != "score"} if isinstance(given, Mapping) else given
 
 
@@ -533,7 +533,7 @@ def find_mentions(text: str, tagged: Any, read_type: Callable) -> list[Found]:
     if not isinstance(tagged, Sequence) or isinstance(tagged, (str, bytes)):
         raise ValueError(f"entity_tagger must return a list of a text's entities, got {tagged!r:.200}")
     named = {f"entity_tagger's entity {i}": given for i, given in enumerate(tagged)}
-    bare = {name: _without_score(given) for name, given in named.items()}
+    bare = {name: without_score(given) for name, given in named.items()}
     mentions: list[tuple[Mention, float | None]] = []
     for name, mention in read_entities(text, bare, None, None)[1].items():
         given, label, score = named[name], None, None
@@ -567,7 +567,7 @@ def read_objects(objects: Any, size: tuple[int, int] | None) -> list[Found]:
     """
     if not isinstance(objects, Sequence) or not all(isinstance(one, Mapping) for one in objects):
         raise ValueError(f"a picture's objects must be a list of dicts, got {objects!r:.200}")
-    _, _, regions = read_entities("", {}, list(map(_without_score, objects)), size)
+    _, _, regions = read_entities("", {}, list(map(without_score, objects)), size)
     return [Found([region], _read_score(objects[region.place], f"object {region.place}")) for region in regions]
 
 

@@ -345,6 +345,10 @@ def test_objects_that_come_with_a_post_are_its_objects(make_pipe, tiny_detector)
             head = {"start": 0, "end": 4, "type": "person"} if given[0] == (0, 4) else given[0]
             best = pipe({**post, "head": head, "tail": given[1]}, top_k=1)[0]
             assert (triple["relation"], triple["score"]) == (best["label"], pytest.approx(best["score"], abs=1e-5))
+    scored = [{**one, "score": score} for one, score in zip(objects, (0.25, 0.75), strict=True)]
+    found = pipe({**post, "objects": scored}, threshold=0)
+    assert [one["score"] for one in found["entities"]] == [0.5, 0.25, 0.75]
+    assert found["triples"] == answer["triples"]
     with pytest.raises(ValueError, match="^objects are given, but no picture"):
         pipe({"text": "Maya", "objects": objects})
 
