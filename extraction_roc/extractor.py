@@ -62,17 +62,22 @@ class PostExtractor:
     Raises:
         DataError: the model, the tagger, the detector or the relations cannot be loaded, or the threshold cannot be
             used with them.
-        HubError: one of them is not on the Hub, or may not be read.
+        HubError: the model is not on the Hub, or may not be read.
     """
 
     def __init__(self, settings: ExtractorSettings):
-        from transformers import pipeline  # this takes seconds, which --help need not wait
+        import torch  # this takes seconds, which --help need not wait
+        from transformers import pipeline
 
         from modeling_roc import RocModel
         from processing_roc import RocProcessor
 
         self.settings = settings
         name = settings.model_name_or_path
+        try:
+            torch.empty(0, device=settings.device)
+        except (RuntimeError, AssertionError) as error:
+            raise DataError(f"--device {settings.device}: {str(error).partition(chr(10))[0]}") from error
         self.revision = find_revision(name, settings.revision)
         self.asked, self.negative = {"threshold": settings.threshold, "top_k": 1}, set()
         if settings.relations_file is not None:
@@ -85,21 +90,21 @@ class PostExtractor:
                 where = {} if Path(name).is_dir() else {"revision": self.revision}
                 model = RocModel.from_pretrained(name, dtype=settings.dtype or "auto", **where)
                 processor = RocProcessor.from_pretrained(name, **where)
-                self.pipe = pipeline(
-                    "relation-extraction",
-                    model=model,
-                    processor=processor,
-                    device=settings.device,
-                    entity_tagger=settings.entity_tagger,
-                    object_detector=settings.object_detector,
-                    candidate_labels=settings.candidate_labels,
-                    max_entities=settings.max_entities,
-                )
-                self.reads_pictures = processor.image_processor is not None
-                labels = self.asked.get("relations") or model.config.label2id
-                self.asked["filter_by_type"] = not set(labels).isdisjoint(model.config.relation_types or {})
-                self.negative.add(model.config.negative_relation)
-                self.pipe(SAMPLE, **self.asked)
+            self.pipe = pipeline(
+                "relation-extraction",
+                model=model,
+                processor=processor,
+                device=settings.device,
+                entity_tagger=settings.entity_tagger,
+                object_detector=settings.object_detector,
+                candidate_labels=settings.candidate_labels,
+                max_entities=settings.max_entities,
+            )
+            self.reads_pictures = processor.image_processor is not None
+            labels = self.asked.get("relations") or model.config.label2id
+            self.asked["filter_by_type"] = not set(labels).isdisjoint(model.config.relation_types or {})
+            self.negative.add(model.config.negative_relation)
+            self.pipe(SAMPLE, **self.asked)
         except (ValueError, OSError, ImportError) as error:
             raise DataError(f"model {name!r}: {error}") from error
 

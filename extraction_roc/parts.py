@@ -63,7 +63,7 @@ def open_run(folder: Path, settings: dict[str, str]) -> Iterator["Run"]:
     Raises:
         DataError: the folder holds something else, a run with other settings, or one that is being written.
     """
-    if folder.exists() and not (folder / RUN_FILE).exists() and any(path.name[0] != "." for path in folder.iterdir()):
+    if folder.exists() and not _holds_run(folder) and any(path.name[0] != "." for path in folder.iterdir()):
         raise DataError(f"{folder} holds something else than an extraction: name another --output_dir")
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock")  # the system frees it, however a process ends
@@ -75,6 +75,13 @@ def open_run(folder: Path, settings: dict[str, str]) -> Iterator["Run"]:
         yield Run(folder, settings)
     finally:
         lock.release()
+
+
+def _holds_run(folder: Path) -> bool:
+    """Whether its run.json is an extraction's; train.py writes one too."""
+    path = folder / RUN_FILE
+    content = read_json(path) if path.exists() else None
+    return isinstance(content, dict) and content.keys() == {"settings", "num_posts"}
 
 
 class Run:
@@ -165,8 +172,15 @@ def check_settings(before: dict[str, str], now: dict[str, str], folder: Path) ->
 
 
 def read_part(path: Path) -> dict[str, Any]:
-    """What a part's metadata tell of it: see PART_KEY."""
-    return json.loads(pq.read_schema(path).metadata[PART_KEY])
+    """What a part's metadata tell of it: see PART_KEY.
+
+    Raises:
+        DataError: it is not whole, as after a disk's failure.
+    """
+    try:
+        return json.loads(pq.read_schema(path).metadata[PART_KEY])
+    except (pa.ArrowException, TypeError, KeyError) as error:
+        raise DataError(f"{path} is broken ({error}): delete it, and its posts are done again") from error
 
 
 def _as_line(error: dict) -> str:

@@ -251,7 +251,8 @@ def check_posts(posts: Posts, columns: Columns, image_dir: Path | None, has_tagg
     for place, record in enumerate(found):
         try:
             read_id(record, columns, place)
-            read_post(record, columns, image_dir)
+            if "entities" not in read_post(record, columns, image_dir) and not has_tagger:
+                raise DataError("it has no entities; name an --entity_tagger or --object_detector to find them")
         except ValueError as error:
             problems.append(error)
     if len(problems) == len(found):

@@ -393,6 +393,20 @@ def test_a_run_goes_on_with_what_it_began_with_only(checkpoint, tmp_path, monkey
     assert [{**row, "score": 0} for row in triples(graph)] == [{**row, "score": 0} for row in before]
 
 
+def test_a_part_that_a_disk_lost_is_told_and_done_again(checkpoint, tmp_path, monkeypatch):
+    source, graph = (
+        write_lines(tmp_path / "posts.jsonl", [post for post in make_posts(12) if "image" not in post]),
+        tmp_path / "graph",
+    )
+    run(monkeypatch, checkpoint, source, graph)
+    whole, part = triples(graph), graph / "triples" / "part-00001.parquet"
+    part.write_bytes(b"")
+    assert "part-00001.parquet is broken" in refuse(monkeypatch, checkpoint, source, graph)
+    part.unlink()
+    run(monkeypatch, checkpoint, source, graph)
+    assert triples(graph) == whole
+
+
 def test_a_finished_run_gets_further_formats_without_the_model(checkpoint, tmp_path, monkeypatch):
     source = write_lines(tmp_path / "posts.jsonl", make_posts(5)[1:])
     run(monkeypatch, checkpoint, source, tmp_path / "graph", "--image_dir", tmp_path)
@@ -416,6 +430,9 @@ def test_what_can_be_known_before_is_told_before(checkpoint, pictures, tmp_path,
     with_images = ("--image_dir", pictures)
     relations = tmp_path / "relations.json"
     relations.write_text('{"friends": "They are friends.", "others": "They are not."}')
+    trained = tmp_path / "trained"
+    trained.mkdir()
+    (trained / "run.json").write_text('{"settings": {}, "seed": 1}')  # of train.py
     for expected, *arguments in (
         ("nowhere.jsonl", checkpoint, "nowhere.jsonl", graph),
         ("posts.txt", checkpoint, write_lines(tmp_path / "posts.txt", posts), graph),
@@ -425,6 +442,9 @@ def test_what_can_be_known_before_is_told_before(checkpoint, pictures, tmp_path,
         ("has no posts", checkpoint, write_lines(tmp_path / "empty.jsonl", []), graph),
         ("none of the first 1 posts", checkpoint, write_lines(tmp_path / "bad.jsonl", ["{"]), graph),
         ("'id': text or", checkpoint, write_lines(tmp_path / "ids.jsonl", [{**posts[1], "id": 1.0}]), graph),
+        ("has no entities; name an", checkpoint, source, graph, *with_images, "--entities_column", ""),
+        ("entity_tagger 'no:tagger'", checkpoint, source, graph, *with_images, "--entity_tagger", "no:tagger"),
+        ("--device no: ", checkpoint, source, graph, *with_images, "--device", "no"),
         ("not Parquet", checkpoint, write_lines(tmp_path / "bad.parquet", ["{"]), graph),
         ("each once", checkpoint, write_lines(tmp_path / "bad.csv", ["text,text"]), graph),
         ("no_pictures is no folder", checkpoint, source, graph, "--image_dir", tmp_path / "no_pictures"),
@@ -432,6 +452,7 @@ def test_what_can_be_known_before_is_told_before(checkpoint, pictures, tmp_path,
         ("no threshold has been chosen", checkpoint, source, graph, *with_images, "--threshold", "auto"),
         ("no.json is missing", checkpoint, source, graph, *with_images, "--relations_file", "no.json"),
         ("something else", checkpoint, source, pictures, *with_images),
+        ("something else", checkpoint, source, trained, *with_images),
     ):  # fmt: skip
         message = refuse(monkeypatch, *arguments)
         assert expected in message, message
