@@ -134,6 +134,10 @@ class RocConfig(PreTrainedConfig):
             each object). `None`: the model takes no objects.
         projection_dim (`int`, defaults to 256):
             Dimension of the space in which pairs and descriptions are compared.
+        text_residual (`bool`, defaults to `False`):
+            Begin the pair vector with the mean of the text's token vectors, to which head and tail add a correction
+            that starts at zero; the projections then start as the identity. On a sentence encoder such a model
+            knows relations by their descriptions before it is trained.
         pair_dropout (`float`, defaults to 0.1):
             Dropout on the entity vectors and on the fused pair vector, 0 to 1.
         temperature (`float`, defaults to 0.05):
@@ -224,6 +228,7 @@ class RocConfig(PreTrainedConfig):
     pool_mentions: bool = True
     object_features: str | None = None
     projection_dim: int = 256
+    text_residual: bool = False
     pair_dropout: int | float = 0.1
     temperature: int | float = 0.05
     learn_temperature: bool = False
@@ -350,6 +355,12 @@ class RocConfig(PreTrainedConfig):
             raise ValueError(
                 f"fusion_encoder_config.hidden_size ({self.fusion_encoder_config.hidden_size}) must equal "
                 f"text_config.hidden_size ({self.text_config.hidden_size})"
+            )
+        widths = {(self.relation_config or self.text_config).hidden_size, self.text_config.hidden_size}
+        if self.text_residual and self.objective == "retrieval" and widths != {self.projection_dim}:
+            raise ValueError(
+                f"text_residual needs a projection_dim ({self.projection_dim}) that is the encoders' hidden_size "
+                f"({', '.join(map(str, sorted(widths)))})"
             )
         if self.objective == "classification":
             for name, default in (("text_similarity", 0), ("learn_negative_threshold", False)):

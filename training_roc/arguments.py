@@ -63,6 +63,9 @@ class ModelArguments(LoraArguments):
         },
     )
     projection_dim: int = field(default=256, metadata={"help": "Dimension of the retrieval space."})
+    text_residual: bool = field(
+        default=False, metadata={"help": "Begin the pair vector with the text's mean; needs projection_dim = width."}
+    )
     pair_dropout: float = field(default=0.1, metadata={"help": "Dropout on entity and pair vectors."})
     temperature: float = field(default=0.05, metadata={"help": "InfoNCE temperature."})
     learn_temperature: bool = field(default=False, metadata={"help": "Train the temperature too."})
