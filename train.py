@@ -10,9 +10,11 @@ Trains and evaluates ROC.
 import json
 import logging
 import sys
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 from datasets import DatasetDict
 from transformers import EarlyStoppingCallback, set_seed
 from transformers.utils import logging as transformers_logging
@@ -38,11 +40,11 @@ from training_roc.arguments import Settings, UserError, check_settings, parse_ar
 from training_roc.checkpoints import CheckpointError, ServingFilesCallback, check_folder, choose_checkpoint
 from training_roc.collator import RocDataCollator
 from training_roc.hold_out import FEW_SHOT, seen_descriptions, seen_rows
-from training_roc.metrics import make_compute_metrics
+from training_roc.metrics import make_compute_metrics, own_answers, rows_of
 from training_roc.model_card import SPLITS, TrainingRun, build_model_card, write_card
-from training_roc.models import describe_encoders, make_model
+from training_roc.models import describe_encoders, make_model, relations_replaced
 from training_roc.push import prepare_push, push_run
-from training_roc.rows import check_pictures, encode_splits, load_data
+from training_roc.rows import RunData, candidates, check_pictures, encode_splits, kept_relations, load_data
 from training_roc.run_record import describe_run
 
 
@@ -53,8 +55,22 @@ class Run(TrainingRun):
     trainer: RocTrainer
     encoded: DatasetDict
     zero_shot: ZeroShotEvaluation | None
-    found: dict[str, tuple] = field(default_factory=dict)
+    kept: list[int]
+    found: dict[str, list[tuple]] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
+
+    def rows(self, split: str, data: list[RunData]) -> np.ndarray | None:
+        """Which rows of a split are of these data sets, (num_rows,) of bool; None where there is but one."""
+        if len(self.data) == 1:
+            return None
+        return np.isin(self.encoded[split]["dataset_index"], [self.data.index(one) for one in data])
+
+    def as_saved(self):
+        """Within it, the model has the relations that it is saved with."""
+        if list(self.descriptions["relations"]) == list(self.model.config.id2label.values()):
+            return nullcontext()
+        text, processor = self.data_args.relation_text, self.trainer.processing_class
+        return relations_replaced(self.model, processor, self.descriptions, text, self.kept)
 
 
 def main():
@@ -78,7 +94,8 @@ def main():
     if args.should_save:
         report(run)
     if args.push_to_hub:
-        push_run(run.trainer)
+        with run.as_saved():
+            push_run(run.trainer)
     if run.failures:
         sys.exit(f"error: model and scores are whole in {args.output_dir}, but not made: {'; '.join(run.failures)}")
 
@@ -93,18 +110,22 @@ def set_up(args: RocTrainingArguments):
 def load(settings: Settings) -> Run:
     """Data set, model and trainer, as the settings ask for them."""
     model_args, data_args, args = settings
-    with args.main_process_first(desc="loading the data set"):
-        data = load_data(settings)
-    seen = seen_descriptions(data.descriptions, data.unseen)
+    with args.main_process_first(desc="loading the data sets"):
+        data, relations = load_data(settings)
+    unseen = [label for one in data for label in one.unseen]
     # A model that is not trained is asked all relations at once.
-    known = seen if args.do_train else data.descriptions
-    model, processor = make_model(settings, known, most_objects(data.splits), data.unseen)
+    known = seen_descriptions(relations, unseen) if args.do_train else relations
+    model, processor = make_model(settings, known, max(most_objects(one.splits) for one in data), unseen)
+    if len(data) == 1:  # one that names no negative relation has the trained model's
+        data[0].descriptions["negative_relation"] = model.config.negative_relation
+    descriptions, kept = kept_relations(data, settings)
     check_folder(args, model)
     if processor.image_processor is not None:
-        check_pictures(data.splits, model_args.vision_model_name_or_path, args.do_train)
+        check_pictures(data, model_args.vision_model_name_or_path, args.do_train)
     with args.main_process_first(desc="preparing texts and pictures"):
-        encoded, pictures = encode_splits(data.splits, processor, data_args)
-    data.splits.pop(FEW_SHOT, None)
+        encoded, pictures = encode_splits(data, processor, data_args)
+    for one in data:
+        one.splits.pop(FEW_SHOT, None)
     examples = encoded.pop(FEW_SHOT, None)  # evaluated with, but no split of the data set
     callbacks = [ServingFilesCallback]
     if data_args.early_stopping_patience is not None:
@@ -112,24 +133,24 @@ def load(settings: Settings) -> Run:
     trainer = RocTrainer(
         model=model,
         args=args,
-        data_collator=RocDataCollator(processor, pictures),
+        data_collator=RocDataCollator(processor, pictures, relation_masks=candidates(data)),
         train_dataset=encoded["train"] if args.do_train else None,
         eval_dataset=seen_rows(encoded.get("validation"), model.config.num_labels),
         processing_class=processor,
-        compute_metrics=make_compute_metrics(model.config),
+        compute_metrics=make_compute_metrics(data),
         callbacks=callbacks,
     )
     if args.do_train:
         trainer.inputs["hashes"]["pretrained encoders' weights"] = describe_encoders(model)
     zero_shot = None
-    if data.unseen:
+    if unseen:
         zero_shot = ZeroShotEvaluation(
-            data.unseen,
-            data.descriptions,
+            unseen,
+            relations,
             data_args.relation_text,
             data_args.unseen_rate,
             trainer,
-            encoded,
+            {split: rows for split, rows in encoded.items() if split != "test" or args.do_predict},
             examples,
             data_args.few_shot_examples or [],
             is_new=args.do_train and model_args.model_name_or_path is None,
@@ -140,9 +161,9 @@ def load(settings: Settings) -> Run:
         model_args=model_args,
         data_args=data_args,
         args=args,
-        splits=data.splits,
-        descriptions=data.descriptions,
-        unseen=data.unseen,
+        data=data,
+        descriptions=descriptions,
+        kept=kept,
         trainer=trainer,
         encoded=encoded,
         zero_shot=zero_shot,
@@ -152,9 +173,21 @@ def load(settings: Settings) -> Run:
 def record(run: Run):
     """Writes what the run is to `run.json`; a trained model's own stays where it is only evaluated again."""
     path = Path(run.args.output_dir) / RUN_FILE
-    if run.args.do_train or not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, describe_run(run, run.trainer.inputs["hashes"].get("pretrained encoders' weights")))
+    if path.exists() and not run.args.do_train:
+        return
+    model_args, config = run.model_args, run.model.config
+    has_named_encoders = (model_args.model_name_or_path or model_args.text_model_name_or_path) is not None
+    weights = run.trainer.inputs["hashes"].get("pretrained encoders' weights")
+    content = {
+        "objective": config.objective,
+        "train_samples": len(run.encoded["train"]) if run.args.do_train else 0,
+        "encoder_weights": weights if has_named_encoders else None,  # from scratch they are the seed's
+        **describe_run(Settings(model_args, run.data_args, run.args)),
+        "negative_relation": run.descriptions["negative_relation"] or config.negative_relation,
+        "relations": list(run.descriptions["relations"]),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, content)
 
 
 def train(run: Run, checkpoint: str | None):
@@ -166,39 +199,47 @@ def train(run: Run, checkpoint: str | None):
     if run.zero_shot is not None:
         wanted = {"validation": run.args.do_eval, "test": run.args.do_predict}
         run.zero_shot.open_relations([split for split, is_wanted in wanted.items() if is_wanted])
-    trainer.save_model()
+    with run.as_saved():
+        trainer.save_model()
     trainer.save_state()
     save_metrics(run, "train", result.metrics | {"train_samples": len(run.encoded["train"])})
 
 
 def evaluate(run: Run, split: str):
     """Scores a split, and writes what it found; on validation, calibrates the model, too."""
-    config, rows, name = run.model.config, run.splits[split], SPLITS[split]
-    labels, folder = list(config.id2label.values()), Path(run.args.output_dir)
-    output = run.trainer.predict(run.encoded[split], metric_key_prefix=name)
-    answers = output.predictions.argmax(axis=-1)
-    groups = score_groups(rows, answers, output.label_ids, labels, config.negative_relation)
-    metrics = output.metrics | {f"{name}_samples": len(rows)} | group_metrics(groups, name)
+    config, rows, name = run.model.config, run.encoded[split], SPLITS[split]
+    output = run.trainer.predict(rows, metric_key_prefix=name)
+    metrics = output.metrics | {f"{name}_samples": len(rows)}
     if run.zero_shot is not None:
         metrics |= run.zero_shot.score(split, output.predictions, name)
         run.draws |= run.zero_shot.draws
     if split == "validation":
         # Chosen without rows of unseen relations, but measured on all, as on test.
-        metrics |= calibrate(output if run.zero_shot is None else run.zero_shot.for_choosing(output), config)
+        chosen_on = rows_of(output, run.rows(split, [one for one in run.data if run.data_args.keeps(one.title)]))
+        metrics |= calibrate(chosen_on if run.zero_shot is None else run.zero_shot.for_choosing(chosen_on), config)
         save_calibration(run)
-    metrics |= measure_calibration(name, output, config)
+    found = []
+    for part in run.parts(split):
+        one, own = part.data, rows_of(output, run.rows(split, [part.data]))
+        answered = own_answers(one, own)
+        answers = answered.predictions.argmax(axis=-1)
+        groups = score_groups(one.splits[split], answers, answered.label_ids, one.labels, one.negative_label)
+        metrics |= group_metrics(groups, part.prefix) | measure_calibration(part.prefix, own, config)
+        found.append((part, own, answered, groups))
     save_metrics(run, name, metrics)
     if run.args.should_save:
-        run.tables[split] = write_split(name, rows["id"], output, groups, labels, folder)
-        run.found[split] = output, groups
+        for part, _, answered, groups in found:
+            ids, folder = part.data.splits[split]["id"], Path(run.args.output_dir)
+            run.tables[part.title] = write_split(part.prefix, ids, answered, groups, part.data.labels, folder)
+        run.found[split] = found
         if run.zero_shot is not None:
-            run.zero_shot.write(folder)
+            run.zero_shot.write(run.args.output_dir)
 
 
 def save_calibration(run: Run):
     """Writes what the calibration added to a model that this run has trained."""
     if run.args.do_train and run.args.should_save:
-        with replacing_in(run.args.output_dir) as folder:
+        with run.as_saved(), replacing_in(run.args.output_dir) as folder:
             if run.model_args.use_lora:
                 run.trainer.save_model(folder)  # an adapter has no config but in its weights
             else:
@@ -220,27 +261,27 @@ def save_metrics(run: Run, name: str, metrics: dict):
 def report(run: Run):
     """Pictures, tables and the card. What of it fails is told, and takes nothing else with it."""
     folder, config = Path(run.args.output_dir), run.model.config
-    labels = list(config.id2label.values())
-    for split, (output, groups) in run.found.items():
-        name, rows, answers = SPLITS[split], run.splits[split], output.predictions.argmax(axis=-1)
-        labelled = output.label_ids != -100
-        with decorating(f"the tables of {split}", run.failures):
-            print(format_split(name, run.tables[split], groups, config.negative_relation))
+    found = [(split, *one) for split, parts in run.found.items() for one in parts]
+    for split, part, own, output, groups in found:
+        name, rows, labels = part.prefix, part.data.splits[split], part.data.labels
+        answers, labelled = output.predictions.argmax(axis=-1), output.label_ids != -100
+        with decorating(f"the tables of {part.title}", run.failures):
+            print(format_split(name, run.tables[part.title], groups, part.data.negative_label))
         if labelled.any():
             with decorating(f"{name}_confusion_matrix.png", run.failures) as file:
                 save_confusion_matrix(folder / file, answers[labelled], output.label_ids[labelled], labels)
             with decorating(f"{name}_reliability.png", run.failures) as file:
-                draw_calibration(folder / file, output, config)
+                draw_calibration(folder / file, own, config)
         if split == "test":
-            with decorating("test_examples.png", run.failures) as file:
+            with decorating(f"{name}_examples.png", run.failures) as file:
                 save_example_page(folder / file, rows, answers, labels)
             with decorating("the example", run.failures):
-                print(format_example(rows[0], output.predictions[0], labels, run.descriptions))
+                print(format_example(rows[0], output.predictions[0], labels, part.data.descriptions))
     if run.zero_shot is not None:
         with decorating("the tables of relations held out", run.failures):
             print(run.zero_shot.format())
     if run.args.do_train:
-        with decorating("README.md", run.failures):
+        with decorating("README.md", run.failures), run.as_saved():
             write_card(build_model_card(run), folder)
 
 

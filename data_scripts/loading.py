@@ -85,7 +85,8 @@ def open_rows(
     Pictures are not decoded, but `{"bytes", "path"}`: `RocProcessor.open_picture` opens them as it does all others.
 
     Raises:
-        DataError: if there is no such split, no ClassLabel column `relation`, or not the same in all files.
+        DataError: if there is no such split, no Image column `image`, no ClassLabel column `relation`, or not the same
+            in all files.
         HubError: if the data set or its revision is not on the Hub, or may not be read.
     """
     if name == DEMO:
@@ -103,8 +104,11 @@ def open_rows(
     except ValueError as error:
         raise DataError(f"data set {name!r}: {error}") from error
     features = rows.features if split is not None else next(iter(rows.values())).features
-    if not isinstance(features.get("relation"), ClassLabel):
-        raise DataError(f"data set {name!r} has no ClassLabel column `relation`; convert it with data_scripts first")
+    for column, kind in (("relation", ClassLabel), ("image", Image)):
+        if not isinstance(features.get(column), kind):
+            raise DataError(
+                f"data set {name!r} has no {kind.__name__} column `{column}`; convert it with data_scripts first"
+            )
     for path in sorted(Path(name).glob("**/*.parquet")) if Path(name).is_dir() else ():
         # datasets reads the numbers of every file as the labels of the first.
         names, own = features["relation"].names, Features.from_arrow_schema(pq.read_schema(path)).get("relation")
@@ -195,5 +199,7 @@ def relation_texts(descriptions: dict, kind: str) -> dict[str, list[str]]:
             descriptions"): `/per/org/member_of` becomes "per org member of".
     """
     if kind == "labels":
-        return {label: [label.replace("/", " ").replace("_", " ").strip()] for label in descriptions["relations"]}
+        # An entry of several data sets' relations tells its label without the data set's name.
+        labels = {label: entry.get("label", label) for label, entry in descriptions["relations"].items()}
+        return {label: [own.replace("/", " ").replace("_", " ").strip()] for label, own in labels.items()}
     return {label: list(relation["descriptions"]) for label, relation in descriptions["relations"].items()}

@@ -13,6 +13,7 @@ two runs is: a paired bootstrap over the rows that both answered.
 
 import argparse
 import json
+import re
 import statistics
 import sys
 from collections.abc import Iterator, Sequence
@@ -25,8 +26,8 @@ from evaluation_roc.report import format_columns
 
 RUN_FILE = "run.json"
 """In a run's folder: what the run was, written by train.py (`training_roc.run_record`)."""
-PREFIXES = {"validation": "eval", "test": "test"}
-"""Of each split, what the names of its metrics and files begin with."""
+TABLE = "_per_relation.json"
+"""How the files of scores by relation end; they begin as the metrics do, with "eval" or "test"."""
 METRICS = {"micro_f1": "micro F1", "macro_f1": "macro F1", "macro_f1_present": "macro F1, present relations"}
 HELD_OUT_METRICS = {"seen_micro_f1": "seen F1", "unseen_micro_f1": "unseen F1", "harmonic_mean": "harmonic mean"}
 """Of runs that held relations out."""
@@ -41,8 +42,9 @@ def read_run(folder: str | Path) -> dict:
 
     Returns:
         `run` (the folder), `train_samples` (0: it trained nothing), `seeds` and `settings` (dicts by name), `commit`,
-        `negative_relation`, and of each split that it scored `scores`, `{split: {metric: 0-1}}`, and `by_relation`,
-        `{split: {relation: {"f1", "support", ...}}}`.
+        `negative_relation`, and of each split that it scored ("validation", "test", or with the name of a data set
+        behind it, "test_mnre") `scores`, `{split: {metric: 0-1}}`, and `by_relation`, `{split: {relation: {"f1",
+        "support", ...}}}`.
 
     Raises:
         ValueError: naming the folder and what is missing in it or is not as train.py writes it.
@@ -58,10 +60,13 @@ def read_run(folder: str | Path) -> dict:
     except (KeyError, TypeError) as error:
         raise ValueError(f"{folder}: {RUN_FILE} is none of train.py ({type(error).__name__}: {error})") from error
     run |= {"scores": {}, "by_relation": {}}
-    for split, prefix in PREFIXES.items():
+    tables = {path.name.removesuffix(TABLE) for path in folder.glob(f"*{TABLE}")}
+    for prefix in sorted({"eval", "test", *tables}):
         if f"{prefix}_micro_f1" in results:
+            split = re.sub("^eval", "validation", prefix)
             run["scores"][split] = _read_scores(folder, results, prefix)
-            run["by_relation"][split] = _read_table(folder, prefix)
+            if not any(name.startswith(f"{prefix}_") for name in tables):  # not the mean over several data sets
+                run["by_relation"][split] = _read_table(folder, prefix)
     if not run["scores"]:
         raise ValueError(f"{folder}: all_results.json has no test_micro_f1 and no eval_micro_f1: nothing was scored")
     return run
@@ -89,7 +94,7 @@ def _read_scores(folder: Path, results: dict, prefix: str) -> dict[str, float]:
 
 
 def _read_table(folder: Path, prefix: str) -> dict[str, dict]:
-    path = folder / f"{prefix}_per_relation.json"
+    path = folder / f"{prefix}{TABLE}"
     if not path.is_file():
         raise ValueError(f"{folder} has no {path.name}")
     try:
@@ -156,10 +161,10 @@ def average_runs(runs: Sequence[dict]) -> list[dict]:
         line = {"name": name, "train_samples": round(statistics.fmean(run["train_samples"] for run in group))}
         line |= {"runs": [run["run"] for run in group], "seeds": [run["seeds"] for run in group]}
         line |= {"commits": list(dict.fromkeys(run["commit"] or "unknown" for run in group)), "scores": {}}
-        for split in PREFIXES:
-            found = [run["scores"][split] for run in group if split in run["scores"]]
-            if len(found) == len(group):
-                line["scores"][split] = {metric: _average([one[metric] for one in found]) for metric in found[0]}
+        for split in group[0]["scores"]:
+            found = [run["scores"].get(split, {}) for run in group]
+            metrics = [metric for metric in found[0] if all(metric in one for one in found)]
+            line["scores"][split] = {metric: _average([one[metric] for one in found]) for metric in metrics}
         lines.append(line)
     return lines
 
@@ -172,7 +177,9 @@ def format_runs(lines: Sequence[dict]) -> str:
     """`average_runs`'s lines as a Markdown table: mean ± standard deviation, of which seeds and commits."""
     columns = [
         (split, metric, f"{split} {title}")
-        for split in PREFIXES
+        for split in sorted(
+            {split for line in lines for split in line["scores"]}, key=lambda split: (split.startswith("test"), split)
+        )
         for metric, title in (METRICS | HELD_OUT_METRICS).items()
         if any(metric in line["scores"].get(split, ()) for line in lines)
     ]
@@ -216,7 +223,7 @@ def read_predictions(folder: str | Path, split: str, relations: Sequence[str]) -
 
     Args:
         folder: its output folder.
-        split: "validation" or "test".
+        split: as in `read_run`.
         relations: their labels; a relation's number is its place among them.
 
     Returns:
@@ -225,7 +232,8 @@ def read_predictions(folder: str | Path, split: str, relations: Sequence[str]) -
     Raises:
         ValueError: naming the file and the line, if it is missing or not as train.py writes it.
     """
-    path, place = Path(folder) / f"{PREFIXES[split]}_predictions.jsonl", {name: i for i, name in enumerate(relations)}
+    path = Path(folder) / f"{re.sub('^validation', 'eval', split)}_predictions.jsonl"
+    place = {name: i for i, name in enumerate(relations)}
     if not path.is_file():
         raise ValueError(f"{folder} has no {path.name}")
     ids, answers = [], []
@@ -340,7 +348,7 @@ def main() -> None:
     parser.add_argument("runs", nargs="+", metavar="RUN", help="output folders of finished runs of train.py")
     parser.add_argument("--by_relation", action="store_true", help="the change of F1 by relation, of two runs")
     parser.add_argument("--compare", action="store_true", help="a paired bootstrap over the rows of two runs")
-    parser.add_argument("--split", choices=PREFIXES, default="test", help="of --by_relation and --compare")
+    parser.add_argument("--split", default="test", help="of --by_relation and --compare; or validation, test_mnre ...")
     parser.add_argument("--seed", type=int, default=0, help="of --compare's draws")
     parser.add_argument("--output_dir", type=Path, help="folder to write runs.json to")
     options = parser.parse_args()
@@ -355,8 +363,9 @@ def main() -> None:
         tables.append(format_runs(report["lines"]))
         if options.by_relation or options.compare:
             for run in runs:
-                if options.split not in run["scores"]:
-                    raise ValueError(f"{run['run']} did not score the {options.split} split")
+                if options.split not in run["by_relation"]:
+                    there = ", ".join(run["by_relation"])
+                    raise ValueError(f"{run['run']} did not score the {options.split} split, but {there}")
         if options.by_relation:
             tables.append(format_change(*runs, options.split))
         if options.compare:

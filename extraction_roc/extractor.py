@@ -223,10 +223,11 @@ def find_revision(name: str, revision: str | None = None) -> str:
     """
     folder = Path(name)
     if not folder.is_dir():
-        from huggingface_hub import HfApi
+        from huggingface_hub import hf_hub_download
 
         with explain_hub_errors(name, "model", revision):
-            return HfApi().model_info(name, revision=revision).sha
+            # From the cache, where there is no network: a file lies in its commit's folder.
+            return Path(hf_hub_download(name, MODEL_FILES[0], revision=revision)).parent.name
     files = sorted({path for pattern in MODEL_FILES for path in folder.glob(pattern)})
     if not files:
         raise DataError(f"{name} holds no model: there is no {MODEL_FILES[0]} in it")

@@ -46,6 +46,7 @@ def _graphs(folder: Path) -> Iterator:
     def new() -> Graph:
         graph = Graph(bind_namespaces="core")
         graph.bind("roc", roc)
+        graph.bind("relation", Namespace(f"{ROC}relation:"))
         return graph
 
     for rows in read_rows(folder / NODES_FILE):

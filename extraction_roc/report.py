@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from data_scripts.reading import DataError
 from data_scripts.writing import write_text
+from extraction_roc.formats import read_rows
 from extraction_roc.graph import EDGES_FILE, NODES_FILE
 from extraction_roc.parts import ROLES
 from extraction_roc.posts import Columns, Posts, read_image
@@ -47,14 +48,14 @@ def write_report(folder: Path, posts: Posts, columns: Columns, image_dir: Path |
     from bokeh.resources import INLINE
     from jinja2 import Environment, PackageLoader
 
-    table = pq.read_table(folder / EDGES_FILE)
-    edges, nodes = table.slice(0, MAX_EDGES).to_pylist(), pq.read_table(folder / NODES_FILE)
-    relations = table.select(["relation", "num_posts"]).group_by("relation")
-    relations = relations.aggregate([("num_posts", "count"), ("num_posts", "sum")])
+    edges = next(read_rows(folder / EDGES_FILE), [])[:MAX_EDGES]
+    table = pq.read_table(folder / EDGES_FILE, columns=["relation", "num_posts"])
+    relations = table.group_by("relation").aggregate([("num_posts", "count"), ("num_posts", "sum")])
     relations = relations.sort_by([("num_posts_sum", "descending"), ("relation", "ascending")]).to_pylist()
     colors = color_relations(row["relation"] for row in relations)
     shown = {edge[f"{role}_id"] for edge in edges for role in ROLES}
-    names = {row["id"]: row for row in nodes.to_pylist() if row["id"] in shown}
+    nodes = (row for rows in read_rows(folder / NODES_FILE) for row in rows)
+    names = {row["id"]: row for row in nodes if row["id"] in shown}
     pictures = read_pictures({edge["position"] for edge in edges}, posts, columns, image_dir)
     for edge in edges:
         edge["pieces"] = mark(edge)
@@ -67,7 +68,8 @@ def write_report(folder: Path, posts: Posts, columns: Columns, image_dir: Path |
         title=f"What {Path(posts.name).name} says",
         template=template,
         template_variables={
-            "num_nodes": len(nodes), "num_edges": len(table), "relations": relations,
+            "num_nodes": pq.read_metadata(folder / NODES_FILE).num_rows,
+            "num_edges": len(table), "relations": relations,
             "edges": edges, "names": names, "colors": colors, "roles": ROLES,
         },
     )  # fmt: skip

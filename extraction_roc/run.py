@@ -4,6 +4,7 @@
 import hashlib
 from argparse import Namespace
 from itertools import islice
+from pathlib import Path
 
 from tqdm.auto import tqdm
 
@@ -21,6 +22,8 @@ def describe_run(options: Namespace, posts: Posts) -> dict[str, str]:
     if extractor.relations_file is not None:
         content = repr(load_descriptions(extractor.relations_file)).encode()
         relations = f"sha256:{hashlib.sha256(content).hexdigest()[:16]}"
+    # A tagger's or detector's folder may hold another one by now.
+    finders = [str(one).removeprefix("hf:") for one in (extractor.entity_tagger, extractor.object_detector)]
     return {
         "input": posts.identity,
         "model": find_revision(extractor.model_name_or_path, extractor.revision),
@@ -28,6 +31,7 @@ def describe_run(options: Namespace, posts: Posts) -> dict[str, str]:
             f"--{name}": getattr(extractor, name)
             for name in ("entity_tagger", "object_detector", "candidate_labels", "max_entities", "threshold", "dtype")
         },
+        "tagger and detector": [find_revision(name) for name in finders if Path(name).is_dir()],
         "relations_file": relations,
         **{f"--{name}_column": column for name, column in vars(extractor.columns).items()},
         "--part_size": options.part_size,

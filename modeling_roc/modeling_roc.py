@@ -600,6 +600,7 @@ class RocModel(RocPreTrainedModel):
         num_items_in_batch: torch.Tensor | int | None = None,
         relation_features: Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor] | None = None,
         relation_memory: RelationMemory | None = None,
+        relation_mask: torch.Tensor | None = None,
         **kwargs,
     ) -> RocOutput:
         r"""
@@ -624,6 +625,8 @@ class RocModel(RocPreTrainedModel):
                 encoded, with gradient. Training is a call in training mode with gradients enabled;
                 `config.relation_offsets` take no part in it.
             relation_memory: other relations to compare with in this call, from [`RocModel.make_relation_memory`].
+            relation_mask (batch, num_relations) of bool: which relations a pair's are chosen among, in loss and
+                logits; the others' logits are the lowest number of their type. Default: all.
 
         Returns:
             [`RocOutput`].
@@ -665,6 +668,8 @@ class RocModel(RocPreTrainedModel):
         else:
             texts = self.read_texts(input_ids, attention_mask)
             logits, pair_embeds = self.compare(vectors, texts, relation_memory, relation_features, labels)
+        if relation_mask is not None:
+            logits = logits.masked_fill(~relation_mask.to(logits.device), torch.finfo(logits.dtype).min)
         loss = None if labels is None else info_nce(logits, labels, num_items_in_batch)
         return RocOutput(loss=loss, logits=logits, pair_embeds=pair_embeds)
 
@@ -1077,6 +1082,8 @@ class RocModel(RocPreTrainedModel):
         Raises:
             ValueError: naming the label, if there is no such relation or its types are not as above.
         """
+        if self.config.objective == "retrieval":
+            follow_adapter(self)
         types = None if types is None else read_types(types)
         check_known("relation_types", types or {}, self.config.label2id)
         self.config.relation_types = types

@@ -9,7 +9,7 @@ import torch
 from transformers.utils import ModelOutput
 
 from .configuration_roc import type_pairs
-from .peft_roc import copy_in_force
+from .peft_roc import copy_in_force, follow_adapter
 from .relation_memory_roc import RelationMemory, content_proof
 
 # Logits that are held at once: 64 MiB of float32.
@@ -98,6 +98,7 @@ def type_mask(
     if relation_memory is not None:
         config = relation_memory.config
     elif config.objective == "retrieval":
+        follow_adapter(model)
         keeper = copy_in_force(model.memory)
     relation_types = None if keeper is None else keeper.types
     if relation_types is None or relation_types.made_of is not model.config.relation_types:

@@ -16,12 +16,11 @@ import os
 import re
 import socket
 from bisect import bisect
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from numbers import Integral, Real
-from typing import Any, NamedTuple
+from typing import Any
 
 import httpx2
 import torch
@@ -47,13 +46,16 @@ from transformers.pipelines.pt_utils import PipelineDataset, PipelineIterator
 from .spans_and_boxes_roc import (
     ENTITY_KEYS,
     MIN_SHOWN,
-    TAGS,
     WHOLE,
     Box,
     Example,
+    Found,
     Mention,
     Region,
+    by_score,
     check_string,
+    find_mentions,
+    find_objects,
     follow,
     in_one_word,
     join_tokens,
@@ -61,9 +63,12 @@ from .spans_and_boxes_roc import (
     present,
     read_entities,
     read_example,
+    read_objects,
     same_entity,
     share_shown,
     shown_part,
+    type_of_label,
+    words_of,
 )
 
 TASK = "relation-extraction"
@@ -72,8 +77,6 @@ ROW_FIELDS = ("id", "image_id", "relation")
 """What else a row of a data set has: nothing of it is read."""
 FINDING = ("entity_tagger", "object_detector", "candidate_labels", "entity_types", "nms_threshold", "max_entities")
 """The parameters that say how the entities of a post are found."""
-NUMBERS = "DATE TIME PERCENT MONEY QUANTITY ORDINAL CARDINAL".split()
-"""Labels of taggers that stand for no entity."""
 NUM_PAIRS = 32
 """How many pairs go through the model at once, unless a `batch_size` is given."""
 NUM_CHECKED_DESCRIPTIONS = 64
@@ -998,7 +1001,7 @@ def find_entities(
     Raises:
         ValueError: what a function of the caller's returns, or an object that a post brings, is not as it should be.
     """
-    read_type = partial(_read_type, entity_types or {}, set(_words_of(list(relation_types.values()))))
+    read_type = partial(type_of_label, entity_types or {}, set(words_of(list(relation_types.values()))))
     texts = list(dict.fromkeys(post["text"] for post in posts if post["text"].strip()))
     tagged = dict(zip(texts, entity_tagger(texts), strict=True)) if entity_tagger and texts else {}
     pictures = {id(post["image"]): post["image"] for post in posts if post["image"] and not post["objects"]}
@@ -1007,122 +1010,24 @@ def find_entities(
         detected = dict(zip(pictures, object_detector(list(pictures.values()), candidate_labels), strict=True))
     for post in posts:
         try:
-            mentions = _find_mentions(post["text"], tagged.get(post["text"], []), read_type)
-            objects = _find_objects(post, detected.get(id(post["image"]), []), read_type, nms_threshold)
+            mentions = find_mentions(post["text"], tagged.get(post["text"], []), read_type)
+            size = None if post["image"] is None else post["image"].size
+            if not post["objects"]:
+                objects = find_objects(detected.get(id(post["image"]), []), size, read_type, nms_threshold)
+            elif size is None:
+                raise ValueError("objects are given, but no picture")
+            else:
+                objects = read_objects(post["objects"], size)
         except ValueError as error:
             raise ValueError(f"{post['where']}{error}") from error
         visible = objects
         if objects and processor.image_processor is not None:
-            shown = shown_part(processor.image_processor, post["image"].size)
+            shown = shown_part(processor.image_processor, size)
             visible = [one for one in objects if share_shown(one.places[0].box, shown) >= MIN_SHOWN]
         found = [*mentions, *visible[: processor.max_objects]]
-        best = sorted(range(len(found)), key=lambda i: _by_score(found[i]))[:max_entities]
+        best = sorted(range(len(found)), key=lambda i: by_score(found[i]))[:max_entities]
         _take(post, [found[i] for i in sorted(best)])
         post["found"]["num_entities_left_out"] = len(mentions) + len(objects) - len(best)
-
-
-class Found(NamedTuple):
-    """An entity that was found: the mentions of one name, in order, or one object; and its score, if it has one."""
-
-    places: list[Mention | Region]
-    score: float | None
-
-
-def _by_score(found: Found) -> float:
-    return -1.0 if found.score is None else -found.score
-
-
-def _words_of(types: Any) -> Iterable[str]:
-    """All words in nested lists of types."""
-    if isinstance(types, str):
-        yield types
-    for one in types if isinstance(types, list) else []:
-        yield from _words_of(one)
-
-
-def _read_type(entity_types: Mapping, words: set[str], label: str, is_mention: bool) -> list[str | None]:
-    """The type, in the model's words, of what a tagger or detector labels so; an empty list if it is no entity."""
-    if label in entity_types:
-        return [] if entity_types[label] is None else [entity_types[label]]
-    if label.lower() in words:
-        return [label.lower()]
-    if not is_mention:
-        return [None]
-    if label.upper() in NUMBERS:
-        return []
-    return [next((word for word, labels in TAGS.items() if label.upper() in labels.split()), "unknown")]
-
-
-def _without_score(given: Any) -> Any:
-    return {key: value for key, value in given.items() if key != "score"} if isinstance(given, Mapping) else given
-
-
-def _read_score(given: Mapping, where: str) -> float | None:
-    score = plain(given.get("score"))
-    if score is not None and (not isinstance(score, Real) or not 0 <= score <= 1):
-        raise ValueError(f"{where}: score must be a number, 0 to 1, got {score!r:.200}")
-    return None if score is None else float(score)
-
-
-def _find_mentions(text: str, tagged: Any, read_type: Callable) -> list[Found]:
-    """A text's entities, in order, from what a tagger gives."""
-    if not isinstance(tagged, Sequence) or isinstance(tagged, (str, bytes)):
-        raise ValueError(f"entity_tagger must return a list of a text's entities, got {tagged!r:.200}")
-    named = {f"entity_tagger's entity {i}": given for i, given in enumerate(tagged)}
-    bare = {name: _without_score(given) for name, given in named.items()}
-    mentions: list[tuple[Mention, float | None]] = []
-    for name, mention in read_entities(text, bare, None, None)[1].items():
-        given, label, score = named[name], None, None
-        if not isinstance(mention, Mention):
-            raise ValueError(f"{name} must be a mention in the text, got {given!r:.200}")
-        if isinstance(given, Mapping):
-            label, score = given.get("entity_group") or given.get("entity"), _read_score(given, name)
-        types = [mention.type] if label is None else read_type(re.sub("^[BIELSU]-", "", label), True)
-        mentions += [(mention._replace(type=word), score) for word in types]
-    longest: list[tuple[Mention, float | None]] = []
-    taken: set[int] = set()
-    for mention, score in sorted(mentions, key=lambda one: (one[0].start - one[0].end, one[0].start)):
-        if taken.isdisjoint(range(mention.start, mention.end)):
-            taken.update(range(mention.start, mention.end))
-            longest.append((mention, score))
-    names: dict[tuple, list[tuple[Mention, float | None]]] = {}
-    for mention, score in sorted(longest, key=lambda one: one[0].start):
-        words = text[mention.start : mention.end].casefold().split()
-        names.setdefault((*words, mention.type), []).append((mention, score))
-    return [
-        Found([mention for mention, _ in same], max((score for _, score in same if score is not None), default=None))
-        for same in names.values()
-    ]
-
-
-def _find_objects(post: Mapping, detected: Any, read_type: Callable, nms_threshold: float) -> list[Found]:
-    """A picture's entities: the objects that the post brings, in their order, or what a detector gives, best first."""
-    given, image = post["objects"] or detected, post["image"]
-    if not isinstance(given, Sequence) or not all(isinstance(one, Mapping) for one in given):
-        raise ValueError(f"a picture's objects must be a list of dicts, got {given!r:.200}")
-    if given and image is None:
-        raise ValueError("objects are given, but no picture")
-    _, _, regions = read_entities("", {}, list(map(_without_score, given)), None if image is None else image.size)
-    found = [Found([region], _read_score(given[region.place], f"object {region.place}")) for region in regions]
-    if post["objects"]:
-        return found
-    apart, names = [], Counter()
-    for one in sorted(found, key=_by_score):
-        (region,), label = one.places, given[one.places[0].place].get("label")
-        types = [region.type] if label is None else read_type(label, False)
-        if types and all(overlap(region.box, other.places[0].box) <= nms_threshold for other in apart):
-            name = region.name or region.type or "object"
-            names[name] += 1
-            name = name if names[name] == 1 else f"{name} {names[name]}"
-            apart.append(Found([region._replace(name=name, type=types[0])], one.score))
-    return apart
-
-
-def overlap(one: Box, other: Box) -> float:
-    """Intersection over union of two boxes, 0 to 1."""
-    width, height = (max(min(one[i + 2], other[i + 2]) - max(one[i], other[i]), 0.0) for i in (0, 1))
-    areas = [(x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in (one, other)]
-    return width * height / (sum(areas) - width * height)
 
 
 def _take(post: dict[str, Any], kept: Sequence[Found]):
@@ -1153,12 +1058,7 @@ def _take(post: dict[str, Any], kept: Sequence[Found]):
 
     def nearest(head: list[int], tail: list[int]) -> tuple[int, int]:
         """Of two entities the mentions that are nearest to each other; mentions are in order, and an object is one."""
-        if (
-            len(head) == 1
-            and len(tail) == 1
-            or isinstance(places[head[0]], Region)
-            or isinstance(places[tail[0]], Region)
-        ):
+        if isinstance(places[head[0]], Region) or isinstance(places[tail[0]], Region):
             return head[0], tail[0]
         starts = [places[j].start for j in tail]
         around = ((i, bisect(starts, places[i].start)) for i in head)

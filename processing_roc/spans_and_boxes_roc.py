@@ -1,5 +1,6 @@
 # Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
-"""What a user says of an example, read and checked: mentions in its text and objects of its picture, given by boxes.
+"""What a user says of an example, read and checked: mentions in its text and objects of its picture, given by boxes;
+and what a tagger and a detector say, put in order.
 
 Then what becomes of both. Mentions: the ROC paper (section 3.1) takes the head's and the tail's vectors at their place
 in the text and writes their types into it. Here `Tom Hanks` becomes `[HEAD] person : Tom Hanks [/HEAD]`, and an object
@@ -15,7 +16,8 @@ import math
 import re
 import unicodedata
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from numbers import Integral, Real
 from typing import Any, NamedTuple
@@ -40,9 +42,12 @@ TAGS = {
     "person": "PER PERSON",
     "organization": "ORG ORGANIZATION ORGANISATION CORPORATION GROUP",
     "location": "LOC LOCATION GPE FAC",
-    "miscellaneous": "MISC MISCELLANEOUS NORP EVENT WORK_OF_ART CREATIVE-WORK PRODUCT LAW LANGUAGE",
+    "miscellaneous": "MISC MISCELLANEOUS OTHER NORP EVENT WORK_OF_ART CREATIVE-WORK PRODUCT LAW LANGUAGE",
 }
 """Type words, and the labels of taggers that data sets have them for."""
+
+NUMBERS = "DATE TIME PERCENT MONEY QUANTITY ORDINAL CARDINAL".split()
+"""Labels of taggers that stand for no entity."""
 
 TOLERANCE = 1e-4
 """What a box may overshoot the picture by, as a fraction of it, for rounding's sake; it is cut off."""
@@ -458,6 +463,142 @@ def _find(region: Region, candidates: list[Region], where: str) -> Region:
 
 def _near(one: Box, other: Box) -> bool:
     return all(abs(a - b) < 1e-6 for a, b in zip(one, other, strict=True))
+
+
+# Entities that are found
+
+
+class Found(NamedTuple):
+    """An entity that was found: the mentions of one name, in order, or one object; and its score, if it has one."""
+
+    places: list[Mention | Region]
+    score: float | None
+
+
+def by_score(found: Found) -> float:
+    """A key that sorts the best first; one without a score counts as if it were sure."""
+    return -1.0 if found.score is None else -found.score
+
+
+def words_of(types: Any) -> Iterable[str]:
+    """All words in nested lists of types."""
+    if isinstance(types, str):
+        yield types
+    for one in types if isinstance(types, list) else []:
+        yield from words_of(one)
+
+
+def type_of_label(entity_types: Mapping, words: set[str], label: str, is_mention: bool) -> list[str | None]:
+    """The type, in the model's words, of what a tagger or detector labels so; an empty list if it is no entity.
+
+    Args:
+        entity_types: label → type that the caller wants, None for what is no entity.
+        words: types that the model's relations ask for, in lower case.
+        label: without a prefix such as "B-".
+        is_mention: whether it is a tagger's.
+    """
+    if label in entity_types:
+        return [] if entity_types[label] is None else [entity_types[label]]
+    if label.lower() in words:
+        return [label.lower()]
+    if not is_mention:
+        return [None]
+    if label.upper() in NUMBERS:
+        return []
+    return [next((word for word, labels in TAGS.items() if label.upper() in labels.split()), "unknown")]
+
+
+def _without_score(given: Any) -> Any:
+    return {key: value for key, value in given.items() if key != "score"} if isinstance(given, Mapping) else given
+
+
+def _read_score(given: Mapping, where: str) -> float | None:
+    score = plain(given.get("score"))
+    if score is not None and (not isinstance(score, Real) or not 0 <= score <= 1):
+        raise ValueError(f"{where}: score must be a number, 0 to 1, got {score!r:.200}")
+    return None if score is None else float(score)
+
+
+def find_mentions(text: str, tagged: Any, read_type: Callable) -> list[Found]:
+    """A text's entities, in its order, from what a tagger gives: of mentions that overlap the longest, and those of
+    the same words and type as one.
+
+    Args:
+        tagged: mentions in any form of `read_entities`, optionally with `score`.
+        read_type: `type_of_label` of a label, and whether it is a mention's.
+
+    Raises:
+        ValueError: `tagged` is no list, one of it is no mention in the text, or a score is not within 0 to 1.
+    """
+    if not isinstance(tagged, Sequence) or isinstance(tagged, (str, bytes)):
+        raise ValueError(f"entity_tagger must return a list of a text's entities, got {tagged!r:.200}")
+    named = {f"entity_tagger's entity {i}": given for i, given in enumerate(tagged)}
+    bare = {name: _without_score(given) for name, given in named.items()}
+    mentions: list[tuple[Mention, float | None]] = []
+    for name, mention in read_entities(text, bare, None, None)[1].items():
+        given, label, score = named[name], None, None
+        if not isinstance(mention, Mention):
+            raise ValueError(f"{name} must be a mention in the text, got {given!r:.200}")
+        if isinstance(given, Mapping):
+            label, score = given.get("entity_group") or given.get("entity"), _read_score(given, name)
+        types = [mention.type] if label is None else read_type(re.sub("^[BIELSU]-", "", label), True)
+        mentions += [(mention._replace(type=word), score) for word in types]
+    longest: list[tuple[Mention, float | None]] = []
+    taken: set[int] = set()
+    for mention, score in sorted(mentions, key=lambda one: (one[0].start - one[0].end, one[0].start)):
+        if taken.isdisjoint(range(mention.start, mention.end)):
+            taken.update(range(mention.start, mention.end))
+            longest.append((mention, score))
+    names: dict[tuple, list[tuple[Mention, float | None]]] = {}
+    for mention, score in sorted(longest, key=lambda one: one[0].start):
+        words = text[mention.start : mention.end].casefold().split()
+        names.setdefault((*words, mention.type), []).append((mention, score))
+    return [
+        Found([mention for mention, _ in same], max((score for _, score in same if score is not None), default=None))
+        for same in names.values()
+    ]
+
+
+def read_objects(objects: Any, size: tuple[int, int] | None) -> list[Found]:
+    """A picture's objects, in any form of `read_entities`, optionally with `score`.
+
+    Raises:
+        ValueError: `objects` is no list of dicts, a box or a key is wrong, or a score is not within 0 to 1.
+    """
+    if not isinstance(objects, Sequence) or not all(isinstance(one, Mapping) for one in objects):
+        raise ValueError(f"a picture's objects must be a list of dicts, got {objects!r:.200}")
+    _, _, regions = read_entities("", {}, list(map(_without_score, objects)), size)
+    return [Found([region], _read_score(objects[region.place], f"object {region.place}")) for region in regions]
+
+
+def find_objects(
+    detected: Any, size: tuple[int, int] | None, read_type: Callable, nms_threshold: float
+) -> list[Found]:
+    """A picture's entities, best first, from what a detector gives. Each gets a name: its label, with a number from
+    the second on.
+
+    Args:
+        detected, size: as for `read_objects`, which says what is wrong with them.
+        read_type: as for `find_mentions`.
+        nms_threshold: what overlaps more with a better one, as intersection over union, is left out.
+    """
+    apart, names = [], Counter()
+    for one in sorted(read_objects(detected, size), key=by_score):
+        (region,), label = one.places, detected[one.places[0].place].get("label")
+        types = [region.type] if label is None else read_type(label, False)
+        if types and all(overlap(region.box, other.places[0].box) <= nms_threshold for other in apart):
+            name = region.name or region.type or "object"
+            names[name] += 1
+            name = name if names[name] == 1 else f"{name} {names[name]}"
+            apart.append(Found([region._replace(name=name, type=types[0])], one.score))
+    return apart
+
+
+def overlap(one: Box, other: Box) -> float:
+    """Intersection over union of two boxes, 0 to 1."""
+    width, height = (max(min(one[i + 2], other[i + 2]) - max(one[i], other[i]), 0.0) for i in (0, 1))
+    areas = [(x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in (one, other)]
+    return width * height / (sum(areas) - width * height)
 
 
 # Mentions to tokens, and back

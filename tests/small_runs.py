@@ -18,6 +18,7 @@ import pytest
 import torch
 import yaml
 from filelock import FileLock
+from PIL import Image
 from safetensors.torch import load_file
 from transformers import BertConfig, BertModel, ViTConfig, ViTModel
 
@@ -144,15 +145,19 @@ def renamed(tmp_path_factory):
 
 @pytest.fixture
 def run(place, tmp_path, monkeypatch):
-    """Runs train.py within this process, in a temporary folder, on one thread as `launch` does."""
+    """Runs train.py within this process, in a temporary folder, on one thread as `launch` does. To draw its pictures
+    takes as long as all the rest: without `pictures=True`, they are blank."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", place / "cache")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
 
-    def run(*arguments, config=place / "config.yaml"):
-        monkeypatch.setattr(sys, "argv", ["train.py", str(config), *map(str, arguments)])
-        train.main()
+    def run(*arguments, config=place / "config.yaml", pictures=False):
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "argv", ["train.py", str(config), *map(str, arguments)])
+            for name in ("save_confusion_matrix", "save_example_page", "draw_calibration") if not pictures else ():
+                patch.setattr(train, name, lambda path, *_: Image.new("L", (1, 1)).save(path))
+            train.main()
         return tmp_path
 
     yield run

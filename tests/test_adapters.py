@@ -118,6 +118,17 @@ def test_an_adapter_comes_back_on_its_base(make_adapted, batch, tmp_path, settin
     assert torch.equal(answers(whole, batch), answers(merged, batch))
 
 
+def test_types_fit_the_relations_of_the_adapter_in_force(make_adapted):
+    """Those that are set for an adapter are its own, and whatever was asked before the switch is no matter."""
+    model = make_adapted(OTHERS)
+    types = [("person", "person")]
+    model.base_model.model.set_relation_types({"owns": ["person", "organization"]})
+    assert model.type_mask(types).tolist() == [[True, True, True, False]]
+    with model.disable_adapter():
+        assert model.type_mask(types).tolist() == [[True, True, True, True]]
+    assert model.type_mask(types).tolist() == [[True, True, True, False]]
+
+
 def test_an_adapter_names_a_class_of_transformers_for_its_base(make_adapted, batch, processor, tmp_path):
     """So that it opens in one line where only packages are installed, with the code of its base."""
     model = make_adapted(OTHERS)

@@ -17,9 +17,10 @@ from processing_roc import PAIR_PLACES, RocProcessor
 from training_roc import collator
 from training_roc.arguments import DataArguments
 from training_roc.collator import PictureTable, RocDataCollator, resize_pictures
-from training_roc.rows import encode_splits
+from training_roc.rows import RunData, encode_splits
 
 FEATURES = Features({"image": ImageFeature(), "image_id": Value("string")})
+ONE_RELATION = {"relations": {"friends": {}}, "negative_relation": None}
 COLORS = {"red.png": (255, 0, 0), "lime.png": (0, 255, 0), "blue.png": (0, 0, 255)}
 
 
@@ -98,7 +99,7 @@ def test_a_row_without_its_picture_gets_none_of_the_same_name(processor):
     ]
     data = Dataset.from_list(data).cast_column("image", ImageFeature())
     splits = DatasetDict(train=data.select([0]), test=data.select([1]))
-    prepared, pictures = encode_splits(splits, processor, DataArguments(preprocessing_num_workers=None))
+    prepared, pictures = encode_splits([RunData(splits, ONE_RELATION)], processor, DataArguments())
     collate = RocDataCollator(processor, pictures)
     assert collate([prepared["train"][0]])["image_index"].tolist() == [0]
     assert "pixel_values" not in collate([prepared["test"][0]])
@@ -227,8 +228,9 @@ def test_a_row_that_cannot_be_encoded_is_named(processor):
     ]
     splits, without_pictures = DatasetDict(train=Dataset.from_list(rows)), DataArguments(use_images=False)
     with pytest.raises(ValueError, match=r"^row 'second': tail span \[2, 4\) in tokens is out of range"):
-        encode_splits(splits, processor, without_pictures)
-    encoded, pictures = encode_splits(DatasetDict(train=splits["train"].select([0])), processor, without_pictures)
+        encode_splits([RunData(splits, ONE_RELATION)], processor, without_pictures)
+    splits = DatasetDict(train=splits["train"].select([0]))
+    encoded, pictures = encode_splits([RunData(splits, ONE_RELATION)], processor, without_pictures)
     assert len(encoded["train"]) == 1 and pictures is None
 
 
@@ -248,7 +250,7 @@ def test_texts_that_are_cut_are_counted(processor, caplog):
         for tokens in texts
     ]
     splits = DatasetDict(train=Dataset.from_list(rows), test=Dataset.from_list(rows[:1]))
-    encoded, _ = encode_splits(splits, processor, DataArguments(use_images=False))
+    encoded, _ = encode_splits([RunData(splits, ONE_RELATION)], processor, DataArguments(use_images=False))
     # 128 places: two special tokens, four markers, two mentions and 120 words.
     assert encoded["train"]["num_truncated_tokens"] == [0, 80, 180]
     (told,) = [

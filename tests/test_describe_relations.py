@@ -14,6 +14,8 @@ from pathlib import Path
 
 import datasets
 import huggingface_hub
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from chat_models import ChatServer, completion, running, save_model_that_says
 
@@ -315,6 +317,28 @@ def test_unlabelled_rows_are_examples_of_no_relation(describe):
     with running(ChatServer([three("ignores"), three("won")])) as server:
         assert describe(*against(server), "--dataset_name", "data") is None
     assert all("(none are at hand)" in prompt for prompt in server.prompts())
+
+
+def test_a_data_set_that_is_none_of_relations_is_told_of(describe):
+    """Labels that its features do not name, and rows without the column that pictures are in."""
+    rows = load_demo(num_train=4, num_validation=1, num_test=1)["train"].cast_column(
+        "image", datasets.Image(decode=False)
+    )
+    for folder in ("numbers", "columns"):
+        Path(folder).mkdir()
+    path = Path("numbers", "train.parquet")
+    rows.to_parquet(path)
+    table = pq.read_table(path)
+    place = table.column_names.index("relation")
+    numbers = pa.array([0, 99, None, -1], table.schema.field(place).type)
+    pq.write_table(table.set_column(place, table.schema.field(place), numbers), path)
+    rows.remove_columns("image").to_parquet("columns/train.parquet")
+    local = ("--local_model", "none")
+    for folder, message in (
+        ("numbers", "data set 'numbers': row 1 of train (from 0): 99 is none of 9 relations"),
+        ("columns", "data set 'columns' has no Image column `image`; convert it with data_scripts first"),
+    ):
+        assert describe(*local, "--dataset_name", folder) == f"error: {message}"
 
 
 def test_a_local_model(describe, tmp_path, capsys):

@@ -37,7 +37,13 @@ COMMAND = re.compile(
     r"(?:(?<=-m )(?P<module>(?:\w+\.)+\w+)|\b(?P<script>(?:train|extract)\.py))\b(?P<arguments>[^\n;|]*)"
 )
 FLAG = re.compile(r"(?<![\w-])--([a-z]\w*)")
-FLAGS_OF_OTHERS = {"num_processes", "nproc_per_node", "cpu"}  # accelerate's and torchrun's
+FLAGS_OF_OTHERS = {
+    "num_processes",
+    "nproc_per_node",
+    "cpu",
+    "nodes",
+    "relationships",
+}  # of accelerate, torchrun, Neo4j
 
 # Runs a page's blocks in order in one namespace and folder, and keeps what each Python block printed.
 RUN_BLOCKS = """

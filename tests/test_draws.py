@@ -70,7 +70,7 @@ def test_each_draw_has_its_own_seed(load):
     share, held_out = ("--train_fraction", "0.3"), ("--hold_out_relations", "3", "--few_shot_examples", "4")
 
     def drawn(*seeds):
-        data = load(*share, *held_out, *seeds)
+        (data,), _ = load(*share, *held_out, *seeds)
         return data.unseen, data.splits["few_shot"]["id"][:], data.splits["train"]["id"][:]
 
     relations, examples, rows = drawn("--seed", "1")

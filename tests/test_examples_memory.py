@@ -200,7 +200,7 @@ def test_a_saved_folder_works_without_the_project(make_model, processor, tmp_pat
     processor.save_pretrained(folder)
     example = {name: value for name, value in make_pair("Rosa").items() if name != "image"}
     (folder / "example.json").write_text(json.dumps(example))
-    report = read_elsewhere(folder, tmp_path)  # adds a relation, too, saves and loads again
+    (report,) = read_elsewhere(tmp_path, folder)  # adds a relation, too, saves and loads again
     assert not any(report["info"].values()) and not any(report["info_again"].values())
     expected = answers(model, processor(**example, return_tensors="pt"))
     assert torch.allclose(torch.tensor(report["logits"]), expected, atol=1e-6)

@@ -23,6 +23,7 @@ from training_roc import RocTrainer, RocTrainingArguments
 from training_roc.arguments import DataArguments, ModelArguments, Settings, parse_arguments
 from training_roc.model_card import TrainingRun, build_model_card, write_card
 from training_roc.push import prepare_push, readdress
+from training_roc.rows import RunData
 
 ROOT = Path(__file__).parents[1]
 DESCRIPTIONS = load_demo_descriptions()
@@ -33,15 +34,16 @@ def make_run(make_model, tmp_path, monkeypatch):
     """Builds the account of a run that never was, of a tiny model; keyword arguments change it. No Hub is asked."""
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
 
-    def make(model=None, model_args=(), data_args=(), args=(), **changes):
-        splits = DatasetDict({name: Dataset.from_dict({"id": ["a"] * 3}) for name in ("train", "test")})
+    def make(model=None, model_args=(), data_args=(), args=(), unseen=(), **changes):
+        rows = {"train": 3, "validation": 2, "test": 3}
+        splits = DatasetDict({name: Dataset.from_dict({"id": ["a"] * number}) for name, number in rows.items()})
         account = TrainingRun(
             model_id="org/roc-tiny",
             model=model or make_model(),
             model_args=ModelArguments(**dict(model_args)),
             data_args=DataArguments(**dict(data_args)),
             args=RocTrainingArguments(output_dir=str(tmp_path / "out"), do_train=True, **dict(args)),
-            splits=splits,
+            data=[RunData(splits, DESCRIPTIONS, list(unseen))],
             descriptions=DESCRIPTIONS,
             metrics={"train": {"train_loss": 1.23456789, "train_runtime": 12.5, "epoch": 2.0}},
         )
@@ -71,7 +73,7 @@ def snippets(card: str) -> list[str]:
 def test_the_card_of_a_run(run, place):
     settings = yaml.safe_load((place / "config.yaml").read_text())
     folder = run("--max_steps", "2", "--eval_strategy", "steps", "--eval_steps", "1", "--save_strategy", "steps",
-                 "--save_steps", "1", "--seed", "7", "--train_fraction", "0.5") / "out"  # fmt: skip
+                 "--save_steps", "1", "--seed", "7", "--train_fraction", "0.5", pictures=True) / "out"  # fmt: skip
     card = ModelCard.load(folder / "README.md")
     results = json.loads((folder / "all_results.json").read_text())
     found = {(one.metric_type, one.metric_name): one.metric_value for one in card.data.eval_results}

@@ -59,8 +59,9 @@ def test_the_three_push_commands_have_the_same_flags(main, capsys, monkeypatch):
     with pytest.raises(SystemExit):
         main()
     flags = set(re.findall(r"--\w+", capsys.readouterr().out))
-    assert {"--push_to_hub", "--private", "--hub_private_repo", "--token", "--hub_token"} <= flags
-    assert main is push_space or {"--folder", "--revision", "--hub_revision"} <= flags
+    assert {"--push_to_hub", "--private", "--revision", "--token"} <= flags
+    assert {"--hub_private_repo", "--hub_revision", "--hub_token"} <= flags
+    assert ("--folder" in flags) == (main is not push_space) and ("--hub_model_id" in flags) == (main is push_model)
 
 
 def test_what_is_pinned_is_what_is_tested():

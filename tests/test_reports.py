@@ -177,7 +177,8 @@ def test_a_run_whose_pictures_and_card_fail_keeps_everything_else(run, tmp_path)
     for name in ("test_confusion_matrix.png", "eval_reliability.png", "README.md"):
         (tmp_path / "out" / name / "in the way").mkdir(parents=True)
     with pytest.raises(SystemExit) as ended:
-        run("--max_steps", "1", "--eval_strategy", "no", "--save_strategy", "no", "--load_best_model_at_end", "no")
+        once = ("--max_steps", "1", "--eval_strategy", "no", "--save_strategy", "no", "--load_best_model_at_end", "no")
+        run(*once, pictures=True)
     said = str(ended.value)
     assert said.startswith(
         "error: model and scores are whole in out, but not made: eval_reliability.png (IsADirectory"

@@ -126,6 +126,22 @@ def test_runs_that_differ_in_any_seed_are_averaged(tmp_path, monkeypatch, capsys
     assert row[1:3] == ["100", "0, 0; hold_out_seed 0, 1"] and len(row) == 7
 
 
+def test_scores_of_several_data_sets_stand_side_by_side(tmp_path, monkeypatch, capsys):
+    """Their mean has no table of its own, and is no part of a comparison."""
+    parts = ("eval", "test", "test_mnre", "test_posts")
+    folders = [write_run(tmp_path / name, seed=seed, scored=parts) for seed, name in enumerate("ab")]
+    for folder in folders:
+        for name in ("test_per_relation.json", "test_predictions.jsonl"):
+            (folder / name).unlink()
+    compare(monkeypatch, *folders, "--compare", "--split", "test_mnre")
+    header = cells(capsys.readouterr().out)[0]
+    assert [title for title in header if title.endswith("micro F1")] == [
+        f"{split} micro F1" for split in ("validation", "test", "test_mnre", "test_posts")
+    ]
+    with pytest.raises(SystemExit, match="a did not score the test split, but validation, test_mnre, test_posts"):
+        compare(monkeypatch, *folders, "--compare")
+
+
 def test_the_change_by_relation(tmp_path, monkeypatch, capsys):
     folders = [write_run(tmp_path / "a", f1=0.8), write_run(tmp_path / "b", f1=0.5, bf16=True)]
     table = json.loads((folders[1] / "test_per_relation.json").read_text())

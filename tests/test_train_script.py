@@ -471,13 +471,13 @@ def test_a_data_set_whose_test_relations_are_in_no_other_split(run, place, tmp_p
 
 def test_a_trained_model_that_knows_what_is_to_be_unseen_says_so(trained, caplog):
     unseen, descriptions = ["/per/per/peer", "unheard_of"], load_demo_descriptions()
-    model_args = ModelArguments(model_name_or_path=str(trained[0]))
-    load_model(model_args, DataArguments(), descriptions, False, unseen)  # to be evaluated with all relations
+    settings = parse_arguments(["--dataset_name", "own", "--model_name_or_path", str(trained[0])])
+    load_model(settings, descriptions, False, unseen)  # to be evaluated with all relations
     assert "NOT ZERO-SHOT" not in caplog.text
-    load_model(model_args, DataArguments(), seen_descriptions(descriptions, unseen), False, unseen)
+    load_model(settings, seen_descriptions(descriptions, unseen), False, unseen)
     assert "out was trained on what it knows: /per/per/peer\n" in caplog.text
     without_negative = select_relations(descriptions, unseen[:1] + ["/per/org/member_of"])
-    assert load_model(model_args, DataArguments(), without_negative, False)[0].config.negative_relation is None
+    assert load_model(settings, without_negative, False)[0].config.negative_relation is None
 
 
 def test_relations_cannot_be_held_out_of_everything(run):
@@ -509,12 +509,14 @@ def test_values_in_the_file_mean_what_they_say(tmp_path):
     content = (
         "output_dir: out\ndo_train: yes\nuse_images: false\nlearn_temperature: 'true'\nlearning_rate: 1e-5\n"
         "label_names: [labels]\nreport_to: none\nadam_beta1: .8\nmax_steps: -1\n"
-        "lr_scheduler_type: cosine_with_min_lr\nlr_scheduler_kwargs: {min_lr: 0.1}\n"
+        "lr_scheduler_type: cosine_with_min_lr\nlr_scheduler_kwargs: {min_lr: 0.1, num_cycles: 2}\nseed: 010\n"
+        "hold_out_relations: [/per/per/peer, 'in, or at']\n"
     )
     model_args, data_args, args = parse(tmp_path, content, "--adam_beta1", "0.7", "--no_share_relation_encoder")
     assert (args.do_train, data_args.use_images, model_args.learn_temperature) == (True, False, True)
     assert (args.learning_rate, args.adam_beta1, args.max_steps) == (1e-5, 0.7, -1)
-    assert args.label_names == ["labels"] and args.lr_scheduler_kwargs == {"min_lr": 0.1}
+    assert args.label_names == ["labels"] and args.lr_scheduler_kwargs == {"min_lr": 0.1, "num_cycles": 2}
+    assert args.seed == 10 and json.loads(data_args.hold_out_relations) == ["/per/per/peer", "in, or at"]
     assert not model_args.share_relation_encoder
 
 
@@ -529,6 +531,8 @@ def test_values_in_the_file_mean_what_they_say(tmp_path):
         ("seed: 3\ndo_eval: true\nseed: 4\n", "config.yaml: the keys ['seed'] stand twice"),
         ("lr_scheduler_kwargs: {min_lr: 0.1, min_lr: 0.2}\n", "config.yaml: the keys ['min_lr'] stand twice"),
         ("optim: [\n", "config.yaml: while parsing"),
+        ("seed: 0x1F\n", "config.yaml: invalid literal for int() with base 10: '0x1F'"),
+        ("seed: 1:30\n", "config.yaml: invalid literal for int() with base 10: '1:30'"),
     ],
 )
 def test_a_wrong_file_is_refused(tmp_path, content, message):
@@ -606,10 +610,10 @@ def test_help_tells_what_is_this_projects_own(capsys):
 
 def test_the_demo_brings_its_settings_to_the_demo_only():
     assert parse_arguments([])[2].do_train
-    assert parse_arguments(["--dataset_name=demo"])[1].dataset_name == "demo"
+    assert parse_arguments(["--dataset_name=demo"])[1].dataset_name == ["demo"]
     for arguments in (["--dataset_name", "other"], ["--dataset_name=other"]):
         _, data_args, args = parse_arguments(arguments)
-        assert data_args.dataset_name == "other" and args.num_train_epochs == 3 and not args.do_train
+        assert data_args.dataset_name == ["other"] and args.num_train_epochs == 3 and not args.do_train
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import random
 
 import pytest
 import torch
+from conftest import RELATIONS
 from datasets import Dataset
 from memories import encoded_anew
 from PIL import Image
@@ -21,6 +22,7 @@ from training_roc import RocTrainer, RocTrainingArguments, get_last_complete_che
 from training_roc.checkpoints import CheckpointError, ServingFilesCallback, is_complete
 from training_roc.collator import PictureTable, RocDataCollator
 from training_roc.metrics import make_compute_metrics
+from training_roc.rows import RunData
 
 PLAIN = {
     "use_cpu": True,
@@ -155,6 +157,22 @@ def test_the_heads_learning_rate_follows_the_encoders_only_where_none_is_given(
 ):
     trainer = make_trainer(head_learning_rate=head_learning_rate)
     assert {group["lr"] for group in trainer.create_optimizer().param_groups} == {0.1, expected}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "bounds"),
+    [
+        ("learning_rate", -1, "0 or more"),
+        ("head_learning_rate", float("nan"), "0 or more"),
+        ("per_device_eval_batch_size", 0, "1 or more"),
+        ("gradient_accumulation_steps", 0, "1 or more"),
+        ("adam_beta2", 1.0, "0 to below 1"),
+        ("seed", -3, "0 or more"),
+    ],
+)
+def test_a_number_out_of_range_is_refused_at_once(tmp_path, name, value, bounds):
+    with pytest.raises(ValueError, match=f"^{name} must be {bounds}, got {value}$"):
+        RocTrainingArguments(tmp_path, use_cpu=True, **{name: value})
 
 
 def test_descriptions_are_encoded_with_gradient_in_every_third_step_only(make_trainer):
@@ -410,7 +428,8 @@ def test_compiled_training_learns_as_plain_training(make_trainer):
 
 
 def test_bfloat16_on_the_cpu_stays_finite(make_trainer, make_model):
-    metrics = make_compute_metrics(make_model().config)
+    content = {"relations": dict.fromkeys(RELATIONS), "negative_relation": "none"}
+    metrics = make_compute_metrics([RunData({}, content)])
     trainer = make_trainer(compute_metrics=metrics, bf16=True, **{**EVERY_STEP, "save_total_limit": 1})
     trainer.train()
     values = [value for entry in trainer.state.log_history for name, value in entry.items()]

@@ -171,6 +171,7 @@ def read_shared(name, split):
     return [json.loads(line) for line in (SHARED / name / f"{split}.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
+@pytest.mark.slow
 @needs_shared
 def test_fewrels_real_rows_in_its_own_form(tmp_path):
     rows = {split: read_shared("fewrel", split) for split in ("train", "test")}
@@ -187,6 +188,7 @@ def test_fewrels_real_rows_in_its_own_form(tmp_path):
         assert Counter(row["relation"] for row in found) == Counter(row["relation"] for row in rows[split])
 
 
+@pytest.mark.slow
 @needs_shared
 def test_redocreds_real_rows_in_its_own_form(tmp_path):
     rows, kinds = read_shared("redocred", "validation"), {word: kind for kind, word in TYPES.items()}

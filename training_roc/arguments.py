@@ -19,10 +19,11 @@ from transformers.integrations import get_available_reporting_integrations
 
 from data_scripts.command import in_words
 from data_scripts.loading import DEMO
-from data_scripts.reading import DoubleKeyError, read_text, refuse_double_keys
+from data_scripts.reading import read_text, refuse_double_keys
 from evaluation_roc.relation_f1.relation_f1 import compute_relation_f1
 from training_roc.hold_out import check_few_shot
 from training_roc.lora import LoraArguments, check_lora
+from training_roc.mixture import dataset_titles
 from training_roc.trainer import RocTrainingArguments
 
 logger = logging.getLogger(__name__)
@@ -101,15 +102,23 @@ class ModelArguments(LoraArguments):
 class DataArguments:
     """Which data, and how they reach the model."""
 
-    dataset_name: str = field(default=DEMO, metadata={"help": "demo, a converted folder, or a data set on the Hub."})
-    dataset_config_name: str | None = field(
-        default=None, metadata={"help": "Configuration of the data set, where it has several."}
+    dataset_name: list[str] = field(
+        default_factory=lambda: [DEMO],
+        metadata={"help": "demo, a converted folder, or a data set on the Hub; or several to train on together."},
     )
-    dataset_revision: str | None = field(
-        default=None, metadata={"help": "Branch, tag or commit of a data set on the Hub."}
+    dataset_config_name: list[str] | None = field(
+        default=None, metadata={"help": "Configuration of the data set; of several, one for each, or ''."}
     )
-    relations_file: str | None = field(
-        default=None, metadata={"help": "Relation descriptions to use in place of the data set's own."}
+    dataset_revision: list[str] | None = field(
+        default=None, metadata={"help": "Branch, tag or commit of a data set on the Hub; of several, one for each."}
+    )
+    relations_file: list[str] | None = field(
+        default=None,
+        metadata={"help": "Relation descriptions in place of the data set's own; of several, one for each, or ''."},
+    )
+    keep_relations_of: list[str] | None = field(
+        default=None,
+        metadata={"help": "Of several data sets, those whose relations the saved model is to have. Default: all."},
     )
     relation_text: str = field(
         default="descriptions",
@@ -154,9 +163,25 @@ class DataArguments:
     )
 
     def __post_init__(self):
-        for name in ("dataset_config_name", "dataset_revision"):
-            if self.dataset_name == DEMO and getattr(self, name) is not None:
-                raise ValueError(f"{name} has no effect on the embedded demo set")
+        for name in ("dataset_name", "dataset_config_name", "dataset_revision", "relations_file", "keep_relations_of"):
+            if isinstance(getattr(self, name), str):
+                setattr(self, name, [getattr(self, name)])
+        for name in ("dataset_config_name", "dataset_revision", "relations_file"):
+            values, number = getattr(self, name), len(self.dataset_name)
+            if values is not None and len(values) != number:
+                raise ValueError(
+                    f"{name} must have one value for each of {number} data sets, in their order ('' where there is "
+                    f"none), got {len(values)}"
+                )
+            for dataset, value in zip(self.dataset_name, values or [], strict=False):
+                if dataset == DEMO and value and name != "relations_file":
+                    raise ValueError(f"{name} has no effect on the embedded demo set")
+        titles = dataset_titles(self.dataset_name, self._of_each("dataset_config_name"))
+        kept = self.keep_relations_of or titles
+        if wrong := [title for title in kept if title not in titles or kept.count(title) > 1]:
+            raise ValueError(f"--keep_relations_of {wrong[0]}: give some of {', '.join(titles)}, each once")
+        if len(titles) > 1 and self.hold_out_relations is not None:
+            raise ValueError("--hold_out_relations holds relations of one data set out, and there are several")
         if not 0 < self.train_fraction <= 1:
             raise ValueError(f"train_fraction must be above 0 and at most 1, got {self.train_fraction}")
         if not 0 < self.unseen_rate < 1:
@@ -168,6 +193,26 @@ class DataArguments:
         if self.train_fraction == 1 and self.train_fraction_seed is not None:
             raise ValueError("train_fraction_seed has no effect without train_fraction")
         check_few_shot(self.few_shot_examples or [], self.hold_out_relations)
+
+    def _of_each(self, name: str) -> list[str | None]:
+        """A setting with a value for each data set; None where there is none."""
+        return [value or None for value in getattr(self, name) or [None] * len(self.dataset_name)]
+
+    def keeps(self, title: str) -> bool:
+        """Whether the saved model is to have a data set's relations."""
+        return self.keep_relations_of is None or title in self.keep_relations_of
+
+    def sources(self) -> Iterator[tuple[str, str, str | None, str | None, str | None]]:
+        """Title, name, configuration, revision and relations file of each data set."""
+        configurations = self._of_each("dataset_config_name")
+        return zip(
+            dataset_titles(self.dataset_name, configurations),
+            self.dataset_name,
+            configurations,
+            self._of_each("dataset_revision"),
+            self._of_each("relations_file"),
+            strict=True,
+        )
 
 
 class Settings(NamedTuple):
@@ -268,8 +313,8 @@ def parse_arguments(argv: list[str], description: str | None = None) -> Settings
         path, argv = Path(argv[0]), argv[1:]
     else:
         chooser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-        chooser.add_argument("--dataset_name", default=DEMO)
-        path = DEMO_CONFIG if chooser.parse_known_args(argv)[0].dataset_name == DEMO else None
+        chooser.add_argument("--dataset_name", nargs="+", default=[DEMO])
+        path = DEMO_CONFIG if chooser.parse_known_args(argv)[0].dataset_name == [DEMO] else None
     parser = SettingsParser(description)
     arguments = argv if path is None else read_settings(path, is_overridden_by=argv) + argv
     *groups, unknown = parser.parse_args_into_dataclasses(
@@ -293,26 +338,46 @@ class SettingsLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def read_settings(path: Path, is_overridden_by: list[str]) -> list[str]:
-    """A file's settings as arguments of a command line, but for what has no effect with that command line's objective:
-    one file serves for both objectives."""
+# YAML 1.1 reads 010 as 8, and 1:30 as 90.
+SettingsLoader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(node.value))
+
+
+def read_yaml(path: Path) -> dict:
+    """
+    Raises:
+        ValueError: if a file is no YAML, or no mapping in which each key stands once.
+    """
     try:
         content = yaml.load(read_text(path), SettingsLoader)
-    except (yaml.YAMLError, DoubleKeyError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} must hold settings as `name: value`")
+    return content
+
+
+def read_settings(path: Path, is_overridden_by: list[str]) -> list[str]:
+    """A file's settings as arguments of a command line, but for what has no effect with that command line's objective:
+    one file serves for both objectives."""
+    content = read_yaml(path)
     chooser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     chooser.add_argument("--objective", default=content.get("objective"))
     if chooser.parse_known_args(is_overridden_by)[0].objective == "classification" != content.get("objective"):
         for name in [name for name in RETRIEVAL_SETTINGS if content.pop(name, None) is not None]:
             logger.warning("%s: %s has no effect with --objective classification", path, name)
+    return as_arguments(content, path)
+
+
+def as_arguments(content: dict, path: Path) -> list[str]:
+    """Settings of the file `path` as arguments of a command line."""
     arguments = []
     for name, value in content.items():
         if value is None:
             raise ValueError(f"{path}: {name} has no value; leave the line out to get the default")
+        if name == "hold_out_relations" and isinstance(value, list):
+            value = json.dumps(value)  # which is one argument
         if isinstance(value, list):
-            arguments += [f"--{name}", *map(str, value)]
+            arguments += [f"--{name}", *("" if one is None else str(one) for one in value)]
         else:
             arguments.append(f"--{name}={json.dumps(value) if isinstance(value, dict) else value}")
     return arguments
@@ -337,9 +402,19 @@ def check_settings(settings: Settings) -> None:
     if data_args.few_shot_examples and not args.do_train:
         raise ValueError("--few_shot_examples belongs to --do_train true: a trained model is evaluated as it is")
     check_lora(model_args, model_args.model_name_or_path, args.do_train)
+    titles = [title for title, *_ in data_args.sources()]
+    if args.dataset_weights is not None and len(args.dataset_weights) != len(titles):
+        raise ValueError(
+            f"--dataset_weights must have one number for each of {len(titles)} data sets, got "
+            f"{len(args.dataset_weights)}"
+        )
+    if data_args.keep_relations_of is not None and not args.do_train:
+        raise ValueError("--keep_relations_of belongs to a training: without one, no model is saved")
     metric = args.metric_for_best_model.removeprefix("eval_")
+    scores = compute_relation_f1([0], [0], num_labels=1)
+    prefixes = ["", *(f"{title}_" for title in titles if len(titles) > 1)]
     if args.eval_strategy != "no" and metric not in (
-        metrics := ["loss", *compute_relation_f1([0], [0], num_labels=1)]
+        metrics := ["loss", *(prefix + name for prefix in prefixes for name in scores)]
     ):
         raise ValueError(f"--metric_for_best_model {metric}: there are {', '.join(metrics)}")
     for name in args.report_to:

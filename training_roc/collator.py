@@ -177,13 +177,16 @@ class RocDataCollator:
         processor: pads texts and normalizes pictures.
         pictures: where to look up `image_id`; None leaves all pictures away (text only).
         pad_to_multiple_of: pads the text's length to a multiple of this.
+        relation_masks (num_datasets, num_relations) of bool: which relations the rows of each data set compete among;
+            None: all rows among all.
 
-    Call it with features that hold `input_ids` and `PAIR_PLACES`, with `pictures` also `image_id`, and optionally
-    `object_boxes` and `labels` (None becomes -100). It returns `input_ids` and `attention_mask` (batch, text_length),
-    `head_index`, `tail_index`, `labels` (batch,), `head_span`, `tail_span` (batch, 2), all long; if any row has
+    Call it with features that hold `input_ids` and `PAIR_PLACES`, with `pictures` also `image_id`, with
+    `relation_masks` also `dataset_index`, and optionally `object_boxes` and `labels` (None becomes -100). It returns
+    `input_ids` and `attention_mask` (batch, text_length), `head_index`, `tail_index`, `labels` (batch,), `head_span`,
+    `tail_span` (batch, 2), all long; if any row has
     objects `object_boxes` (batch, num_objects, 4), float32, and `object_mask` (batch, num_objects); if any has a
     picture `pixel_values` (num_images, 3, height, width), float32, each distinct picture of the batch once, and
-    `image_index` (batch,), -1 without a picture.
+    `image_index` (batch,), -1 without a picture; with `relation_masks` `relation_mask` (batch, num_relations).
     """
 
     def __init__(
@@ -191,10 +194,12 @@ class RocDataCollator:
         processor: RocProcessor,
         pictures: PictureTable | None = None,
         pad_to_multiple_of: int | None = None,
+        relation_masks: torch.Tensor | None = None,
     ):
         self.processor = processor
         self.pictures = pictures
         self.pad_to_multiple_of = pad_to_multiple_of
+        self.relation_masks = relation_masks
 
     def __call__(self, features: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
         pairs = {name: [feature[name] for feature in features] for name in ("input_ids", *PAIR_PLACES)}
@@ -203,6 +208,8 @@ class RocDataCollator:
         if any("labels" in feature for feature in features):
             batch["labels"] = [-100 if feature["labels"] is None else feature["labels"] for feature in features]
         tensors = {name: torch.tensor(values) for name, values in batch.items()}
+        if self.relation_masks is not None:
+            tensors["relation_mask"] = self.relation_masks[[feature["dataset_index"] for feature in features]]
         if self.pictures is not None:
             tensors.update(self._collate_pictures([feature["image_id"] for feature in features]))
         return tensors

@@ -32,6 +32,8 @@ class RelationFeatures:
         step: the optimizer step, 0 or more, by which ages are counted.
         with_gradient: whether this step encodes any description with gradient.
         labels (batch,): the pairs', where the loss is not the model's own and `forward` goes without them.
+        relation_mask (batch, num_relations) of bool: as `forward` takes it. What is no candidate of a pair is no
+            hard negative of it.
 
     Raises:
         ValueError: for a number that is out of range.
@@ -43,6 +45,7 @@ class RelationFeatures:
     step: int = 0
     with_gradient: bool = True
     labels: torch.Tensor | None = None
+    relation_mask: torch.Tensor | None = None
 
     def __post_init__(self):
         for name, least in (("hard_negatives", 0), ("max_age", 1)):
@@ -118,15 +121,18 @@ class RelationFeatures:
     @torch.no_grad()
     def _choose_relations(self, memory: RelationMemory, pair_embeds: torch.Tensor, labels: torch.Tensor | None):
         """(num_relations,) of bool: gold relations and hard negatives, by the features that are known."""
-        gold = torch.zeros_like(memory.counts, dtype=torch.bool)
+        gold, mask = torch.zeros_like(memory.counts, dtype=torch.bool), self.relation_mask
         if labels is not None:
             gold[labels[labels >= 0]] = True
             if (labels >= 0).any():
-                pair_embeds = pair_embeds[labels >= 0]
+                pair_embeds, mask = pair_embeds[labels >= 0], None if mask is None else mask[labels >= 0]
         with full_precision(pair_embeds):
             embeds = self.model.relation_encoder.project(self.features)
             logits = memory(pair_embeds, embeds)
+        if mask is not None:
+            logits = logits.masked_fill(~mask, float("-inf"))
         scores = logits.amax(dim=0).masked_fill(gold | (memory.counts == 0), float("-inf"))
         hardest = torch.zeros_like(gold)
-        hardest[scores.topk(min(self.hard_negatives, len(scores))).indices] = True
+        found = scores.topk(min(self.hard_negatives, len(scores)))
+        hardest[found.indices] = found.values > float("-inf")
         return gold | hardest

@@ -4,9 +4,9 @@
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import yaml
-from datasets import DatasetDict
 from huggingface_hub import DatasetCard, DatasetCardData, EvalResult, ModelCard, ModelCardData, hf_hub_download
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
@@ -18,6 +18,7 @@ from data_scripts.writing import replacing
 from evaluation_roc.calibration import MIN_ROWS
 from evaluation_roc.report import MAX_LISTED, format_table
 from training_roc.arguments import Settings
+from training_roc.rows import RunData
 from training_roc.run_record import describe_run, public_name, settings_to_repeat
 
 logger = logging.getLogger(__name__)
@@ -34,13 +35,20 @@ SCORES = {
     "accuracy": ("accuracy", "Accuracy"),
 }
 TRAINING_FIGURES = ("epoch", "loss", "runtime")
-CONFUSION_MATRIX = "test_confusion_matrix.png"
 CALIBRATION_ERRORS = ("ece_uncalibrated", "ece")
 ZERO_SHOT_SCORES = ("seen_micro_f1", "unseen_micro_f1", "harmonic_mean")
 WIDGET = [
     {"text": "Maya and Ken on the pier", "example_title": "Two persons"},
     {"text": "Ines on stage with the Blue Comets", "example_title": "A person and an organization"},
 ]
+
+
+class Part(NamedTuple):
+    """A split of a data set: what it is called in tables, what its scores and files begin with, and the data set."""
+
+    title: str
+    prefix: str
+    data: RunData
 
 
 @dataclass
@@ -51,11 +59,10 @@ class TrainingRun:
         model_id: the repository on the Hub, or the name of the run's folder.
         model: the trained [`RocModel`].
         model_args, data_args, args: the run's settings, as `train.py` reads them.
-        splits: the rows that were used.
-        descriptions: content of the relation descriptions file.
+        data: the data sets, with the rows that were used.
+        descriptions: content of a relation descriptions file with the model's relations.
         metrics: "train", "eval" and "test" → the Trainer's metrics of it; those not run are missing.
-        tables: "validation" and "test" → scores by relation, from `per_relation_table`; None if it has no labels.
-        unseen: labels of the relations that were held out of training, if any.
+        tables: a part's title → scores by relation, from `per_relation_table`; None if it has no labels.
         draws: "validation" and "test" → table of the unseen relations' scores among themselves, from `format_draws`.
     """
 
@@ -64,12 +71,31 @@ class TrainingRun:
     model_args: object
     data_args: object
     args: object
-    splits: DatasetDict
+    data: list[RunData]
     descriptions: dict
     metrics: dict[str, dict] = field(default_factory=dict)
     tables: dict[str, list[dict] | None] = field(default_factory=dict)
-    unseen: list[str] = field(default_factory=list)
     draws: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def unseen(self) -> list[str]:
+        """Labels of the relations that were held out of training."""
+        return [label for one in self.data for label in one.unseen]
+
+    def parts(self, split: str | None = None) -> list[Part]:
+        """What is scored by itself: each data set that has the split; by default, of all splits."""
+        if split is None:
+            return [part for split in SPLITS for part in self.parts(split)]
+        several = len(self.data) > 1
+        return [
+            Part(
+                f"{one.title}, {split}" if several else split,
+                f"{SPLITS[split]}_{one.title}" if several else SPLITS[split],
+                one,
+            )
+            for one in self.data
+            if split in one.splits
+        ]
 
 
 def build_model_card(run: TrainingRun) -> ModelCard:
@@ -81,19 +107,24 @@ def build_model_card(run: TrainingRun) -> ModelCard:
     """
     if not TEMPLATE.is_file():
         raise FileNotFoundError("a model card is written from a checkout of the repository, which has its template")
-    config, dataset = run.model.config, describe_dataset(run.data_args)
-    settings, record = Settings(run.model_args, run.data_args, run.args), describe_run(run)
+    config = run.model.config
+    settings = Settings(run.model_args, run.data_args, run.args)
+    record = describe_run(settings)
+    datasets = [describe_dataset(name, revision) for _, name, _, revision, _ in run.data_args.sources()]
     retrieval = config.objective == "retrieval"
     model_name = Path(run.model_id).name
     num_adapter_parameters = run.model.num_parameters(only_trainable=True) if run.model_args.use_lora else 0
     relations = [describe_relation(label, run) for label in config.id2label.values()]
     drawn = {path.name for path in Path(run.args.output_dir).glob("*.png")}
+    parts = [(part.title, part.prefix) for part in run.parts()]
+    if len(run.data) > 1:
+        parts += [(f"mean over the data sets, {split}", prefix) for split, prefix in SPLITS.items()]
     return ModelCard.from_template(
-        card_metadata(run, model_name, dataset),
+        card_metadata(run, model_name, datasets),
         template_path=str(TEMPLATE),
         model_name=model_name,
         model_id=run.model_id,
-        dataset=dataset,
+        datasets=datasets,
         retrieval=retrieval,
         with_images=config.vision_config is not None,
         with_objects=config.object_features is not None,
@@ -110,7 +141,11 @@ def build_model_card(run: TrainingRun) -> ModelCard:
         num_parameters=run.model.num_parameters() - num_adapter_parameters,
         adapter=f"LoRA of rank {run.model_args.lora_rank}" if run.model_args.use_lora else None,
         num_adapter_parameters=num_adapter_parameters,
-        num_rows={split: len(rows) for split, rows in run.splits.items()},
+        num_rows={
+            f"{one.title}, {split}" if len(run.data) > 1 else split: len(rows)
+            for one in run.data
+            for split, rows in one.splits.items()
+        },
         train_fraction=run.data_args.train_fraction,
         use_entity_types=run.data_args.use_entity_types,
         starting_point=run.model_args.model_name_or_path and public_name(run.model_args.model_name_or_path),
@@ -119,14 +154,20 @@ def build_model_card(run: TrainingRun) -> ModelCard:
             settings_to_repeat(settings), sort_keys=False, allow_unicode=True, width=float("inf")
         ).strip(),
         training=figures(run, "train", TRAINING_FIGURES),
-        scores={title: figures(run, name, SCORES) for title, name in SPLITS.items()},
+        scores={title: figures(run, prefix, SCORES) for title, prefix in parts},
         zero_shot=describe_zero_shot(run),
         draws=run.draws,
         from_training=seen_in_training(run.descriptions, run.unseen),
         selected=run.args.metric_for_best_model if run.args.load_best_model_at_end else None,
         columns=list(SCORES),
-        tables={split: format_table(table, config.negative_relation) for split, table in run.tables.items() if table},
-        confusion_matrix=CONFUSION_MATRIX if CONFUSION_MATRIX in drawn else None,
+        tables={
+            part.title: format_table(run.tables[part.title], part.data.negative_label)
+            for part in run.parts()
+            if run.tables.get(part.title)
+        },
+        confusion_matrices={
+            part.title: file for part in run.parts("test") if (file := f"{part.prefix}_confusion_matrix.png") in drawn
+        },
         calibration=describe_calibration(run, drawn),
         min_calibration_rows=MIN_ROWS,
         seeds=record["seeds"],
@@ -139,38 +180,43 @@ def build_model_card(run: TrainingRun) -> ModelCard:
     )
 
 
-def card_metadata(run: TrainingRun, model_name: str, dataset: dict) -> ModelCardData:
+def card_metadata(run: TrainingRun, model_name: str, datasets: list[dict]) -> ModelCardData:
     """The metadata. `pipeline_tag` is no task of the Hub's, but where `pipeline(model=...)` finds ours."""
-    scores = figures(run, "test", SCORES)
-    results = [
-        EvalResult(
-            task_type="relation-extraction",
-            task_name="Multimodal relation extraction",
-            dataset_type=dataset["type"],
-            dataset_name=dataset["name"],
-            dataset_config=run.data_args.dataset_config_name,
-            dataset_split="test",
-            dataset_revision=run.data_args.dataset_revision,
-            metric_type=kind,
-            metric_name=name,
-            metric_value=scores[key],
-        )
-        for key, (kind, name) in SCORES.items()
-        if key in scores
-    ]
+    results = []
+    tested = {part.data.title: figures(run, part.prefix, SCORES) for part in run.parts("test")}
+    for dataset, (title, _, configuration, revision, _) in zip(datasets, run.data_args.sources(), strict=True):
+        scores = tested.get(title if len(datasets) > 1 else run.data[0].title, {})
+        results += [
+            EvalResult(
+                task_type="relation-extraction",
+                task_name="Multimodal relation extraction",
+                dataset_type=dataset["type"],
+                dataset_name=dataset["name"],
+                dataset_config=configuration,
+                dataset_split="test",
+                dataset_revision=revision,
+                metric_type=kind,
+                metric_name=name,
+                metric_value=scores[key],
+            )
+            for key, (kind, name) in SCORES.items()
+            if key in scores
+        ]
     names = [run.model_args.model_name_or_path]
     if names[0] is None:
         names = [run.model_args.text_model_name_or_path, run.model_args.vision_model_name_or_path]
+    found = [dataset["language"] for dataset in datasets if dataset["language"]]
+    languages = list(dict.fromkeys(code for one in found for code in ([one] if isinstance(one, str) else one)))
     base_models = [name for name in dict.fromkeys(names) if is_on_hub(name)]
     return ModelCardData(
         model_name=model_name if results else None,
         pipeline_tag="relation-extraction",
         library_name="peft" if run.model_args.use_lora else "transformers",
         license="apache-2.0",
-        language=dataset["language"],
+        language=languages[0] if len(languages) == 1 else languages or None,
         base_model=base_models or None,
         base_model_relation="adapter" if run.model_args.use_lora and base_models else None,
-        datasets=[dataset["id"]] if dataset["id"] else None,
+        datasets=[dataset["id"] for dataset in datasets if dataset["id"]] or None,
         metrics=["f1"] if results else None,
         tags=[
             "relation-extraction",
@@ -184,9 +230,8 @@ def card_metadata(run: TrainingRun, model_name: str, dataset: dict) -> ModelCard
     )
 
 
-def describe_dataset(data_args) -> dict:
+def describe_dataset(name: str, revision: str | None) -> dict:
     """`id` on the Hub (None elsewhere), `type` and `name` for results, `language`, and a `sentence` for the reader."""
-    name = data_args.dataset_name
     if name == DEMO:
         return {
             "id": None,
@@ -197,17 +242,17 @@ def describe_dataset(data_args) -> dict:
             "sentence": "The demo set that comes with the project: short posts and drawn pictures, made by code.",
         }
     on_hub = is_on_hub(name)
-    card = read_dataset_card(name, data_args.dataset_revision) if on_hub or Path(name).is_dir() else {}
+    card = read_dataset_card(name, revision) if on_hub or Path(name).is_dir() else {}
     title = card.get("pretty_name") or Path(name).absolute().name
     link = f"https://huggingface.co/datasets/{name}"
-    revision = f" at revision `{data_args.dataset_revision}`" if data_args.dataset_revision else ""
+    at = f" at revision `{revision}`" if revision else ""
     return {
         "id": name if on_hub else None,
         "is_demo": False,
         "type": name if on_hub else Path(name).absolute().name,
         "name": title,
         "language": card.get("language"),
-        "sentence": f"[{name}]({link}){revision}." if on_hub else f"{markdown_text(title)}.",
+        "sentence": f"[{name}]({link}){at}." if on_hub else f"{markdown_text(title)}.",
     }
 
 
@@ -261,10 +306,10 @@ def describe_zero_shot(run: TrainingRun) -> dict[str, dict]:
     """Split → `ZERO_SHOT_SCORES`, and `rows` of the unseen relations; empty where none was held out or evaluated, or
     where no row is of another relation."""
     described = {}
-    for title, name in SPLITS.items():
-        if len(scores := figures(run, name, ZERO_SHOT_SCORES)) == len(ZERO_SHOT_SCORES):
-            rows = sum(row["support"] for row in run.tables[title] if row["relation"] in run.unseen)
-            described[title] = scores | {"rows": rows}
+    for part in run.parts():
+        if len(scores := figures(run, part.prefix, ZERO_SHOT_SCORES)) == len(ZERO_SHOT_SCORES):
+            rows = sum(row["support"] for row in run.tables[part.title] if row["relation"] in run.unseen)
+            described[part.title] = scores | {"rows": rows}
     return described
 
 
@@ -274,15 +319,15 @@ def describe_calibration(run: TrainingRun, drawn: set[str]) -> dict | None:
     fitted = figures(run, "eval", ["calibration_temperature", "calibration_samples"])
     if not fitted.get("calibration_samples"):
         return None
-    errors = {title: figures(run, name, CALIBRATION_ERRORS) for title, name in SPLITS.items()}
-    errors = {title: values for title, values in errors.items() if values}
-    split = list(errors)[-1]
-    file = f"{SPLITS[split]}_reliability.png"
+    errors = {part: figures(run, part.prefix, CALIBRATION_ERRORS) for part in run.parts()}
+    errors = {part: values for part, values in errors.items() if values}
+    last = list(errors)[-1]
+    file = f"{last.prefix}_reliability.png"
     return {
         "temperature": fitted["calibration_temperature"],
         "rows": fitted["calibration_samples"],
-        "errors": errors,
-        "diagram": {"split": split, "file": file} if file in drawn else None,
+        "errors": {part.title: values for part, values in errors.items()},
+        "diagram": {"split": last.title, "file": file} if file in drawn else None,
     }
 
 
@@ -297,10 +342,10 @@ def is_on_hub(name: str | None) -> bool:
     return True
 
 
-def figures(run: TrainingRun, split: str, names) -> dict:
-    """Those of `names` that the Trainer has of a split, to as many places as it prints."""
-    metrics = {key.removeprefix(f"{split}_"): value for key, value in run.metrics.get(split, {}).items()}
-    return {name: round(metrics[name], 4) for name in names if name in metrics}
+def figures(run: TrainingRun, prefix: str, names) -> dict:
+    """Those of `names` that the run has with this prefix, to as many places as it prints."""
+    metrics = {name: value for found in run.metrics.values() for name, value in found.items()}
+    return {name: round(metrics[f"{prefix}_{name}"], 4) for name in names if f"{prefix}_{name}" in metrics}
 
 
 def write_card(card: ModelCard, folder: str | Path) -> None:

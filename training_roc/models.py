@@ -2,9 +2,12 @@
 """The model and the processor for a data set: new ones on pretrained encoders, or trained ones as they are."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
 
+import torch
+from torch import nn
 from transformers import AutoImageProcessor, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
@@ -13,6 +16,8 @@ from data_scripts.descriptions.files import count_unreviewed
 from data_scripts.hub_errors import explain_hub_errors
 from data_scripts.loading import DEMO, relation_texts
 from modeling_roc import RocConfig, RocModel
+from modeling_roc.configuration_roc import RELATION_FIELDS
+from modeling_roc.peft_roc import copy_in_force, replace_copy_in_force
 from modeling_roc.relation_memory_roc import content_proof
 from processing_roc import RocProcessor
 from training_roc.arguments import DataArguments, ModelArguments, Settings
@@ -44,7 +49,7 @@ def make_model(settings: Settings, descriptions: dict, num_objects: int, unseen:
         model, processor = build_model(model_args, data_args, descriptions, num_objects > 0)
     else:
         with explain_hub_errors(model_args.model_name_or_path, "model"):
-            model, processor = load_model(model_args, data_args, descriptions, num_objects > 0, unseen)
+            model, processor = load_model(settings, descriptions, num_objects > 0, unseen)
     if data_args.max_objects is None:
         processor.max_objects = max(processor.max_objects, num_objects)
     if model_args.use_lora:
@@ -69,14 +74,10 @@ def describe_encoders(model) -> str | None:
     return None if proof is None else bytes(proof.tolist()).hex()
 
 
-def load_model(
-    model_args: ModelArguments,
-    data_args: DataArguments,
-    descriptions: dict,
-    with_objects: bool,
-    unseen: Sequence[str] = (),
-):
-    """(model, processor) as they were trained; the data set's relations are set if they are not the model's."""
+def load_model(settings: Settings, descriptions: dict, with_objects: bool, unseen: Sequence[str] = ()):
+    """(model, processor) as they were trained; the data set's relations are set if they are not the model's. Where it
+    classifies, that is a new head, which only a training may have."""
+    model_args, data_args, args = settings
     path = model_args.model_name_or_path
     model = RocModel.from_pretrained(path, attn_implementation=model_args.attn_implementation)
     if known := [
@@ -101,16 +102,78 @@ def load_model(
         negative = config.negative_relation  # where the data set names none
     if config.objective == "classification":
         own = (list(config.id2label.values()), config.negative_relation)
-        if own != (theirs := (labels, negative)):
+        if own == (labels, negative):
+            return model, processor
+        if not args.do_train or model_args.use_lora:
             raise ValueError(
-                f"{path} classifies into {own[0]}, negative: {own[1]}; the data set has {theirs[0]}, negative: "
-                f"{theirs[1]}"
+                f"{path} classifies into {own[0]}, negative: {own[1]}; the data set has {labels}, negative: "
+                f"{negative}: that takes a new head, which only training (--do_train true, not --use_lora) can make"
             )
+        logger.warning(
+            "%s classifies into %d relations, which are not the data set's: its encoders are kept, with a new head "
+            "for %d relations",
+            *(path, len(own[0]), len(labels)),
+        )
+        set_head(model, labels, negative)
         return model, processor
     relations = relation_texts(descriptions, data_args.relation_text)
     if (list(config.relation_descriptions.items()), config.negative_relation) != (list(relations.items()), negative):
         model.set_relations(relations, processor, negative)
     return model, processor
+
+
+def set_head(model, labels: Sequence[str], negative: str | None, rows: Sequence[int] | None = None):
+    """
+    Gives a [`RocModel`] that classifies other relations.
+
+    Args:
+        labels: theirs, in the order of their ids.
+        negative: the one that means "no relation", if any.
+        rows: of the old head, that become the new one's. Default: a head with new weights.
+    """
+    old, config = model.classifier, model.config
+    head = nn.Linear(old.in_features, len(labels), device=old.weight.device, dtype=old.weight.dtype)
+    model._init_weights(head)
+    if rows is not None:
+        with torch.no_grad():
+            head.weight.copy_(old.weight[rows])
+            head.bias.copy_(old.bias[rows])
+    model.classifier = head
+    config.id2label = dict(enumerate(labels))
+    config.label2id = {label: index for index, label in config.id2label.items()}
+    config.negative_relation, config.abstention_threshold = negative, None
+
+
+@contextmanager
+def relations_replaced(
+    model, processor, descriptions: dict, relation_text: str, rows: Sequence[int]
+) -> Iterator[None]:
+    """
+    Within it, a trained model has only some of its relations, perhaps by other labels, as it is to be saved; what was
+    measured of its scores stays.
+
+    Args:
+        model: [`RocModel`] or `peft.PeftModel`.
+        processor: its [`RocProcessor`].
+        descriptions: content of a descriptions file with these relations.
+        relation_text: as for `relation_texts`.
+        rows: their places among the model's.
+    """
+    base = model.get_base_model() if hasattr(model, "peft_config") else model
+    config, part = base.config, "memory" if base.config.objective == "retrieval" else "classifier"
+    before, old = {name: getattr(config, name) for name in RELATION_FIELDS}, copy_in_force(getattr(base, part))
+    if part == "memory":
+        texts = relation_texts(descriptions, relation_text)
+        base.set_relations(texts, processor, descriptions["negative_relation"])
+    else:
+        set_head(base, list(descriptions["relations"]), descriptions["negative_relation"], rows)
+    config.abstention_threshold = before["abstention_threshold"]
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(config, name, value)
+        replace_copy_in_force(base, part, old)
 
 
 def refuse_without_effect(settings, own: dict, what: str):
@@ -163,7 +226,7 @@ def build_model(model_args: ModelArguments, data_args: DataArguments, descriptio
         model = RocModel.from_encoders_pretrained(
             model_args.text_model_name_or_path, vision_name, model_args.share_relation_encoder, **settings
         )
-    elif data_args.dataset_name == DEMO and vision_name is None:
+    elif data_args.dataset_name == [DEMO] and vision_name is None:
         text_config, vision_config = demo_backbone_configs()
         tokenizer = build_demo_tokenizer()
         image_processor = demo_image_processor() if data_args.use_images else None

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from huggingface_hub import HfApi
 
+from data_scripts.converters.push import add_push_arguments, take_push_arguments
 from data_scripts.hub_errors import HubError, explain_hub_errors, prepare_repository
 from data_scripts.writing import write_text
 
@@ -148,18 +149,12 @@ def keeping_folder(folder: str | Path, repo_id: str, private: bool, revision: st
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, required=True, help="a run's output_dir")
-    repository = "repository on the Hub, e.g. org/roc-mnre"
-    parser.add_argument("--hub_model_id", "--push_to_hub", required=True, help=repository)
-    parser.add_argument("--hub_private_repo", "--private", action="store_true", help="make the repository private")
-    branch = "branch to push to, made if there is none; default: main"
-    parser.add_argument("--hub_revision", "--revision", help=branch)
-    token = "token with write access; default: HF_TOKEN, or that of `hf auth login`"
-    parser.add_argument("--hub_token", "--token", help=token)
-    options = parser.parse_args()
-    if options.hub_token is not None:
-        os.environ["HF_TOKEN"] = options.hub_token
+    add_push_arguments(
+        parser, required=True, what="model", example="org/roc-mnre", names=("--hub_model_id", "--push_to_hub")
+    )
+    options = vars(parser.parse_args())
     try:
-        print(push_model(options.folder, options.hub_model_id, options.hub_private_repo, options.hub_revision))
+        print(push_model(options["folder"], *take_push_arguments(options)))
     except (ValueError, HubError) as error:
         sys.exit(f"error: {error}")
 

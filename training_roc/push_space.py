@@ -7,7 +7,6 @@ What is pushed is the folder `space/`; the model comes from the Hub, by its name
 """
 
 import argparse
-import os
 import shutil
 import sys
 import tempfile
@@ -15,13 +14,14 @@ from pathlib import Path
 
 from huggingface_hub import HfApi, SpaceCard
 
+from data_scripts.converters.push import add_push_arguments, take_push_arguments
 from data_scripts.hub_errors import HubError, explain_hub_errors, prepare_repository
 
 FOLDER = Path(__file__).parents[1] / "space"
 NOT_PUSHED = ("__pycache__", ".*", "screenshots")
 
 
-def push_space(repo_id: str, model: str, private: bool = False) -> str:
+def push_space(repo_id: str, model: str, private: bool = False, revision: str | None = None) -> str:
     """
     Pushes `space/`, and has it answer with `model`.
 
@@ -29,6 +29,7 @@ def push_space(repo_id: str, model: str, private: bool = False) -> str:
         repo_id: the Space, `name` or `namespace/name`.
         model: a ROC model on the Hub. The Space of a private one needs a secret `HF_TOKEN`, to be set on its page.
         private: make the Space private.
+        revision: branch to push to, made if there is none; the Hub runs the main one.
 
     Returns:
         The Space's address.
@@ -41,9 +42,9 @@ def push_space(repo_id: str, model: str, private: bool = False) -> str:
         raise FileNotFoundError(f"there is no {FOLDER}: the Space is pushed from a checkout of the repository")
     with explain_hub_errors(model, "model"):
         HfApi().model_info(model)
-    repo_id = prepare_repository(repo_id, "space", private)
+    repo_id = prepare_repository(repo_id, "space", private, revision)
     api = HfApi()
-    with explain_hub_errors(repo_id, "space"), tempfile.TemporaryDirectory() as temporary:
+    with explain_hub_errors(repo_id, "space", revision), tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "space"
         shutil.copytree(FOLDER, folder, ignore=shutil.ignore_patterns(*NOT_PUSHED))
         card = SpaceCard.load(folder / "README.md")
@@ -56,6 +57,7 @@ def push_space(repo_id: str, model: str, private: bool = False) -> str:
             repo_id=repo_id,
             repo_type="space",
             folder_path=folder,
+            revision=revision,
             delete_patterns="*",  # files of an older version
             commit_message="Update the demo",
         )
@@ -64,16 +66,12 @@ def push_space(repo_id: str, model: str, private: bool = False) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--push_to_hub", required=True, metavar="NAME", help="the Space on the Hub, e.g. org/roc-demo")
+    add_push_arguments(parser, required=True, what="Space", example="org/roc-demo")
     parser.add_argument("--model", required=True, help="a ROC model on the Hub, e.g. org/roc-mnre")
-    parser.add_argument("--private", "--hub_private_repo", action="store_true", help="make the Space private")
-    token = "token with write access; default: HF_TOKEN, or that of `hf auth login`"
-    parser.add_argument("--token", "--hub_token", help=token)
-    options = parser.parse_args()
-    if options.token is not None:
-        os.environ["HF_TOKEN"] = options.token
+    options = vars(parser.parse_args())
+    repo_id, private, revision = take_push_arguments(options)
     try:
-        print(push_space(options.push_to_hub, options.model, options.private))
+        print(push_space(repo_id, options["model"], private, revision))
     except (FileNotFoundError, HubError) as error:
         sys.exit(f"error: {error}")
 

@@ -1,5 +1,5 @@
 # Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
-"""The rows of a run: which of a data set's, and encoded as the collator takes them."""
+"""The rows of a run: which of its data sets', and encoded as the collator takes them."""
 
 import logging
 from collections.abc import Sequence
@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.compute as pc
-from datasets import Dataset, DatasetDict, Features, Image, List, Value
+import torch
+from datasets import Dataset, DatasetDict, Features, Image, List, Value, concatenate_datasets
 
 from data_scripts.loading import load_relation_dataset
 from processing_roc import PAIR_PLACES, ExampleError, RocProcessor
@@ -22,6 +23,7 @@ from training_roc.hold_out import (
     warn_of_leaks,
     warn_of_source,
 )
+from training_roc.mixture import join_relations
 
 logger = logging.getLogger(__name__)
 
@@ -33,71 +35,146 @@ FEATURES = Features(
         **PLACES,
         "object_boxes": List(List(Value("float32"))),
         "num_truncated_tokens": Value("int32"),
+        "dataset_index": Value("int32"),
         "labels": Value("int64"),
     }
 )
 
 
-@dataclass
+@dataclass(eq=False)
 class RunData:
     """
-    What a run works with.
+    One of the data sets that a run works with.
 
     Attributes:
         splits: rows of the project's schema.
         descriptions: content of the relation descriptions file, with exactly the data set's relations.
         unseen: labels of the relations that are held out of training, the last of `descriptions`.
+        title: what it is called in labels, scores and files, where there are several.
+        places: of each of its relations among those of all data sets.
     """
 
     splits: DatasetDict
     descriptions: dict
     unseen: list[str] = field(default_factory=list)
+    title: str = ""
+    places: list[int] | None = None
+
+    def __post_init__(self):
+        if self.places is None:
+            self.places = list(range(len(self.descriptions["relations"])))
+
+    @property
+    def labels(self) -> list[str]:
+        """Of its relations, in the order of their ids."""
+        return list(self.descriptions["relations"])
+
+    @property
+    def negative_label(self) -> str | None:
+        """That of its negative relation."""
+        return self.descriptions["negative_relation"]
 
 
-def load_data(settings: Settings) -> RunData:
+def load_data(settings: Settings) -> tuple[list[RunData], dict]:
     """
-    Loads the data set, and takes out of it what the settings keep from training.
+    Loads the data sets, and takes out of them what the settings keep from training.
+
+    Returns:
+        The data sets, and the content of a descriptions file with the relations of all.
 
     Raises:
-        ValueError: if the data set is not as it must be, has no rows for what is asked for, or its relations cannot
+        ValueError: if a data set is not as it must be, has no rows for what is asked for, or its relations cannot
             be held out.
         HubError: if it cannot be had from the Hub.
     """
-    model_args, data_args, args = settings
-    name, seeds = data_args.dataset_name, settings.seeds
+    data_args, args = settings.data, settings.training
+    data = [_open(*source, several=len(data_args.dataset_name) > 1) for source in data_args.sources()]
+    if data_args.hold_out_relations is not None:
+        data = [_hold_out(one, settings) for one in data]
+    wanted = {"train": args.do_train, "validation": args.do_eval, "test": args.do_predict}
+    for split in [split for split, is_wanted in wanted.items() if is_wanted]:
+        lacking = [one for one in data if split not in one.splits]
+        if lacking and (split == "train" or len(lacking) == len(data)):
+            raise ValueError(
+                f"data set {lacking[0].title!r} has no {split} split, only {', '.join(lacking[0].splits)}: turn off "
+                "--do_train, --do_eval (with --eval_strategy no) or --do_predict"
+            )
+        for one in lacking:
+            logger.info("data set %r has no %s split: no score of it", one.title, split)
+    for one in data:
+        _check_and_draw(one, settings)
+    relations, places = join_data(data, settings)
+    for one, own in zip(data, places, strict=True):
+        one.places = own
+    return data, relations
+
+
+def join_data(data: Sequence[RunData], settings: Settings) -> tuple[dict, list[list[int]]]:
+    """The content of a descriptions file with the relations of all data sets, and the places of each one's in it."""
+    relation_text = settings.data.relation_text if settings.model.objective == "retrieval" else None
+    return join_relations([(one.title, one.descriptions) for one in data], relation_text)
+
+
+def kept_relations(data: Sequence[RunData], settings: Settings) -> tuple[dict, list[int]]:
+    """The relations of a saved model as the content of a descriptions file, and their places among those of all."""
+    kept = [one for one in data if settings.data.keeps(one.title)]
+    relations, places = join_data(kept, settings)
+    rows = {}
+    for one, own in zip(kept, places, strict=True):
+        rows |= dict(zip(own, one.places, strict=True))
+    return relations, [rows[place] for place in range(len(rows))]
+
+
+def _open(
+    title: str,
+    name: str,
+    config_name: str | None,
+    revision: str | None,
+    relations_file: str | None,
+    several: bool,
+) -> RunData:
+    """A data set as it is; where there are several, with picture ids that no other has."""
     # Anything else may be a repository, which the Hub is asked for.
     if (name.count("/") > 1 or name.startswith((".", "/", "~"))) and not Path(name).is_dir():
         raise ValueError(f"there is no folder {name} with a data set")
-    splits, descriptions = load_relation_dataset(
-        name, data_args.dataset_config_name, data_args.dataset_revision, data_args.relations_file
-    )
-    check_labels(splits, list(descriptions["relations"]))
-    data = RunData(splits, descriptions)
-    if data_args.hold_out_relations is not None:
-        check_hold_out(model_args.objective, splits)
-        relations, negative = list(descriptions["relations"]), descriptions["negative_relation"]
-        untrained, num_left = untrained_relations(splits), 2 if args.do_train else 0
-        seed = seeds["hold_out_seed"]
-        unseen = choose_unseen(data_args.hold_out_relations, relations, negative, seed, untrained, num_left)
-        logger.info("held out of training: %s", ", ".join(unseen))
-        warn_of_source(descriptions, unseen)
-        num_examples = max(data_args.few_shot_examples or [0])
-        data = RunData(*hold_out(splits, descriptions, unseen, num_examples, seed), unseen)
-        warn_of_leaks(data.splits, unseen)
-    wanted = {"train": args.do_train, "validation": args.do_eval, "test": args.do_predict}
-    for split, is_wanted in wanted.items():
-        if is_wanted and split not in data.splits:
-            raise ValueError(
-                f"data set {name!r} has no {split} split, only {', '.join(splits)}: turn off --do_train, --do_eval "
-                "(with --eval_strategy no) or --do_predict"
-            )
-    if data_args.train_fraction < 1 and "train" in data.splits:
-        rows = data.splits["train"]
-        data.splits["train"] = draw_share(rows, data_args.train_fraction, seeds["train_fraction_seed"])
-    if args.do_train:
-        num_seen = len(descriptions["relations"]) - len(data.unseen)
-        check_training_labels(data.splits, args.eval_strategy != "no", num_seen)
-    return data
+    splits, descriptions = load_relation_dataset(name, config_name, revision, relations_file)
+    try:
+        check_labels(splits, list(descriptions["relations"]))
+    except ValueError as error:
+        raise ValueError(f"data set {name!r}: {error}") from error
+    for split, rows in splits.items() if several else ():
+        ids = [None if image_id is None else f"{title}/{image_id}" for image_id in rows["image_id"]]
+        splits[split] = rows.remove_columns("image_id").add_column("image_id", ids, feature=Value("string"))
+    return RunData(splits, descriptions, title=title)
+
+
+def _hold_out(data: RunData, settings: Settings) -> RunData:
+    """A data set without training rows of the relations that are to be held out."""
+    data_args, splits, descriptions = settings.data, data.splits, data.descriptions
+    check_hold_out(settings.model.objective, splits)
+    relations, negative = list(descriptions["relations"]), descriptions["negative_relation"]
+    untrained, num_left = untrained_relations(splits), 2 if settings.training.do_train else 0
+    seed = settings.seeds["hold_out_seed"]
+    unseen = choose_unseen(data_args.hold_out_relations, relations, negative, seed, untrained, num_left)
+    logger.info("held out of training: %s", ", ".join(unseen))
+    warn_of_source(descriptions, unseen)
+    num_examples = max(data_args.few_shot_examples or [0])
+    splits, descriptions = hold_out(splits, descriptions, unseen, num_examples, seed)
+    warn_of_leaks(splits, unseen)
+    return RunData(splits, descriptions, unseen, data.title)
+
+
+def _check_and_draw(data: RunData, settings: Settings) -> None:
+    """Leaves of the training split the share that is asked for, and sees to it that it can be trained on."""
+    fraction, args, splits = settings.data.train_fraction, settings.training, data.splits
+    try:
+        if fraction < 1 and "train" in splits:
+            splits["train"] = draw_share(splits["train"], fraction, settings.seeds["train_fraction_seed"])
+        if args.do_train:
+            evaluates = args.eval_strategy != "no" and "validation" in splits
+            check_training_labels(splits, evaluates, len(data.labels) - len(data.unseen))
+    except ValueError as error:
+        raise ValueError(f"data set {data.title!r}: {error}") from error
 
 
 def draw_share(rows: Dataset, fraction: float, seed: int) -> Dataset:
@@ -168,55 +245,91 @@ def check_training_labels(splits: DatasetDict, evaluates: bool, num_seen: int) -
             raise ValueError(f"all labelled rows of train are {name}: nothing to tell apart")
 
 
-def check_pictures(splits: DatasetDict, vision_name: str | None, do_train: bool) -> None:
+def check_pictures(data: Sequence[RunData], vision_name: str | None, do_train: bool) -> None:
     """
     Tells how many rows have their picture.
 
     Args:
-        splits: rows of the project's schema.
+        data: the data sets.
         vision_name: the vision encoder that a new model is built on, if one was named.
         do_train: whether the model is trained.
 
     Raises:
         ValueError: if a vision encoder was asked for, and there is no picture to train it on.
     """
-    for split, rows in splits.items():
-        batches = rows.select_columns("image").with_format("arrow").iter(batch_size=1000)
-        found = sum(pc.sum(batch["image"].is_valid()).as_py() for batch in batches)
-        logger.log(
-            logging.INFO if found else logging.WARNING, "%s: %d of %d rows have a picture", split, found, len(rows)
+    found_in_train = 0
+    for one in data:
+        for split, rows in one.splits.items():
+            batches = rows.select_columns("image").with_format("arrow").iter(batch_size=1000)
+            found = sum(pc.sum(batch["image"].is_valid()).as_py() for batch in batches)
+            level = logging.INFO if found or len(data) > 1 else logging.WARNING
+            where = split if len(data) == 1 else f"{one.title}, {split}"
+            logger.log(level, "%s: %d of %d rows have a picture", where, found, len(rows))
+            found_in_train += found if split == "train" else 0
+    if do_train and vision_name is not None and not found_in_train:
+        raise ValueError(
+            f"no row of train has a picture, but --vision_model_name_or_path {vision_name} asks for some: see "
+            "what the converter said of them, or train on texts alone by --use_images false"
         )
-        if split == "train" and do_train and vision_name is not None and not found:
-            raise ValueError(
-                f"no row of train has a picture, but --vision_model_name_or_path {vision_name} asks for some: see "
-                "what the converter said of them, or train on texts alone by --use_images false"
-            )
+
+
+def candidates(data: Sequence[RunData]) -> torch.Tensor | None:
+    """Which relations the rows of each data set compete among: (num_datasets, num_relations) of bool; None for one
+    data set, whose are all."""
+    if len(data) == 1:
+        return None
+    mask = torch.zeros(len(data), 1 + max(max(one.places) for one in data), dtype=torch.bool)
+    for number, one in enumerate(data):
+        mask[number, one.places] = True
+    return mask
 
 
 def encode_splits(
-    splits: DatasetDict, processor: RocProcessor, data_args: DataArguments
+    data: Sequence[RunData], processor: RocProcessor, data_args: DataArguments
 ) -> tuple[DatasetDict, PictureTable | None]:
     """
     Encodes every row, without padding, and every picture once.
 
     Args:
-        splits: rows of the project's schema.
+        data: the data sets.
         processor: encodes texts, entities, boxes and pictures.
         data_args: whether pictures are used, and by how many processes they are prepared.
 
     Returns:
-        The splits with the columns of `FEATURES`, of which `labels` is -100 where a row has no label, and the
-        pictures, if they are used.
+        The splits with the columns of `FEATURES`: rows of the first data set, then of the next; `dataset_index` tells
+        which, `labels` is the place among all relations, -100 where a row has no label. And the pictures, if they
+        are used.
 
     Raises:
         ValueError: a row or a picture cannot be encoded; the message names its id.
 
     A warning tells how many texts of a split were too long, and by how much.
     """
-    pictures, sizes, num_proc = None, {}, data_args.preprocessing_num_workers
+    pictures = None
     if data_args.use_images and processor.image_processor is not None:
-        pictures = PictureTable(processor, list(splits.values()), num_proc=num_proc)
-        sizes = pictures.sizes
+        every = [rows for one in data for rows in one.splits.values()]
+        pictures = PictureTable(processor, every, num_proc=data_args.preprocessing_num_workers)
+    encoded: dict[str, list[Dataset]] = {}
+    for number, one in enumerate(data):
+        for split, rows in _encode(one, number, processor, pictures, data_args.preprocessing_num_workers).items():
+            encoded.setdefault(split, []).append(rows)
+    encoded = DatasetDict({split: concatenate_datasets(parts) for split, parts in encoded.items()})
+    for split, rows in encoded.items():
+        if cut := [number for number in rows["num_truncated_tokens"] if number]:
+            logger.warning(
+                "%s: %d of %d texts are longer than max_length=%d and lose %.0f tokens on average, %d at most, those "
+                "farthest from head and tail",
+                *(split, len(cut), len(rows), processor.max_length, sum(cut) / len(cut), max(cut)),
+            )
+    return encoded, pictures
+
+
+def _encode(
+    data: RunData, index: int, processor: RocProcessor, pictures: PictureTable | None, num_proc: int | None
+) -> DatasetDict:
+    """`encode_splits`'s rows of the data set with this `dataset_index`."""
+    splits, places = data.splits, data.places
+    sizes = {} if pictures is None else pictures.sizes
 
     def encode(rows):
         # A row without its picture has none, though another row may have one under the same name.
@@ -241,15 +354,16 @@ def encode_splits(
             **{name: encoded[name] for name in ("input_ids", *PAIR_PLACES)},
             "object_boxes": encoded.get("object_boxes", [[]] * len(image_sizes)),
             "num_truncated_tokens": encoded["num_truncated_tokens"],
+            "dataset_index": [index] * len(image_sizes),
             # Published test splits without labels hold -1.
-            "labels": [-100 if relation in (None, -1) else relation for relation in rows["relation"]],
+            "labels": [-100 if relation in (None, -1) else places[relation] for relation in rows["relation"]],
         }
 
     if pictures is None:
         splits = splits.select_columns([name for name in next(iter(splits.values())).column_names if name != "image"])
     else:
         splits = splits.cast_column("image", Image(decode=False))
-    encoded = splits.map(
+    return splits.map(
         encode,
         batched=True,
         batch_size=100,  # a batch may hold its pictures' bytes
@@ -258,11 +372,3 @@ def encode_splits(
         num_proc=num_proc,
         desc="Tokenizing",
     )
-    for split, rows in encoded.items():
-        if cut := [number for number in rows["num_truncated_tokens"] if number]:
-            logger.warning(
-                "%s: %d of %d texts are longer than max_length=%d and lose %.0f tokens on average, %d at most, those "
-                "farthest from head and tail",
-                *(split, len(cut), len(rows), processor.max_length, sum(cut) / len(cut), max(cut)),
-            )
-    return encoded, pictures

@@ -26,31 +26,17 @@ NOT_SETTINGS = (
 )  # fmt: skip
 
 
-def describe_run(run, encoder_weights: str | None = None) -> dict:
-    """
-    The content of `run.json`.
-
-    Args:
-        run ([`TrainingRun`]): whose data are loaded.
-        encoder_weights: a checksum of the encoders that the training starts from, which another run with the same
-            settings has too.
-    """
-    settings = Settings(run.model_args, run.data_args, run.args)
-    starts_anew = settings.model.model_name_or_path is None and settings.model.text_model_name_or_path is None
+def describe_run(settings: Settings) -> dict:
+    """What `run.json` holds but of data and model."""
     commit, has_changes = git_commit()
     return {
-        "objective": run.model.config.objective,
-        "train_samples": len(run.splits["train"]) if run.args.do_train else 0,
-        "processes": run.args.world_size,
-        "device": run.args.device.type,
+        "processes": settings.training.world_size,
+        "device": settings.training.device.type,
         "seeds": settings.seeds,
         "commit": commit,
         "local_changes": has_changes,
         "versions": {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
-        "encoder_weights": None if starts_anew else encoder_weights,  # those from scratch are the seed's
         "arguments": describe_arguments(settings),
-        "negative_relation": run.descriptions["negative_relation"] or run.model.config.negative_relation,
-        "relations": list(run.descriptions["relations"]),
     }
 
 
@@ -76,7 +62,9 @@ def settings_to_repeat(settings: Settings) -> dict:
         values[precision] = True
     values |= {"seed": args.seed, "do_train": True}
     values |= {name: True for name in ("do_eval", "do_predict") if getattr(args, name)}
-    return _published({name: getattr(value, "value", value) for name, value in values.items() if value is not None})
+    values = {name: getattr(value, "value", value) for name, value in values.items() if value is not None}
+    one_each = {name: value[0] for name, value in values.items() if isinstance(value, list) and len(value) == 1}
+    return _published(values | one_each)
 
 
 def _training_arguments(args) -> dict:

@@ -2,10 +2,13 @@
 """The Trainer with what ROC adds to it: learning rates by group, the batches' order, and the memory's upkeep."""
 
 import json
+import math
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from accelerate.utils.environment import get_cpu_distributed_information
 from datasets import Dataset
@@ -29,6 +32,16 @@ from training_roc.sampler import PictureGroupedSampler
 ENCODERS = ("pair_encoder.text_encoder", "pair_encoder.vision_encoder", "relation_encoder.text_encoder")
 """The pretrained parts of a [`RocModel`]."""
 
+_FROM_0 = ("learning_rate", "head_learning_rate", "weight_decay", "adam_epsilon", "max_grad_norm", "num_train_epochs")
+_FROM_0 += ("seed", "data_seed", "dataloader_num_workers")
+_FROM_1 = ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps")
+RANGES = {
+    **dict.fromkeys(_FROM_0, (0, math.inf)),
+    **dict.fromkeys(_FROM_1, (1, math.inf)),
+    **dict.fromkeys(("adam_beta1", "adam_beta2"), (0, 1)),
+}
+"""Least value and upper bound of the Trainer's settings that would be found out of range after the data are read."""
+
 
 @dataclass
 class RocTrainingArguments(TrainingArguments):
@@ -49,6 +62,8 @@ class RocTrainingArguments(TrainingArguments):
             micro-batch of each process chooses its own. Default: the descriptions of all relations.
         relation_max_age: with `relation_hard_negatives`, encode a description that was not chosen again after so
             many optimizer steps, without gradient: R descriptions make R / relation_max_age a step.
+        dataset_weights: of several data sets, how often an epoch sees the rows of each: with 0.5 half of them, drawn
+            anew in each epoch, with 2 each twice. Default: each row once.
 
     Raises:
         ValueError: for a number that is out of range, a setting that has no effect beside the others, or if this is
@@ -72,6 +87,12 @@ class RocTrainingArguments(TrainingArguments):
         default=100,
         metadata={"help": "With relation_hard_negatives: optimizer steps until others are encoded again."},
     )
+    dataset_weights: list[float] | None = field(
+        default=None,
+        metadata={
+            "help": "How often an epoch sees each row of each data set, in their order: 0.5, 1, 2. Default: once."
+        },
+    )
     remove_unused_columns: bool = field(
         default=False, metadata={"help": "Must stay false: the collator needs the picture's id."}
     )
@@ -88,6 +109,11 @@ class RocTrainingArguments(TrainingArguments):
         evaluates = self.do_eval
         super().__post_init__()
         self.do_eval = self.eval_strategy != "no" if evaluates is None else evaluates
+        for name, (least, below) in RANGES.items():
+            value = getattr(self, name)
+            if value is not None and not least <= value < below:
+                bounds = f"{least} or more" if below == math.inf else f"{least} to below {below}"
+                raise ValueError(f"{name} must be {bounds}, got {value}")
         started = get_cpu_distributed_information().world_size
         if started != self.world_size:
             raise ValueError(
@@ -109,6 +135,8 @@ class RocTrainingArguments(TrainingArguments):
                 f"train_sampling_strategy {self.train_sampling_strategy!r} has no effect: batches group pairs of one "
                 "picture and texts of like length as it is"
             )
+        if wrong := [weight for weight in self.dataset_weights or [] if not 0 < weight < math.inf]:
+            raise ValueError(f"dataset_weights must be above 0, got {wrong[0]}")
         if self.relation_update_steps < 0:
             raise ValueError(f"relation_update_steps must be 0 or more, got {self.relation_update_steps}")
         if self.relation_max_age < 1:
@@ -132,7 +160,9 @@ class SamplerEpochCallback(TrainerCallback):
 class RocTrainer(Trainer):
     """
     Trainer of a [`RocModel`], or of an adapter in one (`peft.PeftModel`). `train_dataset` holds `input_ids` and, if
-    there are pictures, `image_id` columns. Without `compute_metrics` the best model is that of the lowest loss.
+    there are pictures, `image_id` columns; with `dataset_weights` `dataset_index`, too. Where rows to evaluate have
+    that, `compute_metrics` is called with it, an array (num_rows,). Without `compute_metrics` the best model is that
+    of the lowest loss.
 
     A checkpoint tells the inputs of its run, and is gone on with by a run with the same inputs only
     (`training_roc.checkpoints`).
@@ -177,7 +207,15 @@ class RocTrainer(Trainer):
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
         has_ids = "image_id" in dataset.column_names
         image_ids = list(dataset["image_id"]) if has_ids else [None] * len(lengths)
-        return PictureGroupedSampler(lengths, image_ids, batch_size, seed=seed)
+        index = list(dataset["dataset_index"]) if self.args.dataset_weights else None
+        return PictureGroupedSampler(
+            lengths,
+            image_ids,
+            batch_size,
+            seed=seed,
+            dataset_index=index,
+            dataset_weights=self.args.dataset_weights,
+        )
 
     def create_optimizer(self, model=None):
         if self.optimizer is None:
@@ -237,8 +275,18 @@ class RocTrainer(Trainer):
             self._relation_features.step = self.state.global_step
             self._relation_features.with_gradient = self._updates_relations()
             self._relation_features.labels = inputs.get("labels")
+            self._relation_features.relation_mask = inputs.get("relation_mask")
             inputs = {**inputs, "relation_features": self._relation_features}
         return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+
+    def evaluation_loop(self, dataloader, *args, **kwargs):
+        compute_metrics, rows = self.compute_metrics, dataloader.dataset
+        if compute_metrics is not None and "dataset_index" in getattr(rows, "column_names", ()):
+            self.compute_metrics = partial(compute_metrics, dataset_index=np.array(rows["dataset_index"]))
+        try:
+            return super().evaluation_loop(dataloader, *args, **kwargs)
+        finally:
+            self.compute_metrics = compute_metrics
 
     def _start_relations_anew(self):
         """The next training step encodes the descriptions, whatever is known of them."""

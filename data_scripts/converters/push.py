@@ -22,10 +22,23 @@ PARTS = ("README.md", DESCRIPTIONS_FILE, "report.json", "data/*.parquet")
 """What a converter writes."""
 
 
-def add_push_arguments(parser: argparse.ArgumentParser, required: bool = False) -> None:
-    """Adds `--push_to_hub`, `--private`, `--revision` and `--token`, the last three also under Trainer's names."""
-    parser.add_argument("--push_to_hub", metavar="NAME", required=required, help="data set on the Hub, e.g. org/mnre")
-    privacy = "make the data set private; otherwise a new one is as visible as its namespace's are by default"
+def add_push_arguments(
+    parser: argparse.ArgumentParser,
+    required: bool = False,
+    what: str = "data set",
+    example: str = "org/mnre",
+    names: tuple[str, ...] = ("--push_to_hub",),
+) -> None:
+    """Adds `--push_to_hub`, `--private`, `--revision` and `--token`, the last three also under Trainer's names.
+
+    Args:
+        required: whether `--push_to_hub` is.
+        what, example: what is pushed, and the name of one, for `--help`.
+        names: of the first.
+    """
+    repository = f"{what} on the Hub, e.g. {example}"
+    parser.add_argument(*names, dest="push_to_hub", metavar="NAME", required=required, help=repository)
+    privacy = f"make the {what} private; otherwise a new one is as visible as its namespace's are by default"
     parser.add_argument("--private", "--hub_private_repo", action="store_true", help=privacy)
     branch = "branch to push to, made if there is none; default: main"
     parser.add_argument("--revision", "--hub_revision", help=branch)

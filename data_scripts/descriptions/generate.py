@@ -29,7 +29,6 @@ from data_scripts.descriptions.files import DescriptionWriter, read_labels, read
 from data_scripts.descriptions.language_model import BusyError, LanguageModelError, LocalModel, ServedModel, Usage
 from data_scripts.hub_errors import HubError
 from data_scripts.reading import DataError, is_text, parse_json, read_text
-from data_scripts.schema import TRAIN
 
 logger = logging.getLogger(__name__)
 PROMPT_FILE = Path(__file__).parent / "prompts" / "relation_v1.md"
@@ -160,15 +159,20 @@ def read_examples(options: argparse.Namespace) -> dict[str, list[str]]:
 
     They come from the training split alone: no other split of the data set is opened.
     """
-    from data_scripts.loading import open_rows
+    from data_scripts.loading import open_rows  # its packages take seconds
+    from data_scripts.schema import TRAIN
 
     rows = open_rows(options.dataset_name, options.dataset_config_name, options.dataset_revision, split=TRAIN)
     names = rows.features["relation"].names
     rows = rows.select_columns(["tokens", "head", "tail", "relation"])
     indices: dict[str, list[int]] = {name: [] for name in names}
     for index, relation in enumerate(rows["relation"]):
-        if relation not in (None, -1):  # unlabelled
-            indices[names[relation]].append(index)
+        if relation in (None, -1):  # unlabelled
+            continue
+        if not 0 <= relation < len(names):
+            message = f"data set {options.dataset_name!r}: row {index} of {TRAIN} (from 0): {relation} is none of"
+            raise DataError(f"{message} {len(names)} relations")
+        indices[names[relation]].append(index)
     examples = {}
     for name, of_relation in indices.items():
         random.Random(f"{options.seed} {name}").shuffle(of_relation)
