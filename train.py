@@ -178,12 +178,13 @@ def record(run: Run):
     model_args, config = run.model_args, run.model.config
     has_named_encoders = (model_args.model_name_or_path or model_args.text_model_name_or_path) is not None
     weights = run.trainer.inputs["hashes"].get("pretrained encoders' weights")
+    negative = {one.title: one.negative_label for one in run.data}
     content = {
         "objective": config.objective,
         "train_samples": len(run.encoded["train"]) if run.args.do_train else 0,
         "encoder_weights": weights if has_named_encoders else None,  # from scratch they are the seed's
         **describe_run(Settings(model_args, run.data_args, run.args)),
-        "negative_relation": run.descriptions["negative_relation"] or config.negative_relation,
+        "negative_relation": negative[run.data[0].title] if len(negative) == 1 else negative,
         "relations": list(run.descriptions["relations"]),
     }
     path.parent.mkdir(parents=True, exist_ok=True)

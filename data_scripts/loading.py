@@ -2,6 +2,7 @@
 """Opens what the converters write, from a folder or from the Hub: the rows and the relation descriptions."""
 
 import hashlib
+import json
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -96,7 +97,7 @@ def open_rows(
         return (rows if split is None else rows[split]).cast_column("image", Image(decode=False))
     try:
         with explain_hub_errors(name, "dataset", revision):
-            builder = load_dataset_builder(name, config_name, revision=revision)
+            builder = load_dataset_builder(name, config_name, revision=revision, cache_dir=_cache_of(name))
             if isinstance(builder, Parquet):
                 builder._generate_tables = _reading_pictures_once(builder)
             builder.download_and_prepare()
@@ -115,6 +116,18 @@ def open_rows(
         if isinstance(own, ClassLabel) and own.names != names:
             raise DataError(f"{path} numbers its relations {', '.join(own.names)}, other files {', '.join(names)}")
     return rows.cast_column("image", Image(decode=False))
+
+
+def _cache_of(name: str) -> str | None:
+    """Where the rows of a folder are kept: by its files as they are now. datasets goes by its name and its README, and
+    would give the rows of an earlier conversion, or of another folder that is called the same."""
+    folder = Path(name).resolve()
+    if not folder.is_dir():
+        return None
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(".")]
+    stamps = [(str(path), (stat := path.stat()).st_size, stat.st_mtime_ns) for path in files]
+    key = hashlib.sha256(json.dumps(stamps).encode()).hexdigest()[:16]
+    return str(Path(datasets.config.HF_DATASETS_CACHE) / "folders" / key)
 
 
 def _reading_pictures_once(builder: Parquet) -> Callable[[list[str], list], Iterator[tuple[Key, pa.Table]]]:

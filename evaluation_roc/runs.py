@@ -29,7 +29,12 @@ RUN_FILE = "run.json"
 TABLE = "_per_relation.json"
 """How the files of scores by relation end; they begin as the metrics do, with "eval" or "test"."""
 METRICS = {"micro_f1": "micro F1", "macro_f1": "macro F1", "macro_f1_present": "macro F1, present relations"}
-HELD_OUT_METRICS = {"seen_micro_f1": "seen F1", "unseen_micro_f1": "unseen F1", "harmonic_mean": "harmonic mean"}
+HELD_OUT_METRICS = {
+    "seen_micro_f1": "seen F1",
+    "unseen_micro_f1": "unseen F1",
+    "harmonic_mean": "harmonic mean",
+    "unseen_only_macro_f1": "macro F1 among the unseen only",
+}
 """Of runs that held relations out."""
 NUM_RESAMPLES = 10_000
 
@@ -42,9 +47,9 @@ def read_run(folder: str | Path) -> dict:
 
     Returns:
         `run` (the folder), `train_samples` (0: it trained nothing), `seeds` and `settings` (dicts by name), `commit`,
-        `negative_relation`, and of each split that it scored ("validation", "test", or with the name of a data set
-        behind it, "test_mnre") `scores`, `{split: {metric: 0-1}}`, and `by_relation`, `{split: {relation: {"f1",
-        "support", ...}}}`.
+        `negative_relation` (of several data sets, one by the name of each), and of each split that it scored
+        ("validation", "test", or with the name of a data set behind it, "test_mnre") `scores`, `{split: {metric:
+        0-1}}`, and `by_relation`, `{split: {relation: {"f1", "support", ...}}}`.
 
     Raises:
         ValueError: naming the folder and what is missing in it or is not as train.py writes it.
@@ -266,10 +271,13 @@ def compare_runs(first: dict, second: dict, split: str, seed: int = 0) -> dict:
                 f"{first['run']} and {second['run']} did not answer the same {split} rows: {one!r}, gold "
                 f"{relations[gold]!r}, stands where {two!r}, gold {relations[other_gold]!r}, does"
             )
-    if first["negative_relation"] != second["negative_relation"]:
-        named = [f"{run['run']}: {run['negative_relation']}" for run in (first, second)]
+    negative = [run["negative_relation"] for run in (first, second)]
+    # Of several data sets each has its own, and a split is called after its data set.
+    negative = [one[split.partition("_")[2]] if isinstance(one, dict) else one for one in negative]
+    if negative[0] != negative[1]:
+        named = [f"{run['run']}: {label}" for run, label in zip((first, second), negative, strict=True)]
         raise ValueError(f"the runs have other negative relations ({', '.join(named)})")
-    counted = [i for i, name in enumerate(relations) if name != first["negative_relation"]]
+    counted = [i for i, name in enumerate(relations) if name != negative[0]]
     return bootstrap_difference(answers[:, 0], answers[:, 1], other[:, 1], counted, seed)
 
 

@@ -108,8 +108,8 @@ def score_zero_shot(
     Returns:
         dict with
 
-        - `seen`, `unseen`: dicts of `micro_precision`, `micro_recall`, `micro_f1`, `macro_f1` (over relations with a
-          gold row), `accuracy` and `examples` (rows of the group);
+        - `seen`, `unseen`: dicts of `micro_precision`, `micro_recall`, `micro_f1`, `macro_f1_present` (over
+          relations with a gold row), `accuracy` and `examples` (rows of the group);
         - `harmonic_mean`: of the two micro F1;
         - `accuracy_harmonic_mean`: of the two accuracies;
         - `unseen_only`: what `score_unseen_only` says of all unseen relations that have a row, and `draws`, what
@@ -136,7 +136,7 @@ def score_zero_shot(
             "micro_precision": float(precision),
             "micro_recall": float(recall),
             "micro_f1": float(f1),
-            "macro_f1": float(each[support > 0].mean()) if support.any() else 0.0,
+            "macro_f1_present": float(each[support > 0].mean()) if support.any() else 0.0,
             # Every row has one gold relation, so this is the recall, under the name that the field uses.
             "accuracy": float(recall),
             "examples": int(support.sum()),

@@ -123,7 +123,7 @@ class PostExtractor:
                     raise record
                 name = read_id(record, self.settings.columns, position)
                 post = read_post(record, self.settings.columns, self.settings.image_dir)
-                if len(post.get("entities", ROLES)) >= len(ROLES):
+                if len(post.get("entities", ROLES)) > 1:  # one alone has no relation
                     posts.append((position, name, post))
             except ValueError as error:
                 rows.append(_failure(position, name, error))

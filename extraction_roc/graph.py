@@ -24,7 +24,7 @@ BEST_FIRST = [
     ("tail_start", "ascending"),
 ]
 MOST_FIRST = ("num_posts", "descending")
-MIN_PENDING = 100_000
+MIN_PENDING = 10_000
 """Rows that are gathered before they are merged with those before."""
 
 

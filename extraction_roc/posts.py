@@ -239,7 +239,7 @@ def check_posts(posts: Posts, columns: Columns, image_dir: Path | None, has_tagg
         raise DataError(f"{posts.name} has no posts")
     if not found:
         raise DataError(f"none of the first {len(shown)} posts can be read: {shown[0]}")
-    wanted = {columns.text, *columns.names()} - ({*Columns().names()} - {columns.text})
+    wanted = {columns.text} | ({*columns.names()} - {*Columns().names()})
     wanted |= {columns.image} if image_dir is not None else set()
     wanted |= set() if has_tagger else {columns.entities}
     for name in sorted(wanted - {""}):
@@ -332,15 +332,20 @@ def read_image(image: Any, column: str, image_dir: Path | None) -> Any:
     return path
 
 
-def _read_entities(entities: Any, column: str) -> list:
+def _read_entities(entities: Any, column: str) -> list[dict[str, Any]]:
     try:
         entities = parse_json(entities) if isinstance(entities, str) else entities
     except (ValueError, RecursionError) as error:
         raise DataError(f"field {column!r}: not JSON ({error}): {entities!r:.200}") from error
     if not isinstance(entities, list):
         raise DataError(f"field {column!r}: a list is expected, not {entities!r:.200}")
-    # A column of Parquet gives every entity every key.
-    return [
-        {key: value for key, value in one.items() if value is not None} if isinstance(one, Mapping) else one
-        for one in entities
-    ]
+    read = []
+    for entity in entities:
+        # A column of Parquet gives every entity every key.
+        entity = (
+            {key: value for key, value in entity.items() if value is not None} if isinstance(entity, Mapping) else {}
+        )
+        if not ({"start", "end"} <= entity.keys() or "box" in entity):
+            raise DataError(f"field {column!r}: each entity must have start and end, or a box: {entities!r:.200}")
+        read.append(entity)
+    return read

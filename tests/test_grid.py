@@ -144,7 +144,7 @@ def test_a_grid_that_was_killed_goes_on_and_names_what_fails(place, tmp_path):
     assert logs[0].count("One answered example") == logs[1].count("One answered example") == 1
     assert json.loads((folder / "trainer_state.json").read_text())["global_step"] == 24
     rows = (tmp_path / "out" / "runs.md").read_text().splitlines()
-    assert len(rows) == 3 and rows[2].startswith("| good") and "| 0, 1 |" in rows[2]
+    assert len(rows) == 3 and rows[2].startswith("| good") and " 0, 1 |" in rows[2]
     shutil.copytree(place / "text", tmp_path / "absent")
     third = subprocess.run(command, **options)
     assert third.returncode == 0 and third.stdout.splitlines()[-1].startswith("| bad")

@@ -347,6 +347,11 @@ def test_settings_of_several_data_sets_are_checked_against_their_number(run, two
         (("--dataset_weights", "1"), "one number for each of 2 data sets, got 1"),
         (("--metric_for_best_model", "c_micro_f1"), "wiki_micro_f1"),
         (("--keep_relations_of", "wiki", "--do_train", "false"), "belongs to a training"),
+        (
+            ("--keep_relations_of", "wiki", "--objective", "classification", "--use_lora", "true")
+            + ("--model_name_or_path", "trained"),
+            "takes rows out of a classifier's head, which --use_lora does not allow",
+        ),
     ):
         with pytest.raises(UserError, match=message):
             run("--dataset_name", *two, *arguments)

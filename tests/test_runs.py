@@ -20,7 +20,7 @@ GOLD = ["none", "none", "none", "none", "/per/per/peer", "/per/per/peer", "/per/
 
 def write_run(
     folder, seed=0, train_samples=100, micro=0.5, macro=0.25, supports=SUPPORTS, f1=0.5, processes=1, answers=GOLD,
-    seeds=(), encoder_weights=None, scored=("test", "eval"), gold=GOLD, **settings,
+    seeds=(), encoder_weights=None, scored=("test", "eval"), gold=GOLD, negative="none", **settings,
 ):  # fmt: skip
     """The files of a run that the command reads."""
     folder.mkdir(parents=True)
@@ -33,7 +33,7 @@ def write_run(
         "local_changes": False,
         "encoder_weights": encoder_weights,
         "arguments": {"dataset_name": "demo", "train_fraction": 1.0, **settings},
-        "negative_relation": "none",
+        "negative_relation": negative,
     }
     table = [
         {"relation": name, "precision": 0.5, "recall": 0.5, "f1": f1, "support": n} for name, n in supports.items()
@@ -129,12 +129,21 @@ def test_runs_that_differ_in_any_seed_are_averaged(tmp_path, monkeypatch, capsys
 def test_scores_of_several_data_sets_stand_side_by_side(tmp_path, monkeypatch, capsys):
     """Their mean has no table of its own, and is no part of a comparison."""
     parts = ("eval", "test", "test_mnre", "test_posts")
-    folders = [write_run(tmp_path / name, seed=seed, scored=parts) for seed, name in enumerate("ab")]
+    peer, negative = "/per/per/peer", {"mnre": "none", "posts": None}
+    folders = [
+        write_run(tmp_path / name, seed=seed, scored=parts, negative=negative, answers=[*first, *GOLD[2:]])
+        for seed, (name, first) in enumerate({"a": ["none", "none"], "b": [peer, peer]}.items())
+    ]
     for folder in folders:
         for name in ("test_per_relation.json", "test_predictions.jsonl"):
             (folder / name).unlink()
     compare(monkeypatch, *folders, "--compare", "--split", "test_mnre")
-    header = cells(capsys.readouterr().out)[0]
+    rows = cells(capsys.readouterr().out)
+    header, difference = rows[0], rows[-3]
+    # In b 3 are right of 5 predicted and 3 gold: the data set's own negative relation does not count.
+    assert difference[:3] == ["micro F1", "1.000", "0.750"]
+    compare(monkeypatch, *folders, "--compare", "--split", "test_posts")
+    assert cells(capsys.readouterr().out)[-3][:3] == ["micro F1", "1.000", f"{5 / 7:.3f}"]
     assert [title for title in header if title.endswith("micro F1")] == [
         f"{split} micro F1" for split in ("validation", "test", "test_mnre", "test_posts")
     ]

@@ -410,6 +410,10 @@ def check_settings(settings: Settings) -> None:
         )
     if data_args.keep_relations_of is not None and not args.do_train:
         raise ValueError("--keep_relations_of belongs to a training: without one, no model is saved")
+    if data_args.keep_relations_of is not None and model_args.objective == "classification":
+        if model_args.use_lora or args.fsdp:
+            how = "--use_lora" if model_args.use_lora else "--fsdp"
+            raise ValueError(f"--keep_relations_of takes rows out of a classifier's head, which {how} does not allow")
     metric = args.metric_for_best_model.removeprefix("eval_")
     scores = compute_relation_f1([0], [0], num_labels=1)
     prefixes = ["", *(f"{title}_" for title in titles if len(titles) > 1)]
