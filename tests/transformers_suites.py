@@ -133,7 +133,7 @@ class RocModelTester:
             **settings,
             relation_descriptions=RELATIONS,
             negative_relation="none",
-            projection_dim=16,
+            projection_dim=None if settings.get("text_residual") else 16,
             pair_dropout=0.0,
         )
         config.relation_length = 6
