@@ -365,6 +365,7 @@ def test_settings_of_several_data_sets_are_checked_against_their_number(run, two
     for arguments, message in (
         (("--dataset_weights", "1"), "one number for each of 2 data sets, got 1"),
         (("--metric_for_best_model", "c_micro_f1"), "wiki_micro_f1"),
+        (("--dataset_weights", "1", "0.01"), "dataset_weights 0.01 of data set 'wiki': none of its rows would"),
         (("--keep_relations_of", "wiki", "--do_train", "false"), "belongs to a training"),
         (
             ("--keep_relations_of", "wiki", "--objective", "classification", "--use_lora", "true")
