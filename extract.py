@@ -10,6 +10,8 @@ The same command goes on with a run that was stopped or killed, and adds formats
 
 import sys
 
+import pyarrow as pa
+
 from data_scripts.command import ending_in_one_line
 from extraction_roc.arguments import parse_arguments
 from extraction_roc.extractor import PostExtractor
@@ -23,6 +25,7 @@ from extraction_roc.run import describe_run, extract_parts
 
 def main():
     options = parse_arguments(sys.argv[1:], description=__doc__.strip())
+    pa.set_memory_pool(pa.system_memory_pool())  # Arrow's own keeps what was freed: memory would grow with the posts
     with ending_in_one_line(lambda: f"the same command goes on behind the finished parts in {options.output_dir}"):
         check_formats(options.formats)
         if options.report:

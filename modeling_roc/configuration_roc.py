@@ -132,8 +132,13 @@ class RocConfig(PreTrainedConfig):
             How objects of the picture become tokens of X: `"roi"` pools the patches that lie in an object's box,
             `"crop"` sends the enlarged box through the vision encoder (as older systems do: a picture's price for
             each object). `None`: the model takes no objects.
-        projection_dim (`int`, defaults to 256):
-            Dimension of the space in which pairs and descriptions are compared.
+        projection_dim (`int`, *optional*):
+            Dimension of the space in which pairs and descriptions are compared. Default: 256, with `text_residual` the
+            text encoder's `hidden_size`.
+        text_residual (`bool`, defaults to `False`):
+            Begin the pair vector with the mean of the text's token vectors, to which head and tail add a correction
+            that starts at zero; the projections then start as the identity. On a sentence encoder such a model
+            tells relations apart by their descriptions before it is trained.
         pair_dropout (`float`, defaults to 0.1):
             Dropout on the entity vectors and on the fused pair vector, 0 to 1.
         temperature (`float`, defaults to 0.05):
@@ -223,7 +228,8 @@ class RocConfig(PreTrainedConfig):
     fusion_encoder_config: dict | PreTrainedConfig | None = None
     pool_mentions: bool = True
     object_features: str | None = None
-    projection_dim: int = 256
+    projection_dim: int | None = None
+    text_residual: bool = False
     pair_dropout: int | float = 0.1
     temperature: int | float = 0.05
     learn_temperature: bool = False
@@ -268,6 +274,8 @@ class RocConfig(PreTrainedConfig):
             "text_config", self.text_config, **kwargs
         )
         _check_encoder("text_config", self.text_config, ("vocab_size", "hidden_size", "num_attention_heads"))
+        if self.projection_dim is None:
+            self.projection_dim = self.text_config.hidden_size if self.text_residual else 256
         if not isinstance(self.fusion_encoder_config, PreTrainedConfig):
             self.fusion_encoder_config = {**self._fusion_defaults(), **(self.fusion_encoder_config or {})}
         given = {label: int(index) for label, index in (self.label2id or {}).items()}
@@ -350,6 +358,12 @@ class RocConfig(PreTrainedConfig):
             raise ValueError(
                 f"fusion_encoder_config.hidden_size ({self.fusion_encoder_config.hidden_size}) must equal "
                 f"text_config.hidden_size ({self.text_config.hidden_size})"
+            )
+        widths = {(self.relation_config or self.text_config).hidden_size, self.text_config.hidden_size}
+        if self.text_residual and self.objective == "retrieval" and widths != {self.projection_dim}:
+            raise ValueError(
+                f"text_residual needs a projection_dim ({self.projection_dim}) that is the encoders' hidden_size "
+                f"({', '.join(map(str, sorted(widths)))})"
             )
         if self.objective == "classification":
             for name, default in (("text_similarity", 0), ("learn_negative_threshold", False)):

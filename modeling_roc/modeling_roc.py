@@ -110,6 +110,8 @@ class PairEncoder(nn.Module):
             nn.GELU(),
             nn.Dropout(config.pair_dropout),
         )
+        if config.text_residual:
+            self.correction = nn.Linear(hidden_size, hidden_size)
 
     def forward(
         self,
@@ -147,7 +149,17 @@ class PairEncoder(nn.Module):
             object_mask=object_mask,
             image_embeds=image_embeds,
         )
-        return self.pair_vectors(self.fuse(sequence, mask), mask, head_index, tail_index, head_span, tail_span)
+        vectors = self.pair_vectors(self.fuse(sequence, mask), mask, head_index, tail_index, head_span, tail_span)
+        return self.add_text(vectors, sequence, attention_mask)
+
+    def add_text(self, vectors: torch.Tensor, sequence: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        """With `config.text_residual`, `vectors` from `pair_vectors` as corrections of the text's mean token vector.
+
+        Args: `sequence`, what `joint_inputs` returns; `attention_mask` (batch, text_length).
+        """
+        if not self.config.text_residual:
+            return vectors
+        return mean_token_vectors(sequence[:, : attention_mask.shape[1]], attention_mask) + self.correction(vectors)
 
     def joint_inputs(
         self,
@@ -301,8 +313,7 @@ class RelationEncoder(nn.Module):
         inputs = {"input_ids": input_ids} if inputs_embeds is None else {"inputs_embeds": inputs_embeds}
         encoder = text_encoder if self.text_encoder is None else self.text_encoder
         mask = attention_mask.to(torch.long)
-        states = encoder(**inputs, attention_mask=mask).last_hidden_state.to(mask.device)
-        return (states * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True)
+        return mean_token_vectors(encoder(**inputs, attention_mask=mask).last_hidden_state.to(mask.device), mask)
 
     def project(self, features: torch.Tensor) -> torch.Tensor:
         """Mean token vectors (num, hidden_size) to unit vectors (num, embedding_dim) of float32."""
@@ -413,6 +424,14 @@ class RocPreTrainedModel(PreTrainedModel):
             for name in ("center", "text_center"):
                 if hasattr(module, name):
                     init.zeros_(getattr(module, name))
+        elif self.config.text_residual and isinstance(module, nn.Linear):
+            if module is self.pair_encoder.correction:
+                init.zeros_(module.weight)
+            elif self.config.objective == "retrieval" and module in (
+                self.pair_projection,
+                self.relation_encoder.projection,
+            ):
+                init.eye_(module.weight)
 
 
 class RocModel(RocPreTrainedModel):
@@ -1234,6 +1253,12 @@ def crop_regions(pixel_values: torch.Tensor, image_index: torch.Tensor, boxes: t
     ).to(pixel_values.dtype)
     grid = F.affine_grid(theta, [len(boxes), *pixel_values.shape[1:]], align_corners=False)
     return F.grid_sample(pixel_values[image_index], grid, padding_mode="border", align_corners=False)
+
+
+def mean_token_vectors(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """(batch, hidden_size), of states (batch, length, hidden_size) where the mask (batch, length) has 1."""
+    mask = mask.to(torch.long)
+    return (states * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True)
 
 
 def _mean_over(sequence: torch.Tensor, span: torch.Tensor) -> torch.Tensor:

@@ -60,7 +60,7 @@ def make_model(processor):
                 text_config=text_config,
                 vision_config=vision_config if with_vision else None,
                 relation_config=text_config.to_dict() if own_relation_encoder else None,
-                projection_dim=16,
+                projection_dim=None if kwargs.get("text_residual") else 16,
                 negative_relation="none",
                 id2label=dict(enumerate(RELATIONS)),
                 label2id={label: index for index, label in enumerate(RELATIONS)},

@@ -60,6 +60,7 @@ def assert_adds_up(explanation: dict, tolerance: float = 0.03):
         {"object_features": "crop", "learn_negative_threshold": True, "relation_aggregation": "max"},
         {"object_features": "roi", "objective": "classification"},
         {"object_features": "roi", "text_similarity": 0.5},
+        {"object_features": "roi", "text_residual": True},
         {"object_features": "roi", "text_similarity": 0.5, "own_relation_encoder": True},
     ],
 )

@@ -3,8 +3,12 @@
 
 import pytest
 import torch
+from conftest import RELATIONS
+from huggingface_hub.errors import StrictDataclassError
 from torch.nn import functional as F
+from transformers import BertConfig
 
+from modeling_roc import RocConfig, RocModel
 from training_roc import RelationFeatures
 
 SETTINGS = [
@@ -55,6 +59,51 @@ def test_the_picture_matters_only_to_its_pairs(make_model, batch):
     assert (logits[:3] - swapped[:3]).abs().max() > 1e-4
     assert torch.allclose(logits[3], swapped[3], atol=1e-5)
     assert torch.allclose(logits[3], without[3], atol=1e-5)
+
+
+@pytest.mark.parametrize("own_relation_encoder", [False, True])
+def test_with_text_residual_an_untrained_model_compares_mean_token_vectors(
+    make_model, batch, processor, tmp_path, own_relation_encoder
+):
+    relations = {label: texts[0] for label, texts in RELATIONS.items()}
+    settings = {"text_residual": True, "center_descriptions": False, "own_relation_encoder": own_relation_encoder}
+    model = make_model(relations, **settings)
+    encoder, mask = model.pair_encoder.text_encoder, batch["attention_mask"][..., None]
+    with torch.no_grad():
+        output = model(**batch)
+        states = encoder(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])[0]
+        texts = F.normalize((states * mask).sum(dim=1) / mask.sum(dim=1), dim=-1)
+        described = processor(relations=list(relations.values()), return_tensors="pt")
+        ids, shown = described["relation_input_ids"], described["relation_attention_mask"]
+        states = (model.relation_encoder.text_encoder or encoder)(input_ids=ids, attention_mask=shown)[0]
+        means = F.normalize((states * shown[..., None]).sum(dim=1) / shown.sum(dim=1, keepdim=True), dim=-1)
+    assert torch.allclose(output.pair_embeds, texts, atol=1e-6)
+    assert torch.allclose(output.logits, texts @ means.T / model.config.temperature, atol=1e-4)
+    # Head, tail and picture come in as they are learnt.
+    model.train()
+    model(**batch).loss.backward()
+    assert model.pair_encoder.correction.weight.grad.abs().max() > 0
+    model.eval()
+    with torch.no_grad():
+        model.pair_encoder.correction.weight.normal_()
+        changed = model(**batch).logits
+        assert not torch.allclose(changed, output.logits, atol=0.1)
+        model.save_pretrained(tmp_path)
+        again = RocModel.from_pretrained(tmp_path).eval()
+        assert torch.allclose(again(**batch).logits, changed, atol=1e-5)
+
+
+def test_text_residual_needs_one_width(make_model):
+    text_config = make_model().config.text_config
+    assert RocConfig(text_config=text_config, text_residual=True).projection_dim == 32
+    assert RocConfig(text_config=text_config).projection_dim == 256
+    wrong = {"projection_dim": 16}, {"relation_config": BertConfig(hidden_size=48, num_attention_heads=2)}
+    for settings in wrong:
+        with pytest.raises(StrictDataclassError, match="text_residual needs a projection_dim"):
+            RocConfig(text_config=text_config, text_residual=True, **settings)
+    # A classifier has no projections.
+    classifier = make_model(text_residual=True, objective="classification")
+    assert not classifier.pair_encoder.correction.weight.any()
 
 
 def test_padding_changes_nothing(make_model, processor, batch):

@@ -109,7 +109,7 @@ def test_a_wheel_holds_what_its_modules_open_and_says_what_it_lacks(tmp_path):
     (wheel,) = tmp_path.glob("*.whl")
     zipfile.ZipFile(wheel).extractall(installed)
     (names,) = installed.glob("*.dist-info/top_level.txt")
-    rooms = ["data_scripts", "evaluation_roc", "modeling_roc", "processing_roc", "training_roc"]
+    rooms = ["data_scripts", "evaluation_roc", "extraction_roc", "modeling_roc", "processing_roc", "training_roc"]
     assert sorted(names.read_text().split()) == rooms
     (tmp_path / "push_space_files").mkdir()
     code = f"import sys\nsys.path.insert(0, {str(installed)!r})\n{WHEEL}"

@@ -63,6 +63,7 @@ SETUPS = {
         "relation_examples": {"friend_of": 2, "member_of": 1},
         "relation_aggregation": "max",
         "text_similarity": 0.3,
+        "text_residual": True,
         "learn_temperature": True,
         "learn_negative_threshold": True,
         "relation_offsets": {"friend_of": 0.5},
@@ -132,7 +133,7 @@ class RocModelTester:
             **settings,
             relation_descriptions=RELATIONS,
             negative_relation="none",
-            projection_dim=16,
+            projection_dim=None if settings.get("text_residual") else 16,
             pair_dropout=0.0,
         )
         config.relation_length = 6

@@ -63,7 +63,14 @@ class ModelArguments(LoraArguments):
             "help": "What an object of the picture is seen by, where the data set has any: its patches, or a crop.",
         },
     )
-    projection_dim: int = field(default=256, metadata={"help": "Dimension of the retrieval space."})
+    projection_dim: int | None = field(
+        default=None,
+        metadata={"help": "Dimension of the retrieval space. Default: 256, with text_residual the encoder's width."},
+    )
+    text_residual: bool = field(
+        default=False,
+        metadata={"help": "Let a pair's vector begin as the mean of its text's token vectors: for sentence encoders."},
+    )
     pair_dropout: float = field(default=0.1, metadata={"help": "Dropout on entity and pair vectors."})
     temperature: float = field(default=0.05, metadata={"help": "InfoNCE temperature."})
     learn_temperature: bool = field(default=False, metadata={"help": "Train the temperature too."})
