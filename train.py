@@ -20,7 +20,7 @@ from transformers import EarlyStoppingCallback, set_seed
 from transformers.utils import logging as transformers_logging
 
 from data_scripts.hub_errors import HubError
-from data_scripts.loading import most_objects
+from data_scripts.loading import most_objects, relation_texts
 from data_scripts.writing import replacing_in, write_json
 from evaluation_roc.calibration import calibrate, draw_calibration, measure_calibration
 from evaluation_roc.pictures import save_example_page
@@ -42,7 +42,7 @@ from training_roc.collator import RocDataCollator
 from training_roc.hold_out import FEW_SHOT, seen_descriptions, seen_rows
 from training_roc.metrics import make_compute_metrics, own_answers, rows_of
 from training_roc.model_card import SPLITS, TrainingRun, build_model_card, write_card
-from training_roc.models import describe_encoders, make_model, relations_replaced
+from training_roc.models import describe_encoders, give_texts, make_model, relations_replaced
 from training_roc.push import prepare_push, push_run
 from training_roc.rows import RunData, candidates, check_pictures, encode_splits, kept_relations, load_data
 from training_roc.run_record import describe_run
@@ -200,6 +200,9 @@ def train(run: Run, checkpoint: str | None):
     if run.zero_shot is not None:
         wanted = {"validation": run.args.do_eval, "test": run.args.do_predict}
         run.zero_shot.open_relations([split for split, is_wanted in wanted.items() if is_wanted])
+    if run.data_args.keep_relations_of is not None and config.objective == "retrieval":
+        texts = relation_texts(run.descriptions, run.data_args.relation_text)
+        give_texts(run.model, trainer.processing_class, list(texts.values()), run.kept)
     with run.as_saved():
         trainer.save_model()
     trainer.save_state()

@@ -281,6 +281,25 @@ def test_a_model_of_two_data_sets_keeps_the_relations_of_one(run, two, caplog):
     assert results["test_micro_f1"] == results["test_dataset_micro_f1"] and "test_short_micro_f1" not in results
 
 
+def test_what_is_chosen_and_scored_is_of_the_negative_relation_as_it_is_saved(run, two, renamed, tmp_path):
+    (tmp_path / "renamed").symlink_to(renamed)
+    settings = ("--use_images", "false", "--do_predict", "false", "--learning_rate", "3e-3")
+    out = run(*settings, "--dataset_name", tmp_path / "renamed", two[0], "--keep_relations_of", "dataset") / "out"
+    (checkpoint,) = out.glob("checkpoint-*")
+    texts = [read_json(folder / "config.json")["relation_descriptions"] for folder in (checkpoint, out)]
+    # In training it has the descriptions of both.
+    own = load_demo_descriptions()["relations"]["none"]["descriptions"]
+    assert texts[0]["new none"][1:] == own == texts[1]["none"] and len(texts[0]["new none"]) == 1 + len(own)
+    again = run("--dataset_name", two[0], "--model_name_or_path", out, "--do_train", "false", "--eval_strategy", "no",
+                *settings[:4], "--load_best_model_at_end", "false", "--output_dir", "again") / "again"  # fmt: skip
+    files = out / "eval_dataset_predictions.jsonl", again / "eval_predictions.jsonl"
+    logits = [np.array([line["logits"] for line in read_lines(file)]) for file in files]
+    assert np.abs(logits[0] - logits[1]).max() < 1e-3
+    results, others = (read_json(folder / "all_results.json") for folder in (out, again))
+    for name in ("calibration_temperature", "abstention_threshold"):
+        assert results[f"eval_{name}"] == pytest.approx(others[f"eval_{name}"], abs=1e-4), name
+
+
 def test_a_classifier_keeps_rows_of_its_head_or_its_encoder_alone(run, two, caplog):
     settings = ("--objective", "classification", "--use_images", "false", "--do_predict", "false")
     out = run(*settings, "--dataset_name", *two, "--keep_relations_of", "dataset") / "out"
@@ -346,6 +365,7 @@ def test_settings_of_several_data_sets_are_checked_against_their_number(run, two
     for arguments, message in (
         (("--dataset_weights", "1"), "one number for each of 2 data sets, got 1"),
         (("--metric_for_best_model", "c_micro_f1"), "wiki_micro_f1"),
+        (("--dataset_weights", "1", "0.01"), "dataset_weights 0.01 of data set 'wiki': none of its rows would"),
         (("--keep_relations_of", "wiki", "--do_train", "false"), "belongs to a training"),
         (
             ("--keep_relations_of", "wiki", "--objective", "classification", "--use_lora", "true")

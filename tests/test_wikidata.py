@@ -101,6 +101,8 @@ def test_fewrel_becomes_train_and_test_with_named_relations(tmp_path, capsys):
         ({"train": {"P22": [FATHER | {"tokens": []}]}}, "example 1, field 'tokens'"),
         ({"train": {"P22": ["x"]}}, "example 1: an object is expected, not 'x'"),
         ({"train": {"P5": [FATHER]}}, "relation 'P5' has no name in"),
+        ({"names": ["P22", "P177"]}, "relation 'P22' has no name in"),
+        ({"names": {"P22": [], "P177": ["crosses"]}}, "relation 'P22' has no name in"),
         ({"train": {"P22": FATHER}}, "train_wiki.json: an object"),
         ({"test": {"P22": [FATHER]}}, "relation 'P22', 'father', stands in the train split, too"),
     ],

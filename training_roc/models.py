@@ -144,6 +144,23 @@ def set_head(model, labels: Sequence[str], negative: str | None, rows: Sequence[
     config.negative_relation, config.abstention_threshold = negative, None
 
 
+def give_texts(model, processor, texts: Sequence[list[str]], places: Sequence[int]):
+    """
+    Gives some relations of a trained model other texts: those that several data sets had in common get the ones that
+    they are saved with, so that what is measured and chosen from here on is of the saved model's scores.
+
+    Args:
+        model, processor: as for `relations_replaced`.
+        texts: of each of these relations.
+        places: theirs among the model's.
+    """
+    base = model.get_base_model() if hasattr(model, "peft_config") else model
+    relations = dict(base.config.relation_descriptions)
+    labels = list(relations)
+    relations |= {labels[place]: own for place, own in zip(places, texts, strict=True)}
+    base.set_relations(relations, processor, base.config.negative_relation)
+
+
 @contextmanager
 def relations_replaced(
     model, processor, descriptions: dict, relation_text: str, rows: Sequence[int]

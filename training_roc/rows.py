@@ -103,6 +103,9 @@ def load_data(settings: Settings) -> tuple[list[RunData], dict]:
             logger.info("data set %r has no %s split: no score of it", one.title, split)
     for one in data:
         _check_and_draw(one, settings)
+    for one, weight in zip(data, args.dataset_weights or [], strict=False):
+        if args.do_train and round(weight * len(one.splits["train"])) == 0:
+            raise ValueError(f"--dataset_weights {weight:g} of data set {one.title!r}: none of its rows would be seen")
     relations, places = join_data(data, settings)
     for one, own in zip(data, places, strict=True):
         one.places = own

@@ -54,9 +54,10 @@ def read_fewrel(raw_dir: Path, relations_file: Path | None = None) -> RawDataset
         if not isinstance(content, dict) or not all(isinstance(examples, list) for examples in content.values()):
             raise DataError(f"{path}: an object {{relation: [example, ...]}} is expected")
         for relation, examples in tqdm(content.items(), desc=f"Reading {path.name}", unit=" relations"):
-            if relation not in names:
-                raise DataError(f"{path}: relation {relation!r} has no name in {names_file}")
-            label = names[relation][0]
+            own = names.get(relation) if isinstance(names, dict) else None
+            if not isinstance(own, list) or not own or not isinstance(own[0], str) or not own[0].strip():
+                raise DataError(f"{path}: relation {relation!r} has no name in {names_file} ([name, ...] is expected)")
+            label = own[0]
             if labels.setdefault(label, split) != split:
                 raise DataError(f"{path}: relation {relation!r}, {label!r}, stands in the train split, too")
             for number, example in enumerate(examples, 1):
