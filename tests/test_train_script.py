@@ -476,6 +476,14 @@ def test_a_trained_model_that_knows_what_is_to_be_unseen_says_so(trained, caplog
     assert "NOT ZERO-SHOT" not in caplog.text
     load_model(settings, seen_descriptions(descriptions, unseen), False, unseen)
     assert "out was trained on what it knows: /per/per/peer\n" in caplog.text
+    assert "by other texts" not in caplog.text
+    other = {
+        **descriptions["relations"],
+        "/per/per/peer": {"descriptions": ["Friends."], "source": "", "reviewed": True},
+    }
+    model, _ = load_model(settings, {**descriptions, "relations": other}, False)
+    assert model.config.relation_descriptions["/per/per/peer"] == ["Friends."]
+    assert "knows 1 relations by other texts than those given now, which are taken: /per/per/peer" in caplog.text
     without_negative = select_relations(descriptions, unseen[:1] + ["/per/org/member_of"])
     assert load_model(settings, without_negative, False)[0].config.negative_relation is None
 

@@ -118,6 +118,13 @@ def load_model(settings: Settings, descriptions: dict, with_objects: bool, unsee
         return model, processor
     relations = relation_texts(descriptions, data_args.relation_text)
     if (list(config.relation_descriptions.items()), config.negative_relation) != (list(relations.items()), negative):
+        own = config.relation_descriptions
+        if others := [label for label in relations if label in own and own[label] != relations[label]]:
+            logger.warning(
+                "%s knows %d relations by other texts than those given now, which are taken: %s (--relations_file and "
+                "--relation_text say which)",
+                *(path, len(others), ", ".join(others)),
+            )
         model.set_relations(relations, processor, negative)
     return model, processor
 
