@@ -23,6 +23,7 @@ from data_scripts.writing import write_json
 from evaluation_roc.calibration import MIN_ROWS
 from evaluation_roc.relation_f1.relation_f1 import check_labels, compute_relation_f1
 from evaluation_roc.report import format_columns
+from modeling_roc.modeling_roc import mean_token_vectors
 
 logger = logging.getLogger(__name__)
 SYSTEM = "retrieval"
@@ -302,7 +303,7 @@ class ZeroShotEvaluation:
             ids = pad_sequence(batch, batch_first=True, padding_value=-1).to(self.model.device)
             mask = (ids >= 0).long()
             states = self.model.pair_encoder.text_encoder(input_ids=ids.clamp(min=0), attention_mask=mask)[0]
-            vectors.append((states.float() * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True))
+            vectors.append(mean_token_vectors(states.float(), mask))
         return torch.cat(vectors)
 
     def _relations(self, kind: str) -> dict[str, list[str]]:

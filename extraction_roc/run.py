@@ -33,6 +33,7 @@ def describe_run(options: Namespace, posts: Posts) -> dict[str, str]:
         },
         "tagger and detector": [find_revision(name) for name in finders if Path(name).is_dir()],
         "relations_file": relations,
+        "--image_dir": None if extractor.image_dir is None else str(extractor.image_dir.resolve()),
         **{f"--{name}_column": column for name, column in vars(extractor.columns).items()},
         "--part_size": options.part_size,
     }

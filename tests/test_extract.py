@@ -28,6 +28,7 @@ from transformers import pipeline
 
 import extract
 from extraction_roc.parts import open_run, read_part
+from extraction_roc.posts import Columns, open_posts
 from processing_roc import RocProcessor
 
 ROOT = Path(__file__).parents[1]
@@ -381,6 +382,8 @@ def test_a_run_goes_on_with_what_it_began_with_only(checkpoint, tmp_path, monkey
     assert "--threshold was 0.0, now it is 0.5" in refuse(monkeypatch, checkpoint, source, graph, "--threshold", "0.5")
     assert "--part_size was 5, now it is 6" in refuse(monkeypatch, checkpoint, source, graph, "--part_size", "6")
     assert "relations_file" in refuse(monkeypatch, checkpoint, source, graph, "--relations_file", relations)
+    pictures = ("--image_dir", tmp_path)
+    assert "--image_dir was None, now it is" in refuse(monkeypatch, checkpoint, source, graph, *pictures)
     other = write_lines(tmp_path / "other.jsonl", posts[1:])
     assert "input was " in refuse(monkeypatch, checkpoint, other, graph)
     config = json.loads((checkpoint / "config.json").read_text())
@@ -391,6 +394,16 @@ def test_a_run_goes_on_with_what_it_began_with_only(checkpoint, tmp_path, monkey
     moved = source.rename(tmp_path / "moved.jsonl")
     run(monkeypatch, checkpoint, moved, graph, "--batch_size", "2", "--formats", "neo4j")
     assert [{**row, "score": 0} for row in triples(graph)] == [{**row, "score": 0} for row in before]
+
+
+def test_an_input_that_is_another_in_its_middle_is_told_from_it(tmp_path):
+    lines = [json.dumps({"id": place, "text": "x" * 1000}) + "\n" for place in range(3000)]  # 3 MB
+    path, identities = tmp_path / "posts.jsonl", set()
+    for letter in "xy":
+        lines[1500] = lines[1500].replace("x", letter)
+        path.write_text("".join(lines))
+        identities.add(open_posts(str(path), Columns()).identity)
+    assert len(identities) == 2
 
 
 def test_a_part_that_a_disk_lost_is_told_and_done_again(checkpoint, tmp_path, monkeypatch):

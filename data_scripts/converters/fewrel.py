@@ -75,9 +75,11 @@ def _read_example(place: Place, example: dict, name: str, label: str) -> dict:
     tokens, entities = read_tokens(place, example, "tokens"), {}
     for role, field in (("head", "h"), ("tail", "t")):
         try:
-            _, _, ((first, *others), *_) = example[field]
-            start, end = int(first), int([first, *others][-1]) + 1
-        except (TypeError, ValueError) as error:
+            _, _, (positions, *_) = example[field]
+            start, end = positions[0], positions[-1] + 1
+            if not all(type(position) is int for position in positions):
+                raise TypeError
+        except (IndexError, KeyError, TypeError, ValueError) as error:
             message = f"[name, id, [[token positions of a mention], ...]] is expected, not {example[field]!r}"
             raise place.error(field, message) from error
         check_span(place, field, start, end, len(tokens), "tokens")
