@@ -97,8 +97,8 @@ def test_fewrel_becomes_train_and_test_with_named_relations(tmp_path, capsys):
     [
         ({"test": {"P177": [CROSSES | {"h": ["oak", "Q3", [[4, 6]]]}]}}, "val_wiki.json, relation 'P177', example 1"),
         ({"train": {"P22": [FATHER, FATHER | {"t": ["bo", "Q2", []]}]}}, "example 2, field 't': .*not .'bo', 'Q2'"),
-        ({"train": {"P22": [FATHER | {"t": ["bo", "Q2", [[True]]]}]}}, "example 1, field 't': .*not .'bo', 'Q2', ..True"),
-        ({"train": {"P22": [FATHER | {"t": ["bo", "Q2", [[0.7]]]}]}}, "example 1, field 't': .*not .'bo', 'Q2', ..0.7"),
+        ({"train": {"P22": [FATHER | {"t": ["bo", "Q2", [[True]]]}]}}, "example 1, field .t.: .*True"),
+        ({"train": {"P22": [FATHER | {"t": ["bo", "Q2", [[0.7]]]}]}}, "example 1, field .t.: .*0.7"),
         ({"train": {"P22": [{"tokens": ["a"]}]}}, "relation 'P22', example 1, field 'h': missing"),
         ({"train": {"P22": [FATHER | {"tokens": []}]}}, "example 1, field 'tokens'"),
         ({"train": {"P22": ["x"]}}, "example 1: an object is expected, not 'x'"),
