@@ -576,7 +576,7 @@ for case in map(json.loads, sys.argv[2:]):
 def test_a_mistake_is_answered_in_one_sentence(tmp_path):
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     mistakes = [
-        (["nowhere.yaml"], "nowhere.yaml: No such file or directory"),
+        (["nowhere.yaml"], "error: nowhere.yaml: No such file or directory"),
         (["--seeds", "1"], "there is no setting '--seeds'; did you mean --seed?"),
         (["--dataset_name", "./nowhere", "--do_predict"], "there is no folder ./nowhere with a data set"),
         (["--dataset_revision", "v1"], "dataset_revision has no effect on the embedded demo set"),

@@ -351,8 +351,9 @@ def read_yaml(path: Path) -> dict:
     Raises:
         ValueError: if a file is no YAML, or no mapping in which each key stands once.
     """
+    text = read_text(path)
     try:
-        content = yaml.load(read_text(path), SettingsLoader)
+        content = yaml.load(text, SettingsLoader)
     except (yaml.YAMLError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error
     if not isinstance(content, dict):
