@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 import gradio as gr
-from answer import bars_html, explanation_html, headline_html
+from answer import bars_html, explanation_html, headline_html, own_html, unnamed_html
 from huggingface_hub import constants
 from model import FINDERS, answer_request, ask, ask_all, find_entities, load_extractor
 from pairs import pairs_html
@@ -27,17 +27,29 @@ from post import (
     check_text,
     keep_entities,
     make_preview,
+    mark_without_name,
+    pipeline_input,
     read_picture,
     read_post,
     shows_refusals,
     take_upload,
 )
-from relations import RelationSet, build_relations_tab
+from relations import MAX_DESCRIPTION, RelationSet, build_relations_tab, describe_own, short_name
 
 FOLDER = Path(__file__).parent
 EXAMPLES = json.loads((FOLDER / "examples" / "examples.json").read_text(encoding="utf-8"))
 TYPES = ["person", "organization", "location", "miscellaneous"]  # to choose from; others can be written
 TOP_K = 5
+LISTED = 12  # relations that the page's head names
+PAPER = "https://arxiv.org/abs/2509.21151"
+# The page shows itself when it is laid out (see post_marker.js), or after five seconds whatever happens.
+HEAD = """<style>
+html { overflow-y: scroll; }
+.gradio-container { width: 100% !important; max-width: 1180px !important; margin: 0 auto !important; }
+html:not(.roc-ready) .gradio-container { visibility: hidden; animation: roc-show 0s 5s forwards; }
+@keyframes roc-show { to { visibility: visible; } }
+</style>"""
+OWN_HINT = '<p class="roc-note">It is ranked with the others at once; nothing is trained for it.</p>'
 SESSION_SECONDS = 3600  # for how long a session that nobody uses is kept in memory
 SESSIONS = 200  # at a time, each with a picture of MAX_BYTES at most
 QUEUE = 32  # visitors waiting; the next one is asked to come back
@@ -60,6 +72,13 @@ def model_link() -> str:
     return f'<a href="{constants.ENDPOINT}/{quote(name)}">{escape(name)}</a>'
 
 
+def known_relations() -> str:
+    """The model's relations in words, of many the first ones."""
+    names = [short_name(label) for label in config.id2label.values() if label != config.negative_relation]
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return escape(", ".join(names[:LISTED])) + more
+
+
 def example(number: int) -> tuple[dict[str, Any], dict[str, Any]]:
     """An example's post and what a session keeps of its picture, as far as the model takes them."""
     post = {key: EXAMPLES[number][key] for key in ("text", "entities", "head", "tail")}
@@ -68,13 +87,14 @@ def example(number: int) -> tuple[dict[str, Any], dict[str, Any]]:
     if not takes_pictures:
         return post, keep_picture(None, None)
     path = FOLDER / "examples" / EXAMPLES[number]["picture"]
-    return post, keep_picture(path.read_bytes(), path.name)
+    return post, {**keep_picture(path.read_bytes(), path.name), "is_example": True}
 
 
 def keep_picture(content: bytes | None, name: str | None) -> dict[str, Any]:
-    """What a session keeps of a picture: its file's content and name, and the data URL that the page shows."""
+    """What a session keeps of a picture: its file's content and name, the data URL that the page shows, and whether it
+    is an example's."""
     preview = "" if content is None else make_preview(read_picture(content, extractor.processor.open_picture))
-    return {"picture": content, "picture_name": name, "preview": preview}
+    return {"picture": content, "picture_name": name, "preview": preview, "is_example": False}
 
 
 def kept_picture(session) -> Image.Image | None:
@@ -85,21 +105,40 @@ def kept_picture(session) -> Image.Image | None:
 def examples_html() -> str:
     buttons = []
     for number, shown in enumerate(EXAMPLES):
+        if "relation" in shown and config.objective != "retrieval":
+            continue
         preview = example(number)[1]["preview"]
-        picture = f'<img alt="" src="{preview}">' if preview else ""
-        buttons.append(f'<button type="button" data-number="{number}">{picture}<span>{shown["title"]}</span></button>')
+        picture = f'<img alt="" width="60" height="60" src="{preview}">' if preview else ""
+        buttons.append(
+            f'<button type="button" data-number="{number}" data-post="{escape(shown["text"])}">{picture}'
+            f"<span>{shown['title']}</span></button>"
+        )
     return f'<div class="roc-examples" role="group" aria-label="Examples">{"".join(buttons)}</div>'
 
 
 def pick_example(session, event: gr.EventData):
+    """The example's post; and its relation, if it has one, with the model's own but the one that it stands for."""
     post, picture = example(event.number)
-    return {**session, **picture}, gr.HTML(value=post, picture=picture["preview"]), post["text"]
+    chosen, line = EXAMPLES[event.number], gr.update()
+    session = {**session, **picture}
+    if "relation" in chosen:
+        line = chosen["relation"]
+        session["relations"] = RelationSet(config)
+        session["relations"].use([name for name in config.label2id if name != chosen["instead_of"]])
+        describe_own(session["relations"], line)
+    return session, gr.HTML(value=post, picture=picture["preview"]), post["text"], line
 
 
 @shows_refusals
-def use_text(text, post):
-    """A new text takes the old one's mentions away; boxes stay."""
-    return {**keep_entities(read_post(post), "object"), "text": check_text(text)}
+def use_text(text, post, session):
+    """A new text takes the old one's mentions away, and an example's picture; one's own stays, with its boxes."""
+    post, text = read_post(post), check_text(text)
+    if not text and (session["is_example"] or session["picture"] is None):
+        raise Refusal("There is no text yet: write what the post says.")
+    if session["is_example"]:
+        session, post = {**session, **keep_picture(None, None)}, keep_entities(post, "")
+    post = {**keep_entities(post, "object"), "text": text}
+    return session, gr.HTML(value=post, picture=session["preview"])
 
 
 def set_picture(content: bytes | None, name: str | None, post, session):
@@ -128,41 +167,58 @@ def mark_found(post, session):
 
 
 def ask_about(post, session, **parameters):
-    """The post that the page sent, and what the model answers about its pair."""
-    post = read_post(post)
-    picture = kept_picture(session)
-    check_pair(post, picture, takes_boxes)
-    return post, ask(extractor, post, picture, relations=session["relations"].for_pipeline(), **parameters)
+    """What the model answers about the pair of a post that was read and checked."""
+    given = pipeline_input(post, kept_picture(session), post["head"], post["tail"])
+    return ask(extractor, given, session["relations"].for_pipeline(), **parameters)
+
+
+def own_place(relations, session) -> str:
+    """Where the relation that the visitor described last stands; `relations` are all, best first."""
+    latest, labels = session["relations"].latest, [relation["label"] for relation in relations]
+    if latest not in labels:
+        return OWN_HINT
+    return own_html(latest, 1 + labels.index(latest), len(labels), relations[labels.index(latest)])
 
 
 def answer(post, session):
-    """Headline and bars for the pair that is marked, or a sentence that says what is missing."""
+    """Headline, place of the visitor's own relation and bars for the pair that is marked, or a sentence that says what
+    is missing."""
     try:
-        post, relations = ask_about(post, session, top_k=TOP_K)
+        post = read_post(post)
+        check_pair(post, kept_picture(session), takes_boxes)
+        if (words := mark_without_name(post)) is not None:
+            return unnamed_html(post, words), OWN_HINT, "", "", ""
+        relations = ask_about(post, session, top_k=None)
     except Refusal as refusal:
-        return f'<p class="roc-message" role="alert">{escape(str(refusal))}</p>', "", "", ""
-    return headline_html(post, relations, session["relations"].negative), bars_html(relations), "", ""
+        return f'<p class="roc-message" role="alert">{escape(str(refusal))}</p>', OWN_HINT, "", "", ""
+    own, threshold = session["relations"], config.abstention_threshold
+    threshold = threshold if own.for_pipeline() is None else None  # it was chosen for the model's own relations
+    headline = headline_html(post, relations, own.negative, threshold)
+    return headline, own_place(relations, session), bars_html(relations[:TOP_K]), "", ""
 
 
 def explain(post, session):
     """What the best relation was read from. It takes many times as long as the answer, and comes after it."""
     try:
-        post, relations = ask_about(post, session, top_k=1, explain=True)
+        post = read_post(post)
+        check_pair(post, kept_picture(session), takes_boxes)
+        if mark_without_name(post) is not None:
+            return "", OWN_HINT
+        relations = ask_about(post, session, top_k=None, explain=True)
     except Refusal:
-        return ""  # the answer has said it
-    return explanation_html(post, relations[0], session["preview"])
+        return "", OWN_HINT  # the answer has said it
+    return explanation_html(post, relations[0], session["preview"]), own_place(relations, session)
 
 
 @shows_refusals
-def find_pairs(post, session, progress=gr.Progress()):  # noqa: B008 (how gradio finds it)
+def find_pairs(post, session):
     post = read_post(post)
-    number = len(post["entities"]) * (len(post["entities"]) - 1)
-    if not number:
+    if len(post["entities"]) < 2:
         raise Refusal("Mark at least two entities first.")
-    picture = kept_picture(session)
-    found = ask_all(extractor, post, picture, session["relations"].for_pipeline())
-    pairs = list(progress.tqdm(found, total=number, desc="Pairs", unit="pairs"))
-    return pairs_html(post, pairs, session["relations"].negative, session["picture_name"])
+    own = session["relations"]
+    pairs = ask_all(extractor, post, kept_picture(session), own.for_pipeline())
+    threshold = config.abstention_threshold if own.for_pipeline() is None else None
+    return pairs_html(post, pairs, own.negative, threshold, session["picture_name"])
 
 
 def extract(inputs: dict, parameters: dict | None = None) -> list:
@@ -184,11 +240,31 @@ with gr.Blocks(title="ROC: what connects two entities?", analytics_enabled=False
     gr.HTML(
         '<header class="roc-head"><h1>What connects two things in a post?</h1><p>Mark a <mark class="head">head</mark>'
         f' and a <mark class="tail">tail</mark>: words of the text{things}. The model finds the relation whose '
-        "description fits best. Start with an example, or bring your own post.</p>"
-        f'<p class="roc-note">The answers come from {model_link()}.</p></header>'
+        "description fits best.</p>"
+        f'<p class="roc-note">{model_link()} is a model of <a href="{PAPER}">ROC, Retrieval over Classification</a>. '
+        f"It knows {known_relations()}, in posts like those that it was trained on: one of the drawn demo set knows "
+        "nothing of photos.</p></header>",
+        js_on_load=(FOLDER / "tabs.js").read_text(encoding="utf-8"),
     )
+    quiet = {**INNER, "show_progress": "hidden"}
     with gr.Row(equal_height=False, elem_classes="roc-columns"):
-        with gr.Column(min_width=340):
+        with gr.Column(min_width=280):
+            text = gr.Textbox(
+                FIRST["text"],
+                label="Your post",
+                lines=2,
+                max_lines=6,
+                max_length=4 * MAX_CHARACTERS,
+                info=f"Up to {MAX_CHARACTERS:,} characters. Nothing is kept.",
+                elem_id="roc-text",
+            )
+            with gr.Row(elem_classes="roc-buttons"):
+                submit = gr.Button("Use this text", variant="primary", size="sm")
+                if takes_pictures:
+                    upload = gr.UploadButton("Choose a picture", file_types=["image"], size="sm", elem_id="roc-upload")
+                    remove = gr.Button("No picture", size="sm")
+                if finds_entities:
+                    find_marks = gr.Button("Find the entities", size="sm", elem_id="roc-find")
             examples = gr.HTML(
                 examples_html(),
                 apply_default_css=False,
@@ -201,6 +277,7 @@ with gr.Blocks(title="ROC: what connects two entities?", analytics_enabled=False
             marker = gr.HTML(
                 FIRST,
                 picture=FIRST_PICTURE["preview"],
+                takes_pictures=takes_pictures,
                 takes_boxes=takes_boxes,
                 types=TYPES,
                 max_entities=MAX_ENTITIES,
@@ -209,58 +286,52 @@ with gr.Blocks(title="ROC: what connects two entities?", analytics_enabled=False
                 apply_default_css=False,
                 elem_id="roc-marker",
             )
-            if finds_entities:
-                find_marks = gr.Button("Find the entities", size="sm", elem_id="roc-find")
-            with gr.Accordion("Your own text and picture", open=False, elem_id="roc-own"):
-                text = gr.Textbox(
-                    FIRST["text"],
-                    label="Text",
-                    lines=2,
-                    max_lines=6,
-                    max_length=4 * MAX_CHARACTERS,
-                    info=f"Up to {MAX_CHARACTERS:,} characters",
-                    elem_id="roc-text",
-                )
-                with gr.Row(elem_classes="roc-buttons"):
-                    submit = gr.Button("Use this text", variant="primary", size="sm")
-                    if takes_pictures:
-                        upload = gr.UploadButton("Choose a picture", file_types=["image"], size="sm")
-                        remove = gr.Button("No picture", size="sm")
-                gr.HTML(
-                    '<p class="roc-note">Nothing is kept: a picture is read and deleted at once, and all else is '
-                    "forgotten when you leave.</p>"
-                )
-        with gr.Column(min_width=340):
+        with gr.Column(min_width=280):
             headline = gr.HTML(elem_id="roc-headline")
+            describes = config.objective == "retrieval"
+            with gr.Row(elem_classes="roc-buttons", visible=describes):
+                line = gr.Textbox(
+                    label="Describe a relation of your own",
+                    placeholder="The head is a fan of the tail.",
+                    max_length=MAX_DESCRIPTION,
+                    min_width=240,
+                    elem_id="roc-own-line",
+                )
+                rank = gr.Button("Rank it", variant="primary", size="sm")
+            picked = examples.click(pick_example, session, [session, marker, text, line], **quiet)
+            own = gr.HTML(OWN_HINT, elem_id="roc-own-place", visible=describes)
             with gr.Tabs():
                 with gr.Tab("This pair"):
                     bars = gr.HTML(elem_id="roc-bars")
-                    why = gr.HTML(elem_id="roc-why", min_height=60)
+                    why = gr.HTML(elem_id="roc-why")
                 with gr.Tab("All pairs"):
-                    gr.HTML('<p class="roc-note">Every marked entity as head with every other as tail.</p>')
+                    gr.HTML(
+                        '<p class="roc-note">Every marked entity as head with every other as tail, among the '
+                        "relations whose types fit them.</p>"
+                    )
                     find = gr.Button("Find the relations of all pairs", variant="primary", size="sm")
                     pairs = gr.HTML(elem_id="roc-pairs", min_height=60)
                 with gr.Tab("Relations"):
-                    changes = []
-                    if config.objective == "retrieval":
-                        changes += build_relations_tab(own_relations, session, INNER)
+                    changes = [picked]
+                    if describes:
+                        changes += build_relations_tab(own_relations, session, line, rank, picked, INNER)
                     else:
                         gr.HTML(
                             '<p class="roc-note">This model classifies: it has no descriptions, and its relations are '
                             "fixed.</p>"
                         )
 
-    changes.append(examples.click(pick_example, session, [session, marker, text], **INNER))
-    changes.append(gr.on([submit.click, text.submit], use_text, [text, marker], marker, **INNER))
+    changes.append(gr.on([submit.click, text.submit], use_text, [text, marker, session], [session, marker], **quiet))
     if finds_entities:
-        changes.append(find_marks.click(mark_found, [marker, session], marker, **MODEL, **INNER))
+        changes.append(find_marks.click(mark_found, [marker, session], marker, **MODEL, **quiet))
     if takes_pictures:
-        changes.append(upload.upload(upload_picture, [upload, marker, session], [session, marker], **INNER))
-        changes.append(remove.click(remove_picture, [marker, session], [session, marker], **INNER))
-    answering = {"fn": answer, "inputs": [marker, session], "outputs": [headline, bars, why, pairs], **MODEL, **INNER}
+        changes.append(upload.upload(upload_picture, [upload, marker, session], [session, marker], **quiet))
+        changes.append(remove.click(remove_picture, [marker, session], [session, marker], **quiet))
+    outputs = [headline, own, bars, why, pairs]
+    answering = {"fn": answer, "inputs": [marker, session], "outputs": outputs, **MODEL, **quiet}
     first_answer = gr.on([demo.load, marker.input], **answering)
     for answered in [first_answer, *(change.then(**answering) for change in changes)]:
-        answered.then(explain, [marker, session], why, **MODEL, **INNER)
+        answered.then(explain, [marker, session], [why, own], **MODEL, **quiet)
     find.click(find_pairs, [marker, session], pairs, **MODEL, **INNER)
     gr.api(extract, api_name="extract", **MODEL)
 
@@ -271,6 +342,7 @@ if __name__ == "__main__":
     demo.launch(
         theme=gr.themes.Default(primary_hue="indigo", neutral_hue="slate", **fonts),
         css_paths=FOLDER / "style.css",
+        head=HEAD,
         max_file_size=MAX_BYTES,
         state_session_capacity=SESSIONS,
         run_history=False,

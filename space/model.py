@@ -4,16 +4,15 @@
 import base64
 import contextlib
 import functools
-import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import Any
 
 from PIL import Image
-from post import MAX_ENTITIES, Refusal, check_text, pipeline_input, read_picture
+from post import MAX_ENTITIES, Refusal, check_text, read_picture
 from transformers import pipeline
 
-BATCH_SIZE = 8
+LABEL_TYPES = {"per": "person", "org": "organization", "loc": "location", "misc": "miscellaneous"}
 MAX_PAIRS = MAX_ENTITIES * (MAX_ENTITIES - 1)  # of one API request
 FINDERS = ("entity_tagger", "object_detector")
 PARAMETERS = {"top_k", "threshold", "relations", "filter_by_type", "explain"}
@@ -30,21 +29,39 @@ def load_extractor():
             "Set ROC_MODEL to a trained ROC model: its name on the Hub, such as org/roc-mnre, or a folder."
         )
     load = functools.partial(pipeline, "relation-extraction", model=name, trust_remote_code=True)
+    problem = ""
     try:
-        if not finders:
-            return load(), ""
         try:
-            return load(**finders, max_entities=MAX_ENTITIES), ""
+            extractor = load(**finders, max_entities=MAX_ENTITIES) if finders else load()
         except ValueError as error:
-            return load(), str(error)
+            if not finders:
+                raise
+            extractor, problem = load(), str(error)
     except (OSError, KeyError, ValueError) as error:
         raise SystemExit(f"ROC_MODEL={name} cannot be loaded as a ROC model: {error}") from error
+    types = types_in_labels(extractor.model.config.id2label.values())
+    if types and not extractor.model.config.relation_types:
+        extractor.model.set_relation_types(types)
+    return extractor, problem
 
 
-def ask(extractor, post: dict[str, Any], picture: Image.Image | None, **parameters: Any) -> list[dict[str, Any]]:
-    """What the pipeline answers about a post's head and tail."""
+def types_in_labels(labels: Iterable[str]) -> dict[str, list[str]]:
+    """The types of head and tail that labels such as `/per/org/member_of` name; others name none."""
+    parts = {label: label.split("/")[1:-1] for label in labels}
+    return {
+        label: [LABEL_TYPES[part] for part in both]
+        for label, both in parts.items()
+        if len(both) == 2 and LABEL_TYPES.keys() >= {*both}
+    }
+
+
+def ask(extractor, inputs: dict[str, Any], relations: dict | None, **parameters: Any) -> list[dict[str, Any]]:
+    """What the pipeline answers. Relations whose types do not fit a pair's are left out, where any has types."""
+    config = extractor.model.config
+    offered = config.label2id if relations is None else relations
+    has_types = bool(offered.keys() & (config.relation_types or {}).keys())
     with _in_the_models_words():
-        return extractor(pipeline_input(post, picture, post["head"], post["tail"]), **parameters)
+        return extractor(inputs, relations=relations, filter_by_type=has_types, **parameters)
 
 
 def find_entities(extractor, post: dict[str, Any], picture: Image.Image | None) -> dict[str, Any]:
@@ -60,14 +77,14 @@ def find_entities(extractor, post: dict[str, Any], picture: Image.Image | None) 
 
 def ask_all(
     extractor, post: dict[str, Any], picture: Image.Image | None, relations: dict | None
-) -> Iterator[dict[str, Any]]:
-    """Every ordered pair of a post's entities with its best relation, one after the other."""
-    places = list(itertools.permutations(range(len(post["entities"])), 2))
-    inputs = (pipeline_input(post, picture, head, tail) for head, tail in places)
-    with _in_the_models_words():
-        answers = extractor(inputs, batch_size=BATCH_SIZE, top_k=1, relations=relations)
-        for (head, tail), answer in zip(places, answers, strict=True):
-            yield {"head": head, "tail": tail, "relations": answer}
+) -> list[dict[str, Any]]:
+    """Every ordered pair of a post's entities with its best relation."""
+    entities = post["entities"]
+    found = ask(extractor, {"text": post["text"], "entities": entities, "image": picture}, relations, top_k=1)
+    return [
+        {"head": entities.index(one["head"]), "tail": entities.index(one["tail"]), "relations": one["relations"]}
+        for one in found
+    ]
 
 
 @contextlib.contextmanager

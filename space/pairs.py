@@ -12,6 +12,7 @@ from html import escape
 from typing import Any
 from urllib.parse import quote
 
+from answer import is_known, percent
 from post import names_of
 from rdflib import RDF, RDFS, BNode, Graph, Literal, Namespace, URIRef
 from rdflib.namespace import XSD
@@ -27,11 +28,21 @@ COLUMNS = ("head", "head_type", "head_place", "relation", "tail", "tail_type", "
 Pairs = list[dict[str, Any]]
 
 
-def pairs_html(post: dict[str, Any], pairs: Pairs, negative: str | None, image: str | None = None) -> str:
-    """The graph of the pairs that are related, the table of all, and three files; `image` names the picture's own."""
+def pairs_html(
+    post: dict[str, Any], pairs: Pairs, negative: str | None, threshold: float | None = None, image: str | None = None
+) -> str:
+    """The graph of the pairs that are related, the table of all, and three files.
+
+    Args:
+        post, pairs: see `post` and above.
+        negative, threshold: as for `answer.headline_html`.
+        image: the picture's file name.
+    """
     names = names_of(post)
-    related = [pair for pair in pairs if pair["relations"][0]["label"] != negative]
-    others = [pair for pair in pairs if pair["relations"][0]["label"] == negative]
+    known = {True: [], False: []}
+    for pair in pairs:
+        known[is_known(pair["relations"][0], negative, threshold)].append(pair)
+    related, others = known[True], known[False]
     parts = [graph_svg(post, related)]
     if related:
         parts.append(_table(names, related))
@@ -43,7 +54,7 @@ def pairs_html(post: dict[str, Any], pairs: Pairs, negative: str | None, image: 
     links = (
         download_link(to_csv(post, pairs), "pairs.csv", "text/csv", "CSV"),
         download_link(to_json_lines(post, pairs, image), "pairs.jsonl", "application/jsonl", "JSON lines"),
-        download_link(to_turtle(post, pairs, negative), "pairs.ttl", "text/turtle", "RDF (Turtle)"),
+        download_link(to_turtle(post, related, negative), "pairs.ttl", "text/turtle", "RDF (Turtle)"),
     )
     parts.append(f'<p class="roc-downloads">All {len(pairs)} pairs as {" ".join(links)}</p>')
     return f'<section class="roc-pairs" aria-live="polite">{"".join(parts)}</section>'
@@ -53,8 +64,8 @@ def _table(names: list[str], pairs: Pairs) -> str:
     rows = []
     for pair in sorted(pairs, key=lambda pair: -pair["relations"][0]["score"]):
         best = pair["relations"][0]
-        cells = (names[pair["head"]], short_name(best["label"]), names[pair["tail"]], f"{100 * best['score']:.1f}%")
-        rows.append("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")
+        cells = (names[pair["head"]], short_name(best["label"]), names[pair["tail"]], percent(best["score"]))
+        rows.append("<tr>" + "".join(f'<td dir="auto">{escape(cell)}</td>' for cell in cells) + "</tr>")
     titles = "".join(f'<th scope="col">{title}</th>' for title in ("Head", "Relation", "Tail", "Score"))
     return f"<table><thead><tr>{titles}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
 

@@ -12,6 +12,7 @@ import base64
 import contextlib
 import functools
 import io
+import re
 import struct
 from collections.abc import Callable
 from html import escape
@@ -27,6 +28,12 @@ MAX_BYTES = 10 * 2**20
 MAX_PIXELS = 20_000_000
 PREVIEW_SIDE = 1024  # pixels
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
+NO_NAMES = frozenset(
+    "a about after all also am an and any are as at be been before but by can could did do does for from had has have "
+    "how if in into is just may more no nor not of off on or out over so some such than that the their then there "
+    "these this those to under until up very was were what when where which while who why will with would yet".split()
+)
+"""English words that name nothing by themselves."""
 
 
 class Refusal(ValueError):
@@ -41,7 +48,7 @@ def shows_refusals(function):
         try:
             return function(*values)
         except Refusal as refusal:
-            gr.Warning(escape(str(refusal)), title="That did not work")
+            gr.Warning(escape(str(refusal)), title="That did not work", duration=6)
             return gr.skip()
 
     return handle
@@ -162,6 +169,17 @@ def names_of(post: dict[str, Any]) -> list[str]:
             number += 1
             names.append(f"box {number}")
     return names
+
+
+def mark_without_name(post: dict[str, Any]) -> str | None:
+    """The words of the head or the tail that name nothing: without a letter or digit, or but for prepositions and the
+    like; None if both may name something."""
+    for role in ("head", "tail"):
+        if post["entities"][post[role]]["kind"] == "text":
+            words = names_of(post)[post[role]]
+            if NO_NAMES.issuperset(re.findall(r"\w+", words.lower())):
+                return words
+    return None
 
 
 def pipeline_input(post: dict[str, Any], picture: Image.Image | None, head: int, tail: int) -> dict[str, Any]:

@@ -8,6 +8,7 @@ const STEP = 0.02; // of the picture, by which an arrow key moves or resizes a b
 let role = "head"; // what the next mark becomes
 let drawing = false; // whether a finger on the picture draws rather than scrolls
 let says = "";
+let past = []; // posts to go back to, the last change's first
 
 const ROLES = { head: "Head", tail: "Tail" };
 const copy = () => structuredClone(props.value);
@@ -40,15 +41,29 @@ function nameOf(post, index) {
   return "box " + post.entities.slice(0, index + 1).filter((other) => other.kind === "object").length;
 }
 
+function remember() {
+  past = [copy(), ...past].slice(0, 50);
+}
+
 function change(post, words = "") {
+  remember();
   says = words;
   props.value = post;
   render();
   trigger("input");
 }
 
+function undo() {
+  if (!past.length) return;
+  [props.value, ...past] = past;
+  says = "The last change is undone.";
+  render();
+  trigger("input");
+}
+
 function assign(post, index) {
   const other = role === "head" ? "tail" : "head";
+  if (post[other] === index) post[other] = post[role]; // it changes its role
   post[role] = index;
   const words = `${nameOf(post, index)} is the ${role} now.`;
   role = other;
@@ -88,7 +103,7 @@ function markWords(start, end, isOneWord) {
 
 function renderText(post) {
   const words = wordsOf(post.text);
-  const line = make("p", { class: "words", role: "group", "aria-label": "Text of the post. Select words to mark them." });
+  const line = make("p", { class: "words", dir: "auto", role: "group", "aria-label": "Text of the post. Select words to mark them." });
   const chars = Array.from(post.text);
   let place = 0;
   let mark = null;
@@ -143,7 +158,8 @@ function renderText(post) {
   line.addEventListener("keydown", (event) => {
     const at = spans.indexOf(event.target);
     if (at < 0) return;
-    const move = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: 1, ArrowUp: -1 }[event.key];
+    const onward = getComputedStyle(line).direction === "rtl" ? -1 : 1;
+    const move = { ArrowRight: onward, ArrowLeft: -onward, ArrowDown: 1, ArrowUp: -1 }[event.key];
     if (move) {
       const next = Math.min(Math.max(at + move, 0), spans.length - 1);
       if (event.shiftKey) { from ??= at; to = next; } else { from = to = null; }
@@ -160,7 +176,8 @@ function renderText(post) {
   return line;
 }
 
-// --- The picture: click a box or draw one; with the keyboard "Add a box", arrows and Shift+arrows. ---
+// --- The picture: click a box, move it, resize it by its corner, or draw one; with the keyboard "Add a box", arrows and
+// Shift+arrows. ---
 
 const shape = ([x0, y0, x1, y1]) =>
   `left:${100 * x0}%;top:${100 * y0}%;width:${100 * (x1 - x0)}%;height:${100 * (y1 - y0)}%`;
@@ -181,7 +198,9 @@ function renderPicture(post) {
       style: `${shape(entity.box)};z-index:${2 + Math.round(100 * (1 - area(entity.box)))}`,
       onkeydown: (event) => moveBox(event, index),
       onclick: (event) => { if (event.detail === 0) assign(copy(), index); }, // by the keyboard; see pointerup
-    }, make("span", { class: "tag", "aria-hidden": "true" }, is === "other" ? name.slice(4) : `${name.slice(4)} ${is}`)));
+    },
+    make("span", { class: "tag", "aria-hidden": "true" }, is === "other" ? name.slice(4) : `${name.slice(4)} ${is}`),
+    make("span", { class: "grip", "aria-hidden": "true" })));
   });
 
   if (!props.takes_boxes) return frame;
@@ -194,20 +213,33 @@ function renderPicture(post) {
   const end = () => { start = null; band?.remove(); band = null; };
   frame.addEventListener("pointerdown", (event) => {
     if (event.button || (event.pointerType !== "mouse" && !drawing && !event.target.closest(".box"))) return;
-    start = { x: event.clientX, y: event.clientY, at: at(event), box: event.target.closest(".box") };
+    const box = drawing ? null : event.target.closest(".box");
+    start = { x: event.clientX, y: event.clientY, at: at(event), box, resizes: Boolean(event.target.closest(".grip")) };
     if (event.pointerType === "mouse" || drawing) frame.setPointerCapture(event.pointerId);
   });
   frame.addEventListener("pointermove", (event) => {
     if (!start || (event.pointerType !== "mouse" && !drawing)) return;
-    if (!band && Math.hypot(event.clientX - start.x, event.clientY - start.y) < DRAG) return;
+    if (!band && !start.moved && Math.hypot(event.clientX - start.x, event.clientY - start.y) < DRAG) return;
+    if (start.box) {
+      const [x, y] = at(event);
+      const { box } = props.value.entities[start.box.dataset.index];
+      start.moved = shifted(box, x - start.at[0], y - start.at[1], start.resizes);
+      start.box.style.cssText = `${shape(start.moved)};z-index:200`;
+      return;
+    }
     if (!band) frame.append((band = make("div", { class: `band ${role}` })));
     const [x, y] = at(event);
     start.drawn = [Math.min(x, start.at[0]), Math.min(y, start.at[1]), Math.max(x, start.at[0]), Math.max(y, start.at[1])];
     band.style.cssText = shape(start.drawn);
   });
   frame.addEventListener("pointerup", () => {
-    const { drawn, box } = start ?? {};
+    const { drawn, box, moved, resizes } = start ?? {};
     end();
+    if (moved) {
+      const post = copy();
+      post.entities[box.dataset.index].box = moved.map((x) => Math.round(1e4 * x) / 1e4);
+      return change(post, `The box is ${resizes ? "resized" : "moved"}.`);
+    }
     if (drawn && drawn[2] - drawn[0] > 0.01 && drawn[3] - drawn[1] > 0.01) {
       drawing = false;
       add(copy(), { kind: "object", box: drawn.map((x) => Math.round(1e4 * x) / 1e4), type: null });
@@ -215,6 +247,14 @@ function renderPicture(post) {
   });
   frame.addEventListener("pointercancel", end);
   return frame;
+}
+
+// A box moved by so much of the picture, or with its last corner there.
+function shifted([x0, y0, x1, y1], right, down, resizes) {
+  if (resizes) return [x0, y0, Math.min(Math.max(x1 + right, x0 + STEP), 1), Math.min(Math.max(y1 + down, y0 + STEP), 1)];
+  const dx = Math.min(Math.max(right, -x0), 1 - x1);
+  const dy = Math.min(Math.max(down, -y0), 1 - y1);
+  return [x0 + dx, y0 + dy, x1 + dx, y1 + dy];
 }
 
 let settling = null; // a held key makes one change, not dozens
@@ -225,20 +265,12 @@ function moveBox(event, index) {
     remove(post, index);
     change(post, "The box is removed.");
   } else if (move) {
-    let [x0, y0, x1, y1] = post.entities[index].box;
-    if (event.shiftKey) {
-      x1 = Math.min(Math.max(x1 + move[0], x0 + STEP), 1);
-      y1 = Math.min(Math.max(y1 + move[1], y0 + STEP), 1);
-    } else {
-      const dx = Math.min(Math.max(move[0], -x0), 1 - x1);
-      const dy = Math.min(Math.max(move[1], -y0), 1 - y1);
-      [x0, y0, x1, y1] = [x0 + dx, y0 + dy, x1 + dx, y1 + dy];
-    }
-    post.entities[index].box = [x0, y0, x1, y1];
+    if (settling === null) remember();
+    post.entities[index].box = shifted(post.entities[index].box, ...move, event.shiftKey);
     props.value = post;
     render();
     clearTimeout(settling);
-    settling = setTimeout(() => trigger("input"), 300);
+    settling = setTimeout(() => { settling = null; trigger("input"); }, 300);
   } else return;
   event.preventDefault();
 }
@@ -273,7 +305,7 @@ function renderEntities(post) {
       type: "button", class: "away", "aria-label": `Remove ${name}`, title: "Remove",
       onclick: () => { const post = copy(); remove(post, index); change(post, `${name} is removed.`); },
     }, "×");
-    return make("li", { class: is }, make("span", { class: "name", title: name }, name), type, ...buttons, away);
+    return make("li", { class: is }, make("span", { class: "name", dir: "auto", title: name }, name), type, ...buttons, away);
   });
   return make("ul", { class: "entities", "aria-label": "Marked entities" }, ...rows);
 }
@@ -286,30 +318,63 @@ function renderRoles(post) {
   }
   const swap = () => { const post = copy(); [post.head, post.tail] = [post.tail, post.head]; change(post, "Head and tail are swapped."); };
   const tools = [make("button", { type: "button", class: "tool swap", onclick: swap, title: "Swap head and tail" }, "⇄ Swap")];
+  tools.push(make("button", { type: "button", class: "tool undo", onclick: undo, disabled: !past.length }, "↶ Undo"));
   if (props.picture && props.takes_boxes) {
     tools.push(make("button", { type: "button", class: "tool draw", "aria-pressed": String(drawing), onclick: addBox, "aria-label": "Add a box" }, "+ Box"));
   }
   return make("div", { class: "bar" }, make("span", { class: "lead" }, "Mark the"), group, ...tools);
 }
 
-const focusable = () => [...root.querySelectorAll("button, input, .word")];
+// Of a kind of control, as what is focused may be gone from among the others.
+const ofKind = (one) => [...root.querySelectorAll(one.tagName)].filter((other) => other.classList[0] === one.classList[0]);
 
 function render() {
   const post = props.value;
   if (!post) return;
-  const kept = focusable().indexOf(document.activeElement); // the whole is made anew; the keyboard stays where it was
+  const focused = root.contains(document.activeElement) ? document.activeElement : null;
+  const place = focused && ofKind(focused).indexOf(focused); // the whole is made anew; the keyboard stays where it was
   const types = make("datalist", { id: "roc-types" }, ...props.types.map((value) => make("option", { value })));
   const hint = says || (props.picture && props.takes_boxes ? "Then select words, or click or draw a box in the picture." : "Then select words of the text.");
   root.replaceChildren(
     renderRoles(post),
     make("p", { class: "hint", role: "status" }, hint),
     ...(post.text ? [renderText(post)] : []),
-    ...(props.picture ? [renderPicture(post)] : []),
+    ...(props.picture ? [renderPicture(post)] : props.takes_pictures ? [make("p", { class: "hint drop" }, "Drop a picture here, or choose one above.")] : []),
     renderEntities(post),
     types,
   );
-  if (kept >= 0) focusable()[kept]?.focus({ preventScroll: true });
+  if (focused) (ofKind(focused).slice(0, place + 1).at(-1) ?? root.querySelector(".draw, .word"))?.focus({ preventScroll: true });
+  for (const button of document.querySelectorAll(".roc-examples button")) {
+    button.setAttribute("aria-pressed", String(button.dataset.post === post.text));
+  }
 }
 
-watch(["value", "picture"], () => { role = "head"; drawing = false; says = ""; render(); });
+element.addEventListener("keydown", (event) => {
+  if (event.key !== "z" || !(event.ctrlKey || event.metaKey) || event.target.matches("input")) return;
+  event.preventDefault();
+  undo();
+});
+// A picture that is dropped anywhere on the page goes the way of one that is chosen.
+document.addEventListener("dragover", (event) => event.preventDefault());
+document.addEventListener("drop", (event) => {
+  const input = document.querySelector("input[type=file][accept*=image]");
+  if (!input || !event.dataTransfer.files.length) return;
+  event.preventDefault();
+  input.files = event.dataTransfer.files;
+  input.dispatchEvent(new Event("change", { bubbles: true }));
+});
+
+watch(["value", "picture"], () => { role = "head"; drawing = false; says = ""; past = []; render(); });
 render();
+
+// The page is laid out once nothing has been put into it for a while.
+let laidOut = null;
+const layout = new MutationObserver(() => {
+  clearTimeout(laidOut);
+  laidOut = setTimeout(() => {
+    layout.disconnect();
+    document.documentElement.classList.add("roc-ready");
+  }, 250);
+});
+layout.observe(document.body, { childList: true, subtree: true });
+document.body.append(make("span", { hidden: true }));

@@ -19,6 +19,8 @@ MAX_DESCRIPTIONS = 8
 MAX_NAME, MAX_DESCRIPTION = 100, 300  # characters
 FIELDS = {"descriptions", "source", "reviewed"}
 NEW = "New relation"
+OWN = "your relation"
+"""What one is called that is described beside the answer."""
 
 
 class RelationSet:
@@ -41,6 +43,7 @@ class RelationSet:
     def reset(self) -> None:
         """Puts the model's own relations in place of all others."""
         self.entries, self.in_use, self.negative = dict(self._own), list(self._own), self._own_negative
+        self.latest = None  # the one that was described last
 
     def for_pipeline(self) -> dict[str, list[str]] | None:
         """The relations in use, as the pipeline takes them; None if they are the model's own, as they were. One that
@@ -60,6 +63,7 @@ class RelationSet:
     def use(self, names: list[str]) -> None:
         """Switches on these relations and all others off."""
         self.in_use = [name for name in self.entries if name in names]
+        self.latest = self.latest if self.latest in self.in_use else None
 
     def put(self, name: str, descriptions: list[str], replaces: str | None = None) -> None:
         """Adds a relation and switches it on, in the place of the one that it replaces if one is named."""
@@ -82,6 +86,7 @@ class RelationSet:
             raise Refusal(f"This demo takes up to {MAX_RELATIONS} relations.")
         self.entries[name] = made
         self.use([*self.in_use, name])
+        self.latest = name
 
     def remove(self, name: str) -> None:
         """Takes a relation out."""
@@ -126,7 +131,7 @@ class RelationSet:
             made.entries[name.strip()] = {**entry, "descriptions": made.entries[name.strip()]["descriptions"]}
         if negative is not None and negative not in made.entries:
             raise Refusal("The file's negative relation is not among its relations.")
-        self.entries, self.in_use, self.negative = made.entries, made.in_use, negative
+        self.entries, self.in_use, self.negative, self.latest = made.entries, made.in_use, negative, None
 
 
 def _check_relation(name: str, descriptions: list[str]) -> None:
@@ -166,16 +171,35 @@ def download_link(content: str, filename: str, mime: str, words: str) -> str:
     return f'<a class="download" download="{filename}" href="data:{mime};charset=utf-8;base64,{data}">{words}</a>'
 
 
+def _in_words(relations: RelationSet) -> list[tuple[str, str]]:
+    """Each relation by its words, and its label."""
+    return [(short_name(name), name) for name in relations.entries]
+
+
 def _save_link(relations: RelationSet) -> str:
     return download_link(relations.save(), "relation_descriptions.json", "application/json", "Save the set")
 
 
-def build_relations_tab(own: RelationSet, session: gr.State, private: dict[str, Any]) -> list:
+def describe_own(relations: RelationSet, description: str) -> None:
+    """Puts the relation that is described beside the answer into the set, or takes it out if nothing is said of it."""
+    if description.strip():
+        relations.put(OWN, [description], OWN)
+    elif OWN in relations.entries:
+        relations.remove(OWN)
+    else:
+        raise Refusal("Describe a relation in a sentence about “the head” and “the tail”.")
+
+
+def build_relations_tab(
+    own: RelationSet, session: gr.State, line: gr.Textbox, rank: gr.Button, picked: Any, private: dict[str, Any]
+) -> list:
     """Lays out the tab in which a visitor changes the set, within the caller's `with`.
 
     Args:
         own: the model's own relations.
         session: a dict with the visitor's `RelationSet` as "relations".
+        line, rank: where a relation is described beside the answer, and what puts it into the set.
+        picked: the event that an example was chosen, which may have changed the set.
         private: arguments of each event.
 
     Returns:
@@ -190,7 +214,7 @@ def build_relations_tab(own: RelationSet, session: gr.State, private: dict[str, 
             relations = copy.deepcopy(session["relations"])
             if words := change(relations, *values):
                 gr.Info(escape(words), title="Done")
-            names = list(relations.entries)
+            names = _in_words(relations)
             in_use = gr.CheckboxGroup(choices=names, value=relations.in_use)
             chosen = gr.Dropdown(choices=[NEW, *names], value=NEW)
             return {**session, "relations": relations}, in_use, chosen, "", "", _save_link(relations)
@@ -221,7 +245,7 @@ def build_relations_tab(own: RelationSet, session: gr.State, private: dict[str, 
         '<p class="roc-note">A relation is what its description says, and nothing is trained for a new one: '
         "describe it, and it is retrieved at once. Only you see your changes.</p>"
     )
-    names = list(own.entries)
+    names = _in_words(own)
     chosen = gr.Dropdown([NEW, *names], value=NEW, label="Edit", elem_id="roc-chosen", filterable=False)
     name = gr.Textbox(label="Name", placeholder="fan of", max_length=MAX_NAME, elem_id="roc-name")
     descriptions = gr.Textbox(
@@ -234,7 +258,7 @@ def build_relations_tab(own: RelationSet, session: gr.State, private: dict[str, 
     with gr.Row(elem_classes="roc-buttons"):
         save = gr.Button("Put into the set", variant="primary", size="sm")
         away = gr.Button("Delete", size="sm")
-    in_use = gr.CheckboxGroup(names, value=names, label="In use", elem_id="roc-in-use")
+    in_use = gr.CheckboxGroup(names, value=own.in_use, label="In use", elem_id="roc-in-use")
     with gr.Row(elem_classes="roc-buttons"):
         link = gr.HTML(_save_link(own), elem_classes="roc-downloads")
         upload = gr.UploadButton("Load a set", file_types=[".json"], size="sm", elem_id="roc-load")
@@ -242,8 +266,10 @@ def build_relations_tab(own: RelationSet, session: gr.State, private: dict[str, 
 
     given = {"outputs": [session, in_use, chosen, name, descriptions, link], "show_progress": "hidden", **private}
     chosen.input(edit, [chosen, session], [name, descriptions], show_progress="hidden", **private)
+    picked.then(changing(lambda relations: None), session, **given)
     return [
         in_use.input(changing(RelationSet.use), [session, in_use], **given),
+        gr.on([rank.click, line.submit], changing(describe_own), [session, line], **given),
         save.click(changing(put), [session, chosen, name, descriptions], **given),
         away.click(changing(delete), [session, chosen], **given),
         upload.upload(changing(load), [session, upload], **given),

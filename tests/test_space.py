@@ -4,6 +4,7 @@
 import csv
 import io
 import json
+import re
 import shutil
 import threading
 from functools import partial
@@ -13,9 +14,11 @@ import numpy as np
 import pytest
 from PIL import Image
 from space_app import EXAMPLES, SPACE, SpaceApp, example_input, mention
+from test_space_api import percent
 
 from data_scripts.demo.space_examples import draw_examples
 from data_scripts.descriptions.files import load_descriptions
+from modeling_roc import types_from_labels
 from training_roc.serving.handler import EndpointHandler
 
 rdflib = pytest.importorskip("rdflib", reason="rdflib is not installed: pip install -e .[demo]")
@@ -27,6 +30,18 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium h
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 FLAGS += ["--disable-component-update", "--disable-sync"]
+# What moves though nobody has just clicked or typed, as a share of the window (Cumulative Layout Shift).
+SHIFTS = """
+window.moves = [];
+new PerformanceObserver((list) => {
+    for (const entry of list.getEntries()) {
+        if (entry.hadRecentInput) continue;
+        const what = entry.sources.map(({ node, previousRect, currentRect }) =>
+            [node?.id || node?.className || node?.nodeName, previousRect.toJSON(), currentRect.toJSON()]);
+        window.moves.push([entry.value, what]);
+    }
+}).observe({ type: "layout-shift", buffered: true });
+"""
 SHOWS = """expected => {
     const rows = [...document.querySelectorAll("#roc-bars li")];
     return rows.length === expected.length && rows.every((row, i) => row.dataset.label === expected[i].label
@@ -34,9 +49,22 @@ SHOWS = """expected => {
 }"""
 
 
+class Asked:
+    """The pipeline, asked as the Space asks it: among the relations whose types fit a pair, where any has types."""
+
+    def __init__(self, extractor):
+        self.extractor, self.model, self.folder = extractor, extractor.model, extractor.folder
+        self.model.set_relation_types(types_from_labels(self.model.config.id2label.values()))
+
+    def __call__(self, given, **parameters):
+        offered = parameters.get("relations", self.model.config.label2id)
+        by_type = bool(offered.keys() & self.model.config.relation_types.keys())
+        return self.extractor(given, **{"filter_by_type": by_type, **parameters})
+
+
 @pytest.fixture
 def extractor(space_extractor):
-    return space_extractor
+    return Asked(space_extractor)
 
 
 @pytest.fixture
@@ -63,7 +91,8 @@ def visit(app, browser):
         )
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(60_000)
+        page.add_init_script(SHIFTS)
         page.on("pageerror", lambda error: troubles.append(str(error)))
         page.on("request", lambda request: None if local(request.url) else troubles.append(request.url))
         page.goto(app.url)
@@ -135,6 +164,7 @@ def test_a_visitor_marks_words_and_boxes(visit, extractor):
 
     # The tail becomes a box that is drawn.
     edge = page.locator("#roc-marker .picture").bounding_box()
+    page.get_by_role("button", name="Add a box").click()
     corners = [(edge["x"] + x * edge["width"], edge["y"] + y * edge["height"]) for x, y in ((0.42, 0.4), (0.6, 0.7))]
     drag(page, *corners)
     box = page.locator("#roc-marker .box.tail")
@@ -151,18 +181,42 @@ def test_a_visitor_marks_words_and_boxes(visit, extractor):
     page.get_by_label("Type of say about").press("Enter")
     shows(page, extractor(example_input(2, head={**head, "type": "person"}, tail=tail)))
     page.get_by_role("radio", name="Head").check(force=True)
-    page.get_by_role("button", name="box 2", exact=True).click()
+    page.locator('#roc-marker .box[aria-label^="box 2"]').click()
     boxes = [entity for entity in EXAMPLES[2]["entities"] if entity["kind"] == "object"]
-    given = example_input(2, head=boxes[1], tail=tail)
-    shows(page, extractor(given))
+    shows(page, extractor(example_input(2, head=boxes[1], tail=tail)))
+
+    # It is moved by the mouse, resized at its corner, and both are undone.
+    def pull(element, right, down):
+        at = element.bounding_box()
+        start = (at["x"] + at["width"] / 2, at["y"] + at["height"] / 2)
+        drag(page, start, (start[0] + right * edge["width"], start[1] + down * edge["height"]))
+
+    def has_box(left, top, width, height):
+        style = page.locator('#roc-marker .box[aria-label^="box 2"]').get_attribute("style")
+        found = [float(side) / 100 for side in re.findall(r"([\d.]+)%", style)]
+        assert found == pytest.approx((left, top, width, height), abs=0.01)
+
+    x0, y0, x1, y1 = boxes[1]["box"]
+    edge = page.locator("#roc-marker .picture").bounding_box()
+    pull(page.locator('#roc-marker .box[aria-label^="box 2"]'), -0.1, -0.1)
+    says(page, "The box is moved.")
+    has_box(x0 - 0.1, y0 - 0.1, x1 - x0, y1 - y0)
+    pull(page.locator('#roc-marker .box[aria-label^="box 2"] .grip'), -0.2, 0)
+    says(page, "The box is resized.")
+    has_box(x0 - 0.1, y0 - 0.1, x1 - x0 - 0.2, y1 - y0)
+    page.get_by_role("button", name="Undo").click()
+    page.get_by_role("button", name="Undo").click()
+    has_box(x0, y0, x1 - x0, y1 - y0)
+    shows(page, extractor(example_input(2, head=boxes[1], tail=tail)))
 
 
 def test_the_last_of_many_changes_is_the_one_that_is_answered(visit, extractor):
     page = visit()
-    for name in ("and", "on", "the", "pier"):  # head, tail, head, tail; faster than answers come
+    for name in ("pier", "Maya", "Ken", "pier"):  # head, tail, head, tail; faster than answers come
         word(page, name).click()
     text = EXAMPLES[0]["text"]
-    shows(page, extractor(example_input(0, head=mention(text, "the"), tail=mention(text, "pier"))))
+    ken = mention(text, "Ken", "person")
+    shows(page, extractor(example_input(0, head=ken, tail=mention(text, "pier"))))
 
 
 def test_the_keyboard_does_all_of_it(visit, extractor):
@@ -184,6 +238,14 @@ def test_the_keyboard_does_all_of_it(visit, extractor):
     shows(page, extractor(example_input(0, head=mention(text, "on the pier"), tail=tail)))
     page.keyboard.press("Delete")
     says(page, "Mark the tail")
+    assert page.evaluate("document.activeElement.closest('#roc-marker') !== null")  # the keyboard is still there
+    page.keyboard.press("Control+z")
+    shows(page, extractor(example_input(0, head=mention(text, "on the pier"), tail=tail)))
+    page.get_by_role("tab", name="This pair").focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    page.locator("#roc-in-use").wait_for()
+    assert page.evaluate("document.activeElement.innerText") == "Relations"
 
 
 def test_own_relations_come_out_on_top_and_belong_to_one_visitor(visit, extractor, tmp_path):
@@ -205,20 +267,20 @@ def test_own_relations_come_out_on_top_and_belong_to_one_visitor(visit, extracto
     shows(ann, answer)
     shows(bob, extractor(given, relations={**own, "/own/rival_of": [other]}))
     assert "fan of" in ann.locator(".roc-sentence").inner_text()
-    for page, there, away in ((ann, "fan of", "/own/rival_of"), (bob, "/own/rival_of", "fan of")):
+    for page, there, away in ((ann, "fan of", "rival of"), (bob, "rival of", "fan of")):
         page.get_by_role("tab", name="Relations").click()
         assert page.locator("#roc-in-use").get_by_text(there, exact=True).count() == 1
         assert page.locator("#roc-in-use").get_by_text(away, exact=True).count() == 0
 
     # One of the model's own is switched off, another edited.
-    ann.get_by_role("checkbox", name="/per/per/peer").uncheck()
+    ann.get_by_role("checkbox", name="peer").uncheck()
     kept = {label: words for label, words in own.items() if label != "/per/per/peer"}
     ann.get_by_role("tab", name="This pair").click()
     shows(ann, extractor(given, relations={**kept, "fan of": [best]}))
 
     ann.get_by_role("tab", name="Relations").click()
     ann.get_by_label("Edit").click()
-    ann.get_by_role("option", name="/per/per/couple").click()
+    ann.get_by_role("option", name="couple").click()
     playwright_api.expect(ann.get_by_label("Name")).to_have_value("/per/per/couple")
     # What the event brings must all be there before one types: it would overwrite that.
     playwright_api.expect(ann.get_by_label("Description")).to_have_value("\n".join(own["/per/per/couple"]))
@@ -254,10 +316,82 @@ def test_own_relations_come_out_on_top_and_belong_to_one_visitor(visit, extracto
     shows(bob, extractor(given))
 
 
+def test_a_relation_is_described_beside_the_answer(visit, extractor):
+    page = visit()
+    own, given = extractor.model.config.relation_descriptions, example_input(0)
+    words = "The head writes to the tail about the weather."
+    ranked = extractor(given, top_k=None, relations={**own, "your relation": [words]}, explain=True)
+    labels = [one["label"] for one in ranked]
+    place, relation = labels.index("your relation") + 1, ranked[labels.index("your relation")]
+    page.get_by_label("Describe a relation of your own").fill(words)
+    page.get_by_role("button", name="Rank it").click()
+    cosine = relation["explanation"]["descriptions"][0]["score"]
+    told = page.locator("#roc-own-place").filter(has_text=f"cosine {cosine:.2f}")
+    told.wait_for()
+    score = percent(relation["score"])
+    assert (
+        told.inner_text().strip()
+        == f"your relation is in place {place} of {len(labels)}: {score}, cosine {cosine:.2f}"
+    )
+    shows(page, ranked[:5])
+    page.get_by_label("Describe a relation of your own").fill("")
+    page.get_by_role("button", name="Rank it").click()
+    page.locator("#roc-own-place").filter(has_text="nothing is trained").wait_for()
+    shows(page, extractor(given))
+
+    pick(page, 4)  # brings a relation, in place of one of the model's own
+    instead = {label: texts for label, texts in own.items() if label != EXAMPLES[4]["instead_of"]}
+    shows(page, extractor(example_input(4), relations={**instead, "your relation": [EXAMPLES[4]["relation"]]}))
+    page.get_by_role("tab", name="Relations").click()
+    assert not page.get_by_role("checkbox", name="couple").is_checked()
+    assert page.get_by_role("checkbox", name="your relation").is_checked()
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+def test_nothing_moves_of_itself(visit, extractor, width):
+    page = visit(width=width, height=900)
+    for number in (0, 2, 1):
+        pick(page, number)
+        shows(page, extractor(example_input(number)))
+        page.locator(".roc-why .roc-words").filter(has_text=EXAMPLES[number]["text"].split()[0]).wait_for()
+        pressed = page.locator(".roc-examples button[aria-pressed=true]")
+        assert pressed.inner_text() == EXAMPLES[number]["title"]
+    moves = page.evaluate("window.moves")
+    assert sum(share for share, _ in moves) <= 0.1, json.dumps([move for move in moves if move[0] > 0.01])
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing(visit, scheme):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="pip install -e .[dev]")
+    page = visit(scheme=scheme)
+    page.locator(".roc-why .roc-words").wait_for()
+    for tab in ("This pair", "All pairs", "Relations"):
+        page.get_by_role("tab", name=tab).click()
+        if tab == "All pairs":
+            page.get_by_role("button", name="Find the relations of all pairs").click()
+            page.locator("#roc-pairs .roc-graph").wait_for()
+        found = axe.Axe().run(page)
+        assert found.violations_count == 0, found.generate_report()
+
+
+def test_right_to_left_and_narrow(visit, extractor):
+    page, text = visit(width=320, height=640, touch=True), "مايا وكين في أوسلو"
+    page.locator("#roc-text textarea").fill(text)
+    page.get_by_role("button", name="Use this text").click()
+    page.locator("#roc-marker .words").filter(has_text="أوسلو").wait_for()
+    words = page.locator("#roc-marker .words")
+    assert words.evaluate("(one) => getComputedStyle(one).direction") == "rtl"
+    word(page, "مايا").tap()
+    word(page, "أوسلو").tap()
+    shows(page, extractor({"text": text, "head": mention(text, "مايا"), "tail": mention(text, "أوسلو")}))
+    first, last = (page.locator(f"#roc-marker mark.{role}").bounding_box() for role in ("head", "tail"))
+    assert (first["y"], -first["x"]) < (last["y"], -last["x"])  # the text runs from the right
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
+
+
 def test_the_entities_of_a_post_are_found(visit, extractor):
     page = visit()
     text = "met by anabel roy in oslo"
-    page.get_by_role("button", name="Your own text and picture").click()
     page.locator("#roc-text textarea").fill(text)
     page.get_by_role("button", name="Use this text").click()
     page.locator("#roc-marker .words").filter(has_text="anabel").wait_for()
@@ -268,8 +402,7 @@ def test_the_entities_of_a_post_are_found(visit, extractor):
         "oslo",
     ]
     roy, oslo = mention(text, "anabel roy", "person"), mention(text, "oslo", "location")
-    image = str(SPACE / "examples" / EXAMPLES[0]["picture"])
-    shows(page, extractor({"text": text, "head": roy, "tail": oslo, "image": image}))
+    shows(page, extractor({"text": text, "head": roy, "tail": oslo}))  # the example's picture is gone with its text
     page.get_by_role("tab", name="All pairs").click()
     page.get_by_role("button", name="Find the relations of all pairs").click()
     page.locator("#roc-pairs .roc-graph").wait_for()
@@ -356,7 +489,6 @@ def triples_of(graph):
 
 def test_own_posts_and_kind_refusals(visit, extractor, app, tmp_path):
     page = visit()
-    page.get_by_role("button", name="Your own text and picture").click()
 
     def send(content: bytes, name: str) -> None:
         (tmp_path / name).write_bytes(content)
@@ -390,18 +522,22 @@ def test_own_posts_and_kind_refusals(visit, extractor, app, tmp_path):
     says(page, "Mark the head")
     page.get_by_role("button", name="No picture").click()
     says(page, "There is no post yet: write a text or add a picture.")
+    page.get_by_role("button", name="Use this text").click()
+    says(page, "There is no text yet: write what the post says.")
 
     text.fill("Zoë 🎉 met the  Rovers")
     page.get_by_role("button", name="Use this text").click()
     says(page, "Mark the head")
     word(page, "Zoë").click()
     says(page, "Mark the tail")
-    word(page, "Zoë").click()
-    says(page, "Head and tail are the same entity")
-    word(page, "Zoë").click()  # is the head again, and the next one the tail
+    word(page, "Zoë").click()  # the head becomes the tail
+    says(page, "Mark the head")
     word(page, "Rovers").click()
     post = "Zoë 🎉 met the Rovers"
-    shows(page, extractor({"text": post, "head": mention(post, "Zoë"), "tail": mention(post, "Rovers")}))
+    shows(page, extractor({"text": post, "head": mention(post, "Rovers"), "tail": mention(post, "Zoë")}))
+    word(page, "the").click()
+    page.locator(".roc-sentence").filter(has_text="no relation known").wait_for()
+    assert "“the” names no person" in page.locator("#roc-headline").inner_text()
     kept = [path for path in app.uploads.rglob("*") if path.is_file() and path.suffix in (".png", ".json")]
     assert not kept
 
@@ -465,7 +601,7 @@ def test_the_page_to_embed_asks_a_space_and_an_endpoint(app, browser, extractor,
     for kind, url in (("space", app.url), ("endpoint", own)):
         context = browser.new_context(viewport={"width": 390, "height": 800})
         page = context.new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(60_000)
         page.goto(f"{own}/embed.html?kind={kind}&url={url}")
         page.get_by_label("Picture").set_input_files(given["image"])
         page.get_by_role("button", name="Find the relation").click()

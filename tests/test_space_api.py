@@ -19,14 +19,16 @@ from test_pictures import PICTURES, saved
 
 from data_scripts.converters.jsonl import read_jsonl
 from data_scripts.descriptions.files import DescriptionError, check_descriptions, load_builtin_descriptions
+from modeling_roc import types_from_labels
 from processing_roc.processing_roc import open_picture
 
 gradio_client = pytest.importorskip("gradio_client", reason="gradio is not installed: pip install -e .[demo]")
 rdflib = pytest.importorskip("rdflib", reason="rdflib is not installed: pip install -e .[demo]")
 sys.path.append(str(SPACE))  # a Space is one flat folder
-from answer import bars_html, explanation_html, headline_html  # noqa: E402
+from answer import bars_html, explanation_html, headline_html, percent  # noqa: E402
+from model import types_in_labels  # noqa: E402
 from pairs import COLUMNS, pairs_html, to_csv, to_json_lines, to_turtle  # noqa: E402
-from post import Refusal, make_preview, names_of, read_picture, read_post  # noqa: E402
+from post import Refusal, make_preview, mark_without_name, names_of, read_picture, read_post  # noqa: E402
 from relations import RelationSet, short_name  # noqa: E402
 
 PICTURE = base64.b64encode((SPACE / "examples" / "1.png").read_bytes()).decode()
@@ -247,6 +249,24 @@ def test_a_picture_is_held_to_the_demos_limit_before_it_is_read():
     for name, message in (("a scan", "12,000 × 8,000 pixels, 96 megapixels"), ("a bomb", "far too large")):
         with pytest.raises(Refusal, match=message):
             read_picture(PICTURES[name][0], lambda content: pytest.fail("it was read"))
+
+
+def test_what_is_not_known_is_said():
+    scores = {0.0: "< 0.1%", 0.0009: "< 0.1%", 0.284: "28.4%", 0.998: "99.8%", 0.9996: "> 99.9%", 1.0: "> 99.9%"}
+    assert {score: percent(score) for score in scores} == scores
+    labels = ["/per/org/member_of", "/per/loc/place_of_birth", "none", "fan of", "/a/b/c"]
+    assert types_in_labels(labels) == types_from_labels(labels[:4])
+    text = "Maya , and Ken"
+    entities = [{"kind": "text", "start": a, "end": b, "type": None} for a, b in ((0, 4), (5, 6), (7, 10), (7, 14))]
+    post = {"text": text, "entities": entities, "head": 0, "tail": 1}
+    named = {tail: mark_without_name({**post, "tail": tail}) for tail in (1, 2, 3)}
+    assert named == {1: ",", 2: "and", 3: None}
+    relations = [{"label": "/per/per/peer", "score": 0.25, "description": "Equals."}]
+    assert "— peer →" in headline_html(post, relations, "none", 0.2)
+    for negative, threshold in (("none", 0.3), ("/per/per/peer", None)):
+        assert "no relation known" in headline_html(post, relations, negative, threshold)
+        pairs = [{"head": 0, "tail": 3, "relations": relations}]
+        assert "None of the 1 pairs is related." in pairs_html(post, pairs, negative, threshold)
 
 
 def test_what_a_page_sends_is_checked():

@@ -15,6 +15,9 @@ from data_scripts.demo.pictures import PERSON, draw_picture
 FOLDER = Path(__file__).parents[2] / "space" / "examples"
 SIDE = 384  # pixels: sharp on a screen; the demo's image processor shrinks it to what it was trained on
 
+KINDS = {PERSON: "person", "house": "location"}
+"""What a person would call a thing, who does not know the relations; any other is miscellaneous."""
+
 # Title, text, mentions with their types, things in the picture, head and tail: a mention or a thing.
 EXAMPLES = (
     (
@@ -45,7 +48,18 @@ EXAMPLES = (
         [PERSON, "stage", "cup", "pram"],
         (PERSON, "stage"),
     ),
+    (
+        "Your own in place of “couple”",
+        "Nadia Costa and Leo Brandt on the pier",
+        {"Nadia Costa": "person", "Leo Brandt": "person"},
+        ["heart", "cloud"],
+        ("Nadia Costa", "Leo Brandt"),
+    ),
 )
+RELATIONS = {
+    5: {"relation": "The head is the spouse or partner of the tail.", "instead_of": "/per/per/couple"},
+}
+"""A relation that an example describes, and the model's own that it is tried without."""
 
 
 def draw_examples(folder: Path = FOLDER) -> None:
@@ -59,10 +73,13 @@ def draw_examples(folder: Path = FOLDER) -> None:
             {"kind": "text", "start": text.index(name), "end": text.index(name) + len(name), "type": kind}
             for name, kind in mentions.items()
         ]
-        entities += [{"kind": "object", "box": [round(x, 4) for x in box], "type": None} for box in boxes]
+        entities += [
+            {"kind": "object", "box": [round(x, 4) for x in box], "type": KINDS.get(thing, "miscellaneous")}
+            for thing, box in zip(things, boxes, strict=True)
+        ]
         head, tail = ([*mentions, *things].index(name) for name in pair)
         post = {"title": title, "picture": f"{number}.png", "text": text}
-        posts.append({**post, "entities": entities, "head": head, "tail": tail})
+        posts.append({**post, "entities": entities, "head": head, "tail": tail, **RELATIONS.get(number, {})})
     content = json.dumps(posts, ensure_ascii=False, indent=2) + "\n"
     (folder / "examples.json").write_text(content, encoding="utf-8")
 
