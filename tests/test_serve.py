@@ -5,6 +5,7 @@ import base64
 import io
 import json
 import os
+import random
 import re
 import signal
 import socket
@@ -13,9 +14,12 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from statistics import median, quantiles
 
 import httpx2
+import psutil
 import pytest
+from hub_store import Blob
 from PIL import Image
 from space_app import SPACE
 
@@ -30,7 +34,7 @@ PAIR = {
     "tail": {"start": 9, "end": 12, "type": "person"},
 }
 OWN_RELATIONS = {"friends": "The head and the tail are friends.", "none": ["Nothing.", "They have no relation."]}
-LIMITS = ("--payload_limit", "300000", "--max_pixels", "1000000", "--max_concurrent_requests", "40")
+LIMITS = ("--payload_limit", "2000000", "--max_pixels", "1000000", "--max_concurrent_requests", "40")
 
 
 def in_base64(picture: bytes) -> str:
@@ -55,8 +59,10 @@ class Serving:
             if found := re.search(r": (http://127.0.0.1:\d+)/docs$", self.log.read_text(), flags=re.MULTILINE):
                 self.url = found[1]
                 return
-            assert self.process.poll() is None, self.log.read_text()
+            if self.process.poll() is not None:
+                break
             time.sleep(0.25)
+        self.process.kill()
         raise AssertionError(self.log.read_text())
 
     def ask(self, request, **given) -> httpx2.Response:
@@ -159,7 +165,12 @@ def large_picture() -> str:
         (b'{"inputs": "\xff"}', 400, "the request is no JSON: 'utf-8' codec can't decode"),
         (b'{"inputs": {"text": NaN}}', 400, "the request is no JSON: NaN"),
         (b"[" * 100_000, 400, "the request is no JSON: maximum recursion depth"),
-        (b'{"inputs": "%s"}' % (b"a" * 300_000), 413, "the request has more than the 300,000 bytes allowed"),
+        (b'{"inputs": "%s"}' % (b"a" * 2_000_000), 413, "the request has more than the 2,000,000 bytes allowed"),
+        (
+            {"inputs": {**PAIR, "text": "a " * 2**19}},
+            413,
+            "the request has more than the 1,048,576 bytes allowed beside",
+        ),
         ({"inputs": {**PAIR, "image": large_picture()}}, 413, "pictures have more than the 1,000,000 pixels"),
         (
             {"inputs": [PAIR, {**PAIR, "image": large_picture()}]},
@@ -251,3 +262,120 @@ def test_what_keeps_it_from_starting_is_told_in_a_sentence(tmp_path):
     assert start("org/none", "--port", "0") == (
         "error: HF_HUB_OFFLINE is set, and the model org/none is not wholly in the cache: unset it."
     )
+
+
+@pytest.mark.slow
+def test_thirty_clients_at_once_get_right_answers_or_named_errors(space_extractor, tmp_path, capsys):
+    """Each client asks in an order of its own, over one connection as long as nothing breaks it."""
+    right = [*REQUESTS, *({"inputs": {**PAIR, "text": f"Maya and Ken on the pier {i}"}} for i in range(10))]
+    right += [
+        {"inputs": PAIR, "parameters": {"relations": {**OWN_RELATIONS, "other": f"Number {i}."}}} for i in range(3)
+    ]
+    expected = [expected_of(space_extractor, request) for request in right]
+    broken = [
+        (b'{"inputs": {', 400),
+        (json.dumps({"inputs": {**PAIR, "head": {"start": 7, "end": 99}}}).encode(), 422),
+        (json.dumps({"inputs": PAIR, "parameters": {"top_k": -1}}).encode(), 422),
+        (b" " * 2_000_001, 413),
+        (json.dumps({"inputs": {**PAIR, "image": large_picture()}}).encode(), 413),
+    ]
+    serving = Serving(tmp_path, space_extractor.folder, *LIMITS, "--timeout", "300")
+    memory = psutil.Process(serving.process.pid).memory_info
+    lasted, failures = [], []
+
+    def ask_ten(seed: int) -> int:
+        """How many requests were answered, rightly or by the right error; the others are cut off."""
+        chance, answered = random.Random(seed), 0
+        with httpx2.Client(timeout=300) as client:
+            for _ in range(10):
+                kind = chance.random()
+                if kind < 0.1:
+                    serving.send("Content-Length: 5000", b'{"inputs"').close()
+                elif kind < 0.3:
+                    content, status = chance.choice(broken)
+                    answer = client.post(serving.url, content=content)
+                    assert answer.status_code == status and answer.json()["error"], answer.text
+                    answered += 1
+                else:
+                    place = chance.randrange(len(right))
+                    began = time.monotonic()
+                    answer = client.post(serving.url, json=right[place])
+                    lasted.append(time.monotonic() - began)
+                    assert answer.status_code == 200, answer.text
+                    assert_same(answer.json(), expected[place])
+                    answered += 1
+        return answered
+
+    def ask_three_hundred(first_seed: int) -> int:
+        with ThreadPoolExecutor(30) as clients:
+            return sum(clients.map(ask_ten, range(first_seed, first_seed + 30)))
+
+    ask_three_hundred(0)
+    lasted.clear()
+    before = memory().rss
+    statuses = {status: serving.metric(f'roc_requests_total{{status="{status}"}}') for status in (200, 400, 413, 422)}
+    batches, requests = (serving.metric(f"roc_batch_requests_{name}") for name in ("count", "sum"))
+    began = time.monotonic()
+    answered = ask_three_hundred(30)
+    took = time.monotonic() - began
+    after = memory().rss
+    told = sum(serving.metric(f'roc_requests_total{{status="{name}"}}') - number for name, number in statuses.items())
+    batches, requests = (
+        serving.metric(f"roc_batch_requests_{name}") - number
+        for name, number in (("count", batches), ("sum", requests))
+    )
+    under_load = quantiles(lasted, n=100)
+    alone = []
+    for _ in range(20):
+        start = time.monotonic()
+        serving.ask(REQUESTS[1])
+        alone.append(time.monotonic() - start)
+    serving.stop()
+    assert answered == told and 200 < answered < 300
+    assert batches < requests
+    assert after < 1.15 * before
+    with capsys.disabled():
+        ratios = ", ".join(f"{name} {under_load[int(name) - 1] / median(alone):.1f}" for name in ("50", "95", "99"))
+        print(f"\n{answered} answers in {took:.1f} s; {requests:.0f} requests in {batches:.0f} batches;", end=" ")
+        print(f"latency over one request's alone, percentiles: {ratios};", end=" ")
+        print(f"memory {before / 2**20:.0f} MiB before, {after / 2**20:.0f} MiB after")
+
+
+@pytest.mark.slow
+def test_what_is_in_flight_at_sigterm_is_answered(space_extractor, tmp_path):
+    serving = Serving(tmp_path, space_extractor.folder)
+    request = {"inputs": post_of(3), "parameters": {"explain": True}}
+    expected = expected_of(space_extractor, request)
+    with ThreadPoolExecutor(6) as clients:
+        answers = [clients.submit(serving.ask, request) for _ in range(6)]
+        serving.wait_for("roc_requests_open", 6)
+        serving.stop()
+        for answer in answers:
+            assert_same(answer.result().json(), expected)
+    with pytest.raises(httpx2.ConnectError):
+        serving.ask(request)
+
+
+@pytest.mark.slow
+def test_what_takes_too_long_is_told_and_the_model_taken_off_it(space_extractor, tmp_path):
+    serving = Serving(tmp_path, space_extractor.folder, "--timeout", "5")
+    answer = serving.ask({"inputs": post_of(30), "parameters": {"explain": True}})  # minutes
+    assert answer.status_code == 504 and answer.json() == {"error": "there was no answer within 5 seconds"}
+    assert serving.ask({"inputs": PAIR}).status_code == 200
+    client = serving.send("Content-Length: 5000", b'{"inputs"')
+    assert client.recv(12) == b"HTTP/1.1 504"
+    serving.stop()
+
+
+@pytest.mark.slow
+def test_posts_as_they_are_by_a_model_of_the_hub(space_extractor, tiny_tagger, hub, tmp_path):
+    files = (path for path in space_extractor.folder.iterdir() if path.is_file())
+    blobs = {path.name: Blob(path.read_bytes(), path.suffix == ".safetensors") for path in files}
+    hub.create("model", "org/roc").commit("main", "Model", blobs)
+    environment = {**hub.environment(tmp_path / "home"), "HF_HUB_OFFLINE": "0", "ROC_ENTITY_TAGGER": tiny_tagger}
+    serving = Serving(tmp_path, "org/roc", **environment)
+    posts = [{"text": "anabel roy in oslo"}, {"text": "oslo , roy"}]
+    answer = serving.ask({"inputs": posts})
+    assert_same(answer.json(), [space_extractor(post, entity_tagger=tiny_tagger) for post in posts])
+    assert [one["name"] for one in answer.json()[0]["entities"]] == ["anabel roy", "oslo"]
+    serving.stop()

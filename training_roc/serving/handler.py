@@ -16,6 +16,8 @@ BATCH_SIZE = 8
 MAX_INPUTS = 64
 MAX_PAIRS = 1000
 """Most pairs of a request: n entities are n × (n - 1)."""
+MAX_OBJECTS = 100
+"""Most objects of an input, which are read anew for every pair."""
 MAX_ENTITIES = 12
 """Most entities of a post whose entities are found, unless the request says otherwise."""
 MAX_TIMEOUT = 30
@@ -60,8 +62,8 @@ class EndpointHandler:
             As `RelationExtractionPipeline` does: lists, objects, strings and numbers only.
 
         Raises:
-            ValueError: for a request that is not as above or has more than `MAX_PAIRS` pairs; the endpoint answers
-                with status 400 and the message.
+            ValueError: for a request that is not as above or has more than `MAX_PAIRS` pairs or `MAX_OBJECTS` objects;
+                the endpoint answers with status 400 and the message.
         """
         inputs, parameters, _ = check_request(data)
         return self.pipeline(inputs, batch_size=BATCH_SIZE, **parameters)
@@ -110,6 +112,9 @@ def check_request(data: Any) -> tuple[Any, dict[str, Any], int]:
     if isinstance(inputs, list) and len(inputs) > MAX_INPUTS:
         raise ValueError(f"a request may have {MAX_INPUTS} inputs, got {len(inputs)}: send several requests")
     posts = [one for one in (inputs if isinstance(inputs, list) else [inputs]) if isinstance(one, dict)]
+    for one in posts:
+        if isinstance(one.get("objects"), list) and len(one["objects"]) > MAX_OBJECTS:
+            raise ValueError(f"an input may have {MAX_OBJECTS} objects, got {len(one['objects'])}")
     parameters = {"max_entities": MAX_ENTITIES, **parameters}
     found = parameters["max_entities"] if isinstance(parameters["max_entities"], int) else MAX_ENTITIES
     sizes = [len(one["entities"]) for one in posts if isinstance(one.get("entities"), list)]

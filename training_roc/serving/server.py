@@ -32,6 +32,8 @@ EXAMPLE = {
     "parameters": {"top_k": 3},
 }
 SCHEMA = {"type": "object", "required": ["inputs"], "properties": {"inputs": {}, "parameters": {"type": "object"}}}
+MAX_WORDS = 2**20
+"""Most bytes of a request beside its pictures: a second of reading, which nothing can end, for some 100,000."""
 CLIENT_HAS_GONE = 499  # as nginx counts them
 ANSWERS = Counter("roc_requests", "Requests by the status of their answer", ["status"])
 SECONDS = Histogram("roc_request_seconds", "Seconds from a request's first byte to its answer")
@@ -129,6 +131,9 @@ class Server:
             raise Refusal(400, f"the request is no JSON: {error}") from error
         job, size = Job(*check_request(data)), 0
         job.key = json.dumps(job.parameters)
+        images = [post.get("image") for post in job.posts if isinstance(post, dict)]
+        if len(body) - sum(len(image) for image in images if isinstance(image, str)) > MAX_WORDS:
+            raise Refusal(413, f"the request has more than the {MAX_WORDS:,} bytes allowed beside its pictures")
         for number, post in enumerate(job.posts):
             if isinstance(post, dict) and post.get("image") is not None:
                 where = f"input {number}: " if isinstance(job.inputs, list) else ""
