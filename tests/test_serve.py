@@ -169,14 +169,9 @@ def large_picture() -> str:
         (
             {"inputs": {**PAIR, "text": "a " * 2**19}},
             413,
-            "the request has more than the 1,048,576 bytes allowed beside",
+            "the request has more than the 1,048,576 bytes beside",
         ),
-        ({"inputs": {**PAIR, "image": large_picture()}}, 413, "pictures have more than the 1,000,000 pixels"),
-        (
-            {"inputs": [PAIR, {**PAIR, "image": large_picture()}]},
-            413,
-            "input 1: pictures have more than the 1,000,000",
-        ),
+        ({"inputs": {**PAIR, "image": large_picture()}}, 413, "the request has more than the 1,000,000 pixels"),
         ([], 422, "the request must be a JSON object"),
         ({"inputs": PAIR, "parameters": {"topk": 1}}, 422, "parameters has unknown fields ['topk']"),
         ({"inputs": PAIR, "parameters": {"from_network": False}}, 422, "parameters has unknown fields"),
@@ -281,7 +276,7 @@ def test_thirty_clients_at_once_get_right_answers_or_named_errors(space_extracto
     ]
     serving = Serving(tmp_path, space_extractor.folder, *LIMITS, "--timeout", "300")
     memory = psutil.Process(serving.process.pid).memory_info
-    lasted, failures = [], []
+    lasted = []
 
     def ask_ten(seed: int) -> int:
         """How many requests were answered, rightly or by the right error; the others are cut off."""
@@ -358,12 +353,26 @@ def test_what_is_in_flight_at_sigterm_is_answered(space_extractor, tmp_path):
 
 @pytest.mark.slow
 def test_what_takes_too_long_is_told_and_the_model_taken_off_it(space_extractor, tmp_path):
-    serving = Serving(tmp_path, space_extractor.folder, "--timeout", "5")
-    answer = serving.ask({"inputs": post_of(30), "parameters": {"explain": True}})  # minutes
-    assert answer.status_code == 504 and answer.json() == {"error": "there was no answer within 5 seconds"}
-    assert serving.ask({"inputs": PAIR}).status_code == 200
+    serving = Serving(tmp_path, space_extractor.folder, "--timeout", "3")
+
+    def wait_for_health(status: int) -> None:
+        for _ in range(1200):
+            if httpx2.get(f"{serving.url}/health").status_code == status:
+                return
+            time.sleep(0.1)
+        raise AssertionError(f"the server's health is never {status}")
+
     client = serving.send("Content-Length: 5000", b'{"inputs"')
     assert client.recv(12) == b"HTTP/1.1 504"
+    minutes = {"inputs": post_of(30), "parameters": {"explain": True}}
+    answer = serving.ask(minutes)
+    assert answer.status_code == 504 and answer.json() == {"error": "there was no answer within 3 seconds"}
+    assert serving.ask({"inputs": PAIR}).status_code == 200
+    # The reading of a long text is not within the model, and cannot be ended.
+    assert serving.ask({"inputs": {**PAIR, "text": "a " * 500_000}}).status_code == 504
+    wait_for_health(503)
+    wait_for_health(200)
+    assert serving.ask({"inputs": PAIR}).status_code == 200
     serving.stop()
 
 

@@ -107,8 +107,7 @@ class Server:
         deadline, announced = loop.time() + self.limits.timeout, int(request.headers.get("content-length", 0))
         async for part in request.stream():
             body += part
-            if max(announced, len(body)) > self.limits.payload_limit:
-                raise Refusal(413, f"the request has more than the {self.limits.payload_limit:,} bytes allowed")
+            _check_size(max(announced, len(body)), self.limits.payload_limit, "bytes")
         job = await loop.run_in_executor(self.readers, self._read, bytes(body), deadline)
         job.answer, gone = loop.create_future(), asyncio.ensure_future(request.receive())
         del body  # what is needed of it is in the job
@@ -132,21 +131,16 @@ class Server:
         job, size = Job(*check_request(data)), 0
         job.key = json.dumps(job.parameters)
         images = [post.get("image") for post in job.posts if isinstance(post, dict)]
-        if len(body) - sum(len(image) for image in images if isinstance(image, str)) > MAX_WORDS:
-            raise Refusal(413, f"the request has more than the {MAX_WORDS:,} bytes allowed beside its pictures")
+        words = len(body) - sum(len(image) for image in images if isinstance(image, str))
+        _check_size(words, MAX_WORDS, "bytes beside pictures")
         for number, post in enumerate(job.posts):
             if isinstance(post, dict) and post.get("image") is not None:
                 where = f"input {number}: " if isinstance(job.inputs, list) else ""
                 seconds = min(job.parameters.get("timeout", MAX_TIMEOUT), max(deadline - time.monotonic(), 0))
-                post["image"] = load_picture(post["image"], lambda file, where: file, where, seconds, True)
-                size += len(post["image"])
-                if size > self.limits.payload_limit:
-                    raise Refusal(
-                        413, f"{where}pictures have more than the {self.limits.payload_limit:,} bytes allowed"
-                    )
-                job.num_pixels += _num_pixels(post["image"])
-                if job.num_pixels > self.limits.max_pixels:
-                    raise Refusal(413, f"{where}pictures have more than the {self.limits.max_pixels:,} pixels allowed")
+                file = load_picture(post["image"], lambda file, where: file, where, seconds, from_network=True)
+                post["image"], size, job.num_pixels = file, size + len(file), job.num_pixels + _num_pixels(file)
+                _check_size(size, self.limits.payload_limit, "bytes of pictures")
+                _check_size(job.num_pixels, self.limits.max_pixels, "pixels")
         return job
 
     async def work(self) -> None:
@@ -192,8 +186,8 @@ class Server:
                 for job in jobs
             ]
         except Exception as error:
-            if len(jobs) == 1:
-                return [_explain(error)]
+            if len(jobs) == 1 or isinstance(error, TimeoutError):
+                return [_explain(error)] * len(jobs)
         # One of them is broken: the others are asked again without it.
         middle = len(jobs) // 2
         return self._ask(jobs[:middle]) + self._ask(jobs[middle:])
@@ -209,6 +203,11 @@ class Server:
             return {"status": "ok"}
         response.status_code = 503
         return {"error": f"the model has been at one batch for {seconds:.0f} seconds"}
+
+
+def _check_size(size: int, most: int, what: str) -> None:
+    if size > most:
+        raise Refusal(413, f"the request has more than the {most:,} {what} allowed")
 
 
 def _refuse_constant(name: str):
