@@ -47,12 +47,21 @@ def parse_arguments(arguments: list[str], description: str) -> argparse.Namespac
         default=1000,
         help="posts of a part, which a killed run does again; default: %(default)s",
     )
+    add("--engine", choices=["local", "ray"], default="local", help="this process, or a Ray cluster's; default: local")
+    add("--num_gpus", type=float, help="of Ray: GPUs of each actor, 0.5 for two that share one; default: 0")
+    add("--concurrency", type=int, help="of Ray: how many actors hold the model; by default as many as have room")
     add("--formats", nargs="+", choices=FORMATS, default=[], help="the graph in further formats")
     add("--report", action="store_true", help="write report.html: the graph, and its edges with their posts")
     options = parser.parse_args(arguments)
     for name in ("batch_size", "part_size"):
         if getattr(options, name) < 1:
             parser.error(f"--{name} must be at least 1, not {getattr(options, name)}")
+    for name in ("num_gpus", "concurrency"):
+        value = getattr(options, name)
+        if value is not None and options.engine != "ray":
+            parser.error(f"--{name} is for --engine ray")
+        if value is not None and value < (name == "concurrency"):
+            parser.error(f"--{name} must be at least {int(name == 'concurrency')}, not {value:g}")
     if options.max_entities < 2:
         parser.error(f"--max_entities must be at least 2, not {options.max_entities}")
     if options.threshold != "auto":
