@@ -15,7 +15,11 @@ def parse_arguments(arguments: list[str], description: str) -> argparse.Namespac
     add = parser.add_argument
     add("--model_name_or_path", required=True, help="a trained model: on the Hub, or a folder")
     add("--model_revision", help="its branch, tag or commit on the Hub")
-    add("--input", required=True, help="posts: a .jsonl, .csv or .parquet file, a data set on the Hub, or its folder")
+    add(
+        "--input",
+        required=True,
+        help="posts: .jsonl, .csv or .parquet, a file or several by a *, also by a URL; a data set's name or folder",
+    )
     add("--output_dir", type=Path, required=True, help="folder to write, or of a run to go on with")
     add("--image_dir", type=Path, help="folder of the pictures, where posts name them by paths")
     add("--entity_tagger", help="who finds entities in the texts: spacy:<pipeline> or hf:<token-classification model>")
