@@ -12,7 +12,7 @@ export MALLOC_TRIM_THRESHOLD_ = 1073741824
 .venv/.installed: pyproject.toml constraints.txt
 	@echo "Making .venv and installing the project into it, PyTorch and transformers included: a minute or more."
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --constraint constraints.txt --editable ".[dev,demo,graph,lora,ner,serve]"
+	$(BIN)/pip install --constraint constraints.txt --editable ".[dev,demo,graph,lora,ner,ray,serve]"
 	@touch $@
 
 demo: .venv/.installed
@@ -45,7 +45,7 @@ test-slow: .venv/.installed
 	@echo "Making .venv-min and installing the lowest versions into it: a minute or more."
 	$(PYTHON) -m venv --clear .venv-min
 	$(PYTHON) tests/lowest_versions.py > .venv-min/lowest.txt
-	.venv-min/bin/pip install --constraint .venv-min/lowest.txt --editable ".[dev,demo,graph,lora,ner,serve]"
+	.venv-min/bin/pip install --constraint .venv-min/lowest.txt --editable ".[dev,demo,graph,lora,ner,ray,serve]"
 	@touch $@
 
 TESTS ?= tests
