@@ -47,7 +47,7 @@ RECORDED = {"output_attentions", "output_hidden_states"}
 # Where an encoder comes from, as `from_pretrained` takes it.
 SOURCE_ARGUMENTS = {*DOWNLOAD_SETTINGS, "code_revision", "trust_remote_code", "use_safetensors", "variant"}
 # Descriptions of like length that go through an encoder together on a CPU.
-DESCRIPTIONS_PASS = 8
+DESCRIPTIONS_PASS = 12
 # How far the mean of the texts moves towards that of each training batch.
 TEXT_CENTER_MOMENTUM = 0.02
 
@@ -310,7 +310,7 @@ class PairEncoder(nn.Module):
         (num_images, num_patches, hidden_size), the encoder's own tokens first."""
         if image_embeds is None:
             image_embeds = self.vision_encoder(pixel_values=pixel_values).last_hidden_state
-        return self.vision_projection(image_embeds)
+        return self.vision_projection(as_input_of(self.vision_projection[0], image_embeds))
 
     def _region_features(self, patches, pixel_values, image_index, object_boxes, object_mask) -> torch.Tensor:
         """What lies in the boxes: (batch, num_objects, hidden_size); of any value where a pair has no picture."""

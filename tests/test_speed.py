@@ -5,12 +5,17 @@ import copy
 import traceback
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from small_runs import losses as losses_of_run
 from torch.utils._python_dispatch import TorchDispatchMode
+from transformers import ViTModel
 
 from modeling_roc import modeling_roc
 from training_roc import RelationFeatures
+from training_roc.arguments import UserError
+from training_roc.collator import PictureTable
 
 WITHOUT_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 
@@ -115,3 +120,30 @@ def test_no_step_waits_for_an_accelerator(make_model, batch, monkeypatch):
         with Waits() as answering:
             model(**batch)
     assert answering.found == ["check_places"], "which is done when all layers are under way"
+
+
+def test_a_frozen_encoder_sees_each_picture_once_for_all_runs(run, monkeypatch):
+    pictures, forward = [], ViTModel.forward
+
+    def count(self, pixel_values, **kwargs):
+        pictures.extend(picture.numpy().tobytes() for picture in pixel_values)
+        return forward(self, pixel_values, **kwargs)
+
+    frozen = ("--freeze_vision_encoder", "true", "--eval_strategy", "no", "--load_best_model_at_end", "false")
+    frozen += ("--do_eval", "false", "--do_predict", "false", "--num_train_epochs", "2")
+    monkeypatch.setattr(ViTModel, "forward", count)
+    kept = losses_of_run(run(*frozen, "--output_dir", "first") / "first")
+    tried = 8  # a new model is tried on two pictures, more than once
+    assert 20 < len(set(pictures)) <= len(pictures) <= len(set(pictures)) + tried
+    pictures.clear()
+    assert losses_of_run(run(*frozen, "--output_dir", "second") / "second") == kept
+    assert len(pictures) <= tried
+    monkeypatch.setattr(PictureTable, "encode", lambda *args: None)
+    encoding = losses_of_run(run(*frozen, "--output_dir", "third") / "third")
+    assert len(pictures) >= 40, "each batch's, in each of two epochs"
+    np.testing.assert_allclose(kept, encoding, atol=1e-6, rtol=1e-6)
+
+
+def test_an_encoder_that_cannot_be_frozen_is_told(run):
+    with pytest.raises(UserError, match="freeze_vision_encoder has no effect on a model without a vision encoder"):
+        run("--freeze_vision_encoder", "true", "--use_images", "false")
