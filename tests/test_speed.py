@@ -147,3 +147,15 @@ def test_a_frozen_encoder_sees_each_picture_once_for_all_runs(run, monkeypatch):
 def test_an_encoder_that_cannot_be_frozen_is_told(run):
     with pytest.raises(UserError, match="freeze_vision_encoder has no effect on a model without a vision encoder"):
         run("--freeze_vision_encoder", "true", "--use_images", "false")
+
+
+@pytest.mark.slow
+def test_a_compiled_step_is_one_graph(make_model, batch):
+    """But for the first one, which checks once that the memory is that of the texts."""
+    model = make_model(own_relation_encoder=True).train()
+    features = RelationFeatures(model)
+    model(**batch, relation_features=features)
+    for features.with_gradient in (True, False):
+        found = torch._dynamo.explain(model)(**batch, relation_features=features)
+        assert (found.graph_count, found.break_reasons) == (1, [])
+        torch._dynamo.reset()
