@@ -220,6 +220,8 @@ def test_own_relations_come_out_on_top_and_belong_to_one_visitor(visit, extracto
     ann.get_by_label("Edit").click()
     ann.get_by_role("option", name="/per/per/couple").click()
     playwright_api.expect(ann.get_by_label("Name")).to_have_value("/per/per/couple")
+    # What the event brings must all be there before one types: it would overwrite that.
+    playwright_api.expect(ann.get_by_label("Description")).to_have_value("\n".join(own["/per/per/couple"]))
     ann.get_by_label("Description").fill("They wed.\nThey are in love.")
     ann.get_by_role("button", name="Put into the set").click()
     says(ann, "“/per/per/couple” is in the set.")
