@@ -7,7 +7,7 @@ LAUNCH := $(BIN)/accelerate launch --quiet --num_processes 1 --num_machines 1 --
 export MALLOC_MMAP_THRESHOLD_ = 1073741824
 export MALLOC_TRIM_THRESHOLD_ = 1073741824
 
-.PHONY: demo space serve test test-slow test-min quality style bench clean
+.PHONY: demo space serve test test-slow test-min quality style bench bench-quick clean
 
 .venv/.installed: pyproject.toml constraints.txt
 	@echo "Making .venv and installing the project into it, PyTorch and transformers included: a minute or more."
@@ -60,8 +60,12 @@ style: .venv/.installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# Base size: half an hour on 2 free cores. bench-quick: small encoders, two minutes.
 bench: .venv/.installed
-	$(BIN)/python tests/bench.py
+	$(BIN)/python tests/bench.py --output outputs/bench.json
+
+bench-quick: .venv/.installed
+	$(BIN)/python tests/bench.py --quick --output outputs/bench.json
 
 clean:
 	rm -rf .venv .venv-min outputs
