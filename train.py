@@ -148,6 +148,10 @@ def load(settings: Settings) -> Run:
         compute_metrics=make_compute_metrics(data),
         callbacks=callbacks,
     )
+    if args.freeze_vision_encoder and pictures is not None:
+        with args.main_process_first(desc="encoding the pictures"):
+            accelerator = trainer.accelerator
+            pictures.encode(model.pair_encoder.vision_encoder, accelerator.autocast, accelerator.mixed_precision)
     if args.do_train:
         trainer.inputs["hashes"]["pretrained encoders' weights"] = describe_encoders(model)
     zero_shot = None

@@ -20,7 +20,7 @@ class DataError(ValueError):
 class Place:
     """Where a value was read: a file and a line, counted from 1, or in words what of the file it is."""
 
-    path: Path
+    path: Path | str
     line: int | str
 
     def error(self, field: str | None, message: str) -> DataError:

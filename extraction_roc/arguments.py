@@ -15,7 +15,11 @@ def parse_arguments(arguments: list[str], description: str) -> argparse.Namespac
     add = parser.add_argument
     add("--model_name_or_path", required=True, help="a trained model: on the Hub, or a folder")
     add("--model_revision", help="its branch, tag or commit on the Hub")
-    add("--input", required=True, help="posts: a .jsonl, .csv or .parquet file, a data set on the Hub, or its folder")
+    add(
+        "--input",
+        required=True,
+        help="posts: .jsonl, .csv or .parquet, a file or several by a *, also by a URL; a data set's name or folder",
+    )
     add("--output_dir", type=Path, required=True, help="folder to write, or of a run to go on with")
     add("--image_dir", type=Path, help="folder of the pictures, where posts name them by paths")
     add("--entity_tagger", help="who finds entities in the texts: spacy:<pipeline> or hf:<token-classification model>")
@@ -47,12 +51,21 @@ def parse_arguments(arguments: list[str], description: str) -> argparse.Namespac
         default=1000,
         help="posts of a part, which a killed run does again; default: %(default)s",
     )
+    add("--engine", choices=["local", "ray"], default="local", help="this process, or a Ray cluster's; default: local")
+    add("--num_gpus", type=float, help="of Ray: GPUs of each actor, 0.5 for two that share one; default: 0")
+    add("--concurrency", type=int, help="of Ray: how many actors hold the model; by default as many as have room")
     add("--formats", nargs="+", choices=FORMATS, default=[], help="the graph in further formats")
     add("--report", action="store_true", help="write report.html: the graph, and its edges with their posts")
     options = parser.parse_args(arguments)
     for name in ("batch_size", "part_size"):
         if getattr(options, name) < 1:
             parser.error(f"--{name} must be at least 1, not {getattr(options, name)}")
+    for name in ("num_gpus", "concurrency"):
+        value = getattr(options, name)
+        if value is not None and options.engine != "ray":
+            parser.error(f"--{name} is for --engine ray")
+        if value is not None and value < (name == "concurrency"):
+            parser.error(f"--{name} must be at least {int(name == 'concurrency')}, not {value:g}")
     if options.max_entities < 2:
         parser.error(f"--max_entities must be at least 2, not {options.max_entities}")
     if options.threshold != "auto":

@@ -1,11 +1,12 @@
 # Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
 """A run's folder: finished parts that a killed run goes on behind, and what must not change in between."""
 
+import io
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -90,7 +91,8 @@ class Run:
     Attributes:
         folder, settings: as given.
         num_posts: how many the input has; None until all have been read.
-        num_errors: how many of those read so far failed.
+        num_done: how many of them were done when it was opened or finished.
+        num_errors: how many of those done so far failed.
         is_finished: whether there was nothing left to do when the run was opened.
     """
 
@@ -106,17 +108,22 @@ class Run:
             (folder / TRIPLES).mkdir(exist_ok=True)  # last: a folder without run.json is taken for another's
         for left in (folder / TRIPLES).glob(".*"):  # by a run that was killed
             left.unlink()
-        # What a killed run had not yet told of its last part, or had told by half.
+        self._read_parts()  # a killed run may not have told of its last errors, or by half
+        self.is_finished = self.num_posts == self.num_done
+
+    def finish(self) -> None:
+        """Keeps that there are no more posts than those of the finished parts."""
+        self._read_parts()
+        self.num_posts = self.num_done
+        self._write()
+
+    def _read_parts(self) -> None:
+        """Counts what the finished parts cover, and tells of their errors in their order."""
         parts = [read_part(path) for path in self.paths()]
         errors = [error for part in parts for error in part["errors"]]
-        write_text(folder / ERRORS_FILE, "".join(map(_as_line, errors)))
+        write_text(self.folder / ERRORS_FILE, "".join(map(_as_line, errors)))
         self.num_errors = len(errors)
-        self.is_finished = self.num_posts == sum(part["positions"][1] - part["positions"][0] for part in parts)
-
-    def finish(self, num_posts: int) -> None:
-        """Keeps that there are no more than `num_posts` posts."""
-        self.num_posts = num_posts
-        self._write()
+        self.num_done = sum(part["positions"][1] - part["positions"][0] for part in parts)
 
     def _write(self) -> None:
         write_json(self.folder / RUN_FILE, {"settings": self.settings, "num_posts": self.num_posts})
@@ -131,27 +138,38 @@ class Run:
     def path_of(self, number: int) -> Path:
         return self.folder / TRIPLES / f"part-{number:05d}.parquet"
 
-    def write(self, number: int, start: int, end: int, rows: Iterable[dict[str, Any]]) -> None:
+    def write(self, number: int, content: bytes) -> None:
         """Adds a part: from here on its posts are done.
 
         Args:
             number: the part's, counted from 0.
-            start, end: the positions that it covers, [start, end).
-            rows: triples with the fields of SCHEMA; a post that failed is a row with `error`.
+            content: what `encode_part` made of its posts.
         """
-        rows = list(rows)
-        failed = [row for row in rows if "error" in row]
-        errors = [{name: row[name] for name in ("post", "position", "error")} for row in failed]
-        table = pa.Table.from_pylist([row for row in rows if "error" not in row], schema=SCHEMA)
-        # Errors are kept in the part itself, so that there are both or neither.
-        told = {"positions": [start, end], "errors": errors}
-        table = table.replace_schema_metadata({PART_KEY: json.dumps(told)})
         with replacing(self.path_of(number)) as temporary:
-            pq.write_table(table, temporary, compression="zstd")
+            temporary.write_bytes(content)
+        errors = read_part(io.BytesIO(content))["errors"]
         if errors:
             with open(self.folder / ERRORS_FILE, "ab", buffering=0) as file:
                 file.write("".join(map(_as_line, errors)).encode())
         self.num_errors += len(errors)
+
+
+def encode_part(start: int, end: int, rows: Iterable[dict[str, Any]]) -> bytes:
+    """A part's file.
+
+    Args:
+        start, end: the positions that it covers, [start, end).
+        rows: triples with the fields of SCHEMA; a post that failed is a row with `error`.
+    """
+    rows = list(rows)
+    failed = [row for row in rows if "error" in row]
+    errors = [{name: row[name] for name in ("post", "position", "error")} for row in failed]
+    table = pa.Table.from_pylist([row for row in rows if "error" not in row], schema=SCHEMA)
+    # Errors are kept in the part itself, so that there are both or neither.
+    told = {"positions": [start, end], "errors": errors}
+    content = io.BytesIO()
+    pq.write_table(table.replace_schema_metadata({PART_KEY: json.dumps(told)}), content, compression="zstd")
+    return content.getvalue()
 
 
 def check_settings(before: dict[str, str], now: dict[str, str], folder: Path) -> None:
@@ -171,7 +189,7 @@ def check_settings(before: dict[str, str], now: dict[str, str], folder: Path) ->
         )
 
 
-def read_part(path: Path) -> dict[str, Any]:
+def read_part(path: Path | IO[bytes]) -> dict[str, Any]:
     """What a part's metadata tell of it: see PART_KEY.
 
     Raises:

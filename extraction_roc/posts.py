@@ -3,14 +3,18 @@
 
 import csv
 import hashlib
+import io
+from array import array
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from fsspec.core import OpenFile, open_files
+from fsspec.implementations.local import LocalFileSystem
 
 from data_scripts.converters.pictures import find_picture
 from data_scripts.hub_errors import explain_hub_errors
@@ -26,6 +30,8 @@ SUFFIXES = {
 LONGEST_CELL = 2**31 - 1
 NUM_SHOWN = 100
 """How many posts are looked at before any work, to see that the fields are what they are said to be."""
+MARK = 1000
+"""Of lines of JSON, every how many posts it is kept where in the file they are."""
 
 Record = dict[str, Any] | DataError
 """What stands at a place of the input: a post's fields, or why they cannot be read."""
@@ -54,6 +60,7 @@ class Posts:
         num_posts: how many there are; None where the Hub does not tell.
         columns: the fields of all posts; None where each has its own (JSON lines).
         read: yields what stands in the input from a place on, counted from 0.
+        seeks: whether `read` finds a place without reading what stands before it.
     """
 
     name: str
@@ -61,16 +68,17 @@ class Posts:
     num_posts: int | None
     columns: list[str] | None
     read: Callable[[int], Iterator[Record]]
+    seeks: bool = False
 
 
 def open_posts(
     name: str, columns: Columns, config_name: str | None = None, split: str = "train", revision: str | None = None
 ) -> Posts:
-    """Opens an input without reading it.
+    """Opens an input; of what is not Parquet it reads once how many posts there are.
 
     Args:
-        name: a file (.jsonl, .csv, .parquet), or a folder or a data set on the Hub as `datasets.load_dataset` opens
-            it, which is streamed.
+        name: a file (.jsonl, .csv, .parquet), or several by a `*`, as a path or any URL of fsspec's; or a folder or a
+            data set on the Hub as `datasets.load_dataset` opens it, which is streamed.
         columns: what the posts' fields are called; others are not read.
         config_name, split, revision: of a data set.
 
@@ -78,30 +86,63 @@ def open_posts(
         DataError: there is nothing of this name, or it is not what its ending says.
         HubError: the data set is not on the Hub, or may not be read.
     """
-    path = Path(name).expanduser()
-    kind = SUFFIXES.get(path.suffix.lower())
-    if kind is not None and not path.is_file():
-        raise DataError(f"{path} is no file")
-    if not path.is_file():
-        return _open_dataset(name, columns, config_name, split, revision)
-    if kind is None:
-        raise DataError(f"{path}: posts are in files that end in {', '.join(SUFFIXES)}, or in a data set of the Hub")
-    identity = _digest(path)
-    if kind == "JSON lines":
-        number = sum(1 for _ in _lines(path))
-        return Posts(str(path), identity, number, None, lambda start: _read_json_lines(path, start))
-    if kind == "CSV":
-        header = _csv_header(path)
-        number = sum(1 for _ in _read_csv(path, header, 0))
-        return Posts(str(path), identity, number, header, lambda start: _read_csv(path, header, start))
     try:
-        file = pq.ParquetFile(path)
+        files = open_files(name, expand=not Path(name).expanduser().is_file())
+        found = [file for file in files if file.fs.isfile(file.path)]
+    except (ValueError, ImportError, OSError) as error:
+        raise DataError(f"{name}: {error}") from error
+    kinds = {SUFFIXES.get(Path(file.path).suffix.lower()) for file in files}
+    if not found and kinds == {None} and "://" not in name:
+        return _open_dataset(name, columns, config_name, split, revision)
+    if not found:
+        raise DataError(f"{name} is no file")
+    if len(kinds) > 1 or None in kinds:
+        raise DataError(
+            f"{name}: posts are in files of one kind that end in {', '.join(SUFFIXES)}, or in a data set of the Hub"
+        )
+    opened = [_open_file(file, *kinds, columns) for file in found]
+    return opened[0] if len(opened) == 1 else _join(name, opened)
+
+
+def _open_file(file: OpenFile, kind: str, columns: Columns) -> Posts:
+    path, identity = file.path, _identify(file)
+    if kind == "JSON lines":
+        number, marks = _mark_lines(file)
+        return Posts(path, identity, number, None, lambda start: _read_json_lines(file, marks, start), seeks=True)
+    if kind == "CSV":
+        header = _csv_header(file)
+        number = sum(1 for _ in _read_csv(file, header, 0))
+        return Posts(path, identity, number, header, lambda start: _read_csv(file, header, start))
+    try:
+        with pq.ParquetFile(path, filesystem=file.fs) as opened:
+            known, number = opened.schema_arrow.names, opened.metadata.num_rows
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path}: not Parquet ({error})") from error
-    known = file.schema_arrow.names
     wanted = [name for name in columns.names() if name in known]
-    number = file.metadata.num_rows
-    return Posts(str(path), identity, number, known, lambda start: _read_parquet(path, wanted, start))
+    return Posts(path, identity, number, known, lambda start: _read_parquet(file, wanted, start), seeks=True)
+
+
+def _join(name: str, files: list[Posts]) -> Posts:
+    """Several files as one input, one behind the other."""
+    ends = [*accumulate(posts.num_posts for posts in files)]
+
+    def read(start: int) -> Iterator[Record]:
+        for posts, end in zip(files, ends, strict=True):
+            if start < end:
+                yield from posts.read(max(start - end + posts.num_posts, 0))
+
+    identity = hashlib.sha256(repr([posts.identity for posts in files]).encode()).hexdigest()
+    known = None
+    if files[0].columns is not None:
+        known = [*dict.fromkeys(column for posts in files for column in posts.columns)]
+    return Posts(name, f"{len(files)} files, sha256 {identity[:16]}", ends[-1], known, read, files[0].seeks)
+
+
+def _identify(file: OpenFile) -> str:
+    """What tells a file from its other versions: its content's checksum, or what its store has in place of one."""
+    if isinstance(file.fs, LocalFileSystem):
+        return _digest(Path(file.path))
+    return f"checksum {file.fs.checksum(file.path)}"
 
 
 def _digest(path: Path) -> str:
@@ -110,31 +151,45 @@ def _digest(path: Path) -> str:
         return f"{path.stat().st_size:,} bytes, sha256 {hashlib.file_digest(file, 'sha256').hexdigest()[:16]}"
 
 
-def _lines(path: Path) -> Iterator[tuple[Place, bytes]]:
-    with open(path, "rb") as file:
-        for number, line in enumerate(file, start=1):
-            if line.strip():
-                yield Place(path, number), line
+def _lines(file: OpenFile, offset: int = 0) -> Iterator[bytes]:
+    with file.fs.open(file.path, "rb") as opened:
+        opened.seek(offset)
+        yield from io.BufferedReader(opened, 2**20)  # the lines of fsspec's own files are slow
 
 
-def _read_json_lines(path: Path, start: int) -> Iterator[Record]:
-    for number, (place, line) in enumerate(_lines(path)):
-        if number < start:
-            continue
+def _mark_lines(file: OpenFile) -> tuple[int, array]:
+    """How many posts a file has, and of every MARK-th the place: its first byte, the number of its line."""
+    number, offset, marks = 0, 0, array("q")
+    for line_number, line in enumerate(_lines(file), start=1):
+        if line.strip():
+            if number % MARK == 0:
+                marks.extend((offset, line_number))
+            number += 1
+        offset += len(line)
+    return number, marks
+
+
+def _read_json_lines(file: OpenFile, marks: array, start: int) -> Iterator[Record]:
+    mark = start // MARK
+    if 2 * mark >= len(marks):
+        return
+    offset, first = marks[2 * mark : 2 * mark + 2]
+    posts = ((number, line) for number, line in enumerate(_lines(file, offset), start=first) if line.strip())
+    for number, line in islice(posts, start - mark * MARK, None):
         try:
             record = parse_json(line.decode("utf-8-sig"))
             if not isinstance(record, dict):
                 raise ValueError(f"it is a {type(record).__name__}")
             yield record
         except (ValueError, RecursionError) as error:
-            yield place.error(None, f"no JSON object ({error})")
+            yield Place(file.path, number).error(None, f"no JSON object ({error})")
 
 
-def _csv_cells(path: Path) -> Iterator[tuple[Place, list[str] | csv.Error]]:
+def _csv_cells(file: OpenFile) -> Iterator[tuple[Place, list[str] | csv.Error]]:
     csv.field_size_limit(LONGEST_CELL)  # a picture may stand in a cell
     # What is not UTF-8 is then refused as half a surrogate pair, in the one post that has it.
-    with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        reader = csv.reader(file, strict=True)
+    with file.fs.open(file.path, "r", encoding="utf-8-sig", errors="surrogateescape", newline="") as opened:
+        reader = csv.reader(opened, strict=True)
         while True:
             try:
                 cells = next(reader)
@@ -143,18 +198,18 @@ def _csv_cells(path: Path) -> Iterator[tuple[Place, list[str] | csv.Error]]:
             except csv.Error as error:
                 cells = error
             if cells:
-                yield Place(path, reader.line_num), cells
+                yield Place(file.path, reader.line_num), cells
 
 
-def _csv_header(path: Path) -> list[str]:
-    _, header = next(_csv_cells(path), (None, None))
+def _csv_header(file: OpenFile) -> list[str]:
+    _, header = next(_csv_cells(file), (None, None))
     if not isinstance(header, list) or len(set(header)) < len(header):
-        raise DataError(f"{path}, line 1: names of columns are expected, each once, not {header!r:.200}")
+        raise DataError(f"{file.path}, line 1: names of columns are expected, each once, not {header!r:.200}")
     return header
 
 
-def _read_csv(path: Path, header: list[str], start: int) -> Iterator[Record]:
-    for number, (place, cells) in enumerate(_csv_cells(path), start=-1):
+def _read_csv(file: OpenFile, header: list[str], start: int) -> Iterator[Record]:
+    for number, (place, cells) in enumerate(_csv_cells(file), start=-1):
         if number < max(start, 0):
             continue
         if isinstance(cells, csv.Error):
@@ -165,22 +220,22 @@ def _read_csv(path: Path, header: list[str], start: int) -> Iterator[Record]:
             yield {name: cell or None for name, cell in zip(header, cells, strict=True)}
 
 
-def _read_parquet(path: Path, columns: list[str], start: int) -> Iterator[Record]:
+def _read_parquet(file: OpenFile, columns: list[str], start: int) -> Iterator[Record]:
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(file.path, filesystem=file.fs) as opened:
             first = 0
-            for group in range(file.num_row_groups):
-                end = first + file.metadata.row_group(group).num_rows
+            for group in range(opened.num_row_groups):
+                end = first + opened.metadata.row_group(group).num_rows
                 if end > start:
-                    for batch in file.iter_batches(64, row_groups=[group], columns=columns):
-                        yield from _rows(batch.slice(max(start - first, 0)), path)
+                    for batch in opened.iter_batches(64, row_groups=[group], columns=columns):
+                        yield from _rows(batch.slice(max(start - first, 0)), file.path)
                         first += len(batch)
                 first = end
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path}: {error}") from error
+        raise DataError(f"{file.path}: {error}") from error
 
 
-def _rows(batch: pa.RecordBatch, path: Path) -> Iterator[Record]:
+def _rows(batch: pa.RecordBatch, path: str) -> Iterator[Record]:
     try:
         yield from batch.to_pylist()
     except UnicodeDecodeError:

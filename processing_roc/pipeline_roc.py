@@ -467,7 +467,8 @@ class RelationExtractionPipeline(Pipeline):
         pictures = {name: tensors.pop(name) for name in ("pixel_values",) if name in tensors}
         number = len(model_inputs["is_post"])
         if pictures and number > num_pairs:
-            pictures["image_embeds"] = self.model.pair_encoder.encode_pictures(pictures["pixel_values"])
+            encoder = self.model.pair_encoder.vision_encoder
+            pictures["image_embeds"] = encoder(pixel_values=pictures["pixel_values"]).last_hidden_state
         for first in range(0, number, num_pairs):
             portion = {name: _rows(value, slice(first, first + num_pairs)) for name, value in model_inputs.items()}
             portion["tensors"].update(pictures)

@@ -80,6 +80,27 @@ def pipe(make_model, processor):
 
 
 @pytest.fixture
+def checkpoint(make_model, processor, tmp_path):
+    """A tiny model with its processor, as a folder."""
+    folder = tmp_path / "model"
+    make_model(object_features="roi").save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """A folder of two pictures, red.png and blue.png."""
+    from PIL import Image
+
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for name, color in (("red", "red"), ("blue", "blue")):
+        Image.new("RGB", (80, 60), color).save(folder / f"{name}.png")
+    return folder
+
+
+@pytest.fixture
 def batch(processor):
     """Four pairs: two of one picture, one of another, one without; the last is unlabelled."""
     from PIL import Image

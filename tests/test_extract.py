@@ -35,23 +35,6 @@ ROOT = Path(__file__).parents[1]
 NAMES = ("Maya", "Noah", "Ines", "the Rovers", "Falcon Labs")
 
 
-@pytest.fixture
-def checkpoint(make_model, processor, tmp_path):
-    folder = tmp_path / "model"
-    make_model(object_features="roi").save_pretrained(folder)
-    processor.save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture
-def pictures(tmp_path):
-    folder = tmp_path / "pictures"
-    folder.mkdir()
-    for name, color in (("red", "red"), ("blue", "blue")):
-        Image.new("RGB", (80, 60), color).save(folder / f"{name}.png")
-    return folder
-
-
 def make_posts(number: int) -> list[dict]:
     """Posts of two or three entities, every third with a picture, every sixth with an object of it."""
     rng, posts = random.Random(0), []
@@ -423,7 +406,7 @@ def test_a_part_that_a_disk_lost_is_told_and_done_again(checkpoint, tmp_path, mo
 def test_a_finished_run_gets_further_formats_without_the_model(checkpoint, tmp_path, monkeypatch):
     source = write_lines(tmp_path / "posts.jsonl", make_posts(5)[1:])
     run(monkeypatch, checkpoint, source, tmp_path / "graph", "--image_dir", tmp_path)
-    monkeypatch.setattr(extract, "PostExtractor", None)
+    monkeypatch.setattr(extract, "extract_parts", None)
     run(monkeypatch, checkpoint, source, tmp_path / "graph", "--image_dir", tmp_path, "--formats", "neo4j")
     assert (tmp_path / "graph" / "neo4j" / "nodes.csv").exists()
 

@@ -16,7 +16,7 @@ from PIL import Image
 from extraction_roc import graph as graph_module
 from extraction_roc.formats import write_jsonld, write_neo4j, write_turtle
 from extraction_roc.graph import node_id, normalise, write_graph
-from extraction_roc.parts import open_run
+from extraction_roc.parts import encode_part, open_run
 from extraction_roc.posts import Columns, open_posts
 from extraction_roc.report import mark, write_report
 
@@ -54,9 +54,9 @@ TRIPLES = [
 def folder(tmp_path):
     """Of a run with these triples in three parts, one of them without any, and one post that failed."""
     with open_run(tmp_path / "graph", {}) as run:
-        run.write(0, 0, 2, TRIPLES[:3])
-        run.write(1, 2, 3, [{"post": None, "position": 2, "error": "broken"}])
-        run.write(2, 3, 8, TRIPLES[3:])
+        run.write(0, encode_part(0, 2, TRIPLES[:3]))
+        run.write(1, encode_part(2, 3, [{"post": None, "position": 2, "error": "broken"}]))
+        run.write(2, encode_part(3, 8, TRIPLES[3:]))
         write_graph(run.paths(), run.folder)
     return tmp_path / "graph"
 
@@ -108,7 +108,7 @@ def test_nodes_and_edges_are_those_counted_by_hand(folder):
 
 def test_a_graph_of_no_triples_is_empty(tmp_path):
     with open_run(tmp_path / "graph", {}) as run:
-        run.write(0, 0, 1, [])
+        run.write(0, encode_part(0, 1, []))
         assert write_graph(run.paths(), run.folder) == (0, 0)
     for write in (write_turtle, write_jsonld, write_neo4j):
         write(tmp_path / "graph")
@@ -126,7 +126,7 @@ def test_merging_by_pieces_is_merging_at_once(tmp_path, monkeypatch):
         monkeypatch.setattr(graph_module, "MIN_PENDING", least)
         with open_run(tmp_path / name, {}) as run:
             for number, start in enumerate(range(0, 400, size)):
-                run.write(number, start, start + size, rows[start : start + size])
+                run.write(number, encode_part(start, start + size, rows[start : start + size]))
             write_graph(run.paths(), run.folder)
     for file in ("nodes.parquet", "edges.parquet"):
         once, pieces = (pq.read_table(tmp_path / name / file) for name in ("once", "pieces"))
