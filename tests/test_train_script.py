@@ -33,10 +33,11 @@ from small_runs import (
 )
 from transformers import BertConfig, BertModel
 
-from data_scripts.demo.dataset import load_demo_descriptions
+from data_scripts.demo.dataset import build_demo_tokenizer, load_demo, load_demo_descriptions
 from data_scripts.descriptions.files import select_relations, write_descriptions
 from data_scripts.hub_errors import HubError
 from modeling_roc import RocConfig, RocModel
+from processing_roc import RocProcessor
 from training_roc import RocTrainer
 from training_roc.arguments import (
     DataArguments,
@@ -49,11 +50,14 @@ from training_roc.arguments import (
 from training_roc.checkpoints import CheckpointError
 from training_roc.hold_out import seen_descriptions
 from training_roc.models import load_model
+from training_roc.rows import RunData, check_pictures
 
 
 def test_a_run_leaves_metrics_predictions_and_tables(place, trained):
     out, output = trained
     assert "9 of 9 relations have descriptions that no person has reviewed" in output
+    assert "test: 18 labelled rows are few; scores of less than 50 say little" in output
+    assert "eval: 126" not in output
     everything = read_json(out / "all_results.json")
     for split in ("eval", "test"):
         results = read_json(out / f"{split}_results.json")
@@ -901,3 +905,9 @@ def test_one_file_serves_for_both_objectives(caplog):
     assert "learn_negative_threshold has no effect with --objective classification" in caplog.text
     by_hand = [str(path), "--objective=classification", "--learn_negative_threshold", "true"]
     assert parse_arguments(by_hand)[0].learn_negative_threshold  # which RocConfig refuses
+
+
+def test_pictures_that_nothing_reads_are_told(caplog):
+    data = RunData(load_demo(num_train=4, num_validation=2, num_test=2), load_demo_descriptions())
+    check_pictures([data], RocProcessor(tokenizer=build_demo_tokenizer()), None, do_train=True)
+    assert "train: THE PICTURES OF 4 OF 4 ROWS ARE NOT READ" in caplog.text
