@@ -206,8 +206,9 @@ def record(run: Run):
 def train(run: Run, checkpoint: str | None):
     """Trains the model, from `checkpoint` on if there is one, and saves it."""
     trainer, config = run.trainer, run.model.config
-    if not run.model_args.use_lora:  # chosen for other weights; an adapter's base is near enough to begin with its own
-        config.calibration_temperature, config.abstention_threshold, config.relation_offsets = 1.0, None, None
+    config.relation_offsets = None  # what was chosen for other weights
+    if not run.model_args.use_lora:  # an adapter's base is near enough for its calibration to begin with
+        config.calibration_temperature, config.abstention_threshold = 1.0, None
     result = trainer.train(resume_from_checkpoint=checkpoint)
     if run.zero_shot is not None:
         wanted = {"validation": run.args.do_eval, "test": run.args.do_predict}
