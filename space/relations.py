@@ -214,12 +214,14 @@ def build_relations_tab(
             relations = copy.deepcopy(session["relations"])
             if words := change(relations, *values):
                 gr.Info(escape(words), title="Done")
-            names = _in_words(relations)
-            in_use = gr.CheckboxGroup(choices=names, value=relations.in_use)
-            chosen = gr.Dropdown(choices=[NEW, *names], value=NEW)
-            return {**session, "relations": relations}, in_use, chosen, "", "", _save_link(relations)
+            return {**session, "relations": relations}, *show(relations)
 
         return handle
+
+    def show(relations):
+        names = _in_words(relations)
+        in_use = gr.CheckboxGroup(choices=names, value=relations.in_use)
+        return in_use, gr.Dropdown(choices=[NEW, *names], value=NEW), "", "", _save_link(relations)
 
     def put(relations, chosen, name, descriptions):
         relations.put(name, descriptions.splitlines(), None if chosen == NEW else chosen)
@@ -266,7 +268,7 @@ def build_relations_tab(
 
     given = {"outputs": [session, in_use, chosen, name, descriptions, link], "show_progress": "hidden", **private}
     chosen.input(edit, [chosen, session], [name, descriptions], show_progress="hidden", **private)
-    picked.then(changing(lambda relations: None), session, **given)
+    picked.then(lambda session: show(session["relations"]), session, **{**given, "outputs": given["outputs"][1:]})
     return [
         in_use.input(changing(RelationSet.use), [session, in_use], **given),
         gr.on([rank.click, line.submit], changing(describe_own), [session, line], **given),
