@@ -310,7 +310,7 @@ class PairEncoder(nn.Module):
         (num_images, num_patches, hidden_size), the encoder's own tokens first."""
         if image_embeds is None:
             image_embeds = self.vision_encoder(pixel_values=pixel_values).last_hidden_state
-        return self.vision_projection(as_input_of(self.vision_projection[0], image_embeds))
+        return self.vision_projection(as_input_of(copy_in_force(self.vision_projection)[0], image_embeds))
 
     def _region_features(self, patches, pixel_values, image_index, object_boxes, object_mask) -> torch.Tensor:
         """What lies in the boxes: (batch, num_objects, hidden_size); of any value where a pair has no picture."""
