@@ -23,6 +23,7 @@ from training_roc.push import write_serving_files
 
 logger = logging.get_logger(__name__)
 
+OPTIMIZERS = "optimizer.*"
 INPUTS_FILE = "run_inputs.json"
 """In each checkpoint: what `describe_inputs` gave."""
 DECISIVE = (
@@ -119,6 +120,13 @@ def is_whole(folder: Path) -> bool:
         return False
 
 
+def drop_optimizers(output_dir: str) -> None:
+    """Removes the optimizers' states, twice as large as the weights, from the checkpoints of a run that has ended."""
+    for folder in _checkpoints(output_dir).values():
+        for file in folder.glob(OPTIMIZERS):
+            file.unlink()
+
+
 @contextmanager
 def training_alone(output_dir: str) -> Iterator[None]:
     """
@@ -208,6 +216,11 @@ def check_inputs(checkpoint: str, inputs: dict) -> None:
         raise CheckpointError(
             f"{checkpoint} was left by a run with other inputs, and cannot be gone on with: {'; '.join(found)}. Give "
             "them as they were, or train anew with another --output_dir"
+        )
+    if not any(Path(checkpoint).glob(OPTIMIZERS)):
+        raise CheckpointError(
+            f"{checkpoint} is of a run that has ended, and its optimizer's state is gone: train on from the model, by "
+            "--model_name_or_path and another --output_dir"
         )
     if length != inputs["length"]:
         logger.warning(

@@ -42,8 +42,8 @@ def load_app(options: argparse.Namespace):
     try:
         pipe = pipeline(
             "relation-extraction",
-            model=RocModel.from_pretrained(folder, dtype="auto"),
             processor=RocProcessor.from_pretrained(folder),
+            model=RocModel.from_pretrained(folder, dtype="auto"),
             **name_finders(Path(folder)),
         )
         pipe(EXAMPLE["inputs"])

@@ -1,5 +1,5 @@
 # Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
-"""A web application that answers as the handler does. It is not pushed with a model: an endpoint has its own."""
+"""A web application that answers as the handler does."""
 
 import asyncio
 import contextlib
@@ -33,7 +33,7 @@ EXAMPLE = {
 }
 SCHEMA = {"type": "object", "required": ["inputs"], "properties": {"inputs": {}, "parameters": {"type": "object"}}}
 MAX_WORDS = 2**20
-"""Most bytes of a request beside its pictures: a second of reading, which nothing can end, for some 100,000."""
+"""Most bytes of a request beside its pictures: the reading of a text can take seconds, and nothing ends it."""
 CLIENT_HAS_GONE = 499  # as nginx counts them
 ANSWERS = Counter("roc_requests", "Requests by the status of their answer", ["status"])
 SECONDS = Histogram("roc_request_seconds", "Seconds from a request's first byte to its answer")
@@ -69,7 +69,8 @@ class Job:
 
 
 class Server:
-    """Reads each request in a thread of its own, and asks the model in another, the only one.
+    """
+    Reads each request in a thread of its own, and asks the model in another, the only one.
 
     Args:
         pipe ([`RelationExtractionPipeline`]): is asked.
