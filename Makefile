@@ -7,12 +7,12 @@ LAUNCH := $(BIN)/accelerate launch --quiet --num_processes 1 --num_machines 1 --
 export MALLOC_MMAP_THRESHOLD_ = 1073741824
 export MALLOC_TRIM_THRESHOLD_ = 1073741824
 
-.PHONY: demo space test test-slow test-min quality style bench clean
+.PHONY: demo space serve test test-slow test-min quality style bench bench-quick clean
 
 .venv/.installed: pyproject.toml constraints.txt
 	@echo "Making .venv and installing the project into it, PyTorch and transformers included: a minute or more."
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --constraint constraints.txt --editable ".[dev,demo,graph,lora,ner,ray]"
+	$(BIN)/pip install --constraint constraints.txt --editable ".[dev,demo,graph,lora,ner,ray,serve]"
 	@touch $@
 
 demo: .venv/.installed
@@ -22,8 +22,12 @@ demo: .venv/.installed
 
 # ROC_MODEL names another model: on the Hub, or a folder.
 ROC_MODEL ?= outputs/demo
-space: .venv/.installed $(if $(filter outputs/demo,$(ROC_MODEL)),outputs/demo/model.safetensors)
+space serve: .venv/.installed $(if $(filter outputs/demo,$(ROC_MODEL)),outputs/demo/model.safetensors)
+space:
 	ROC_MODEL=$(ROC_MODEL) $(BIN)/python space/app.py
+
+serve:
+	$(BIN)/python -m training_roc.serve --model $(ROC_MODEL)
 
 outputs/demo/model.safetensors: | .venv/.installed
 	@echo "There is no demo model yet: training it takes a few minutes on a CPU."
@@ -41,7 +45,7 @@ test-slow: .venv/.installed
 	@echo "Making .venv-min and installing the lowest versions into it: a minute or more."
 	$(PYTHON) -m venv --clear .venv-min
 	$(PYTHON) tests/lowest_versions.py > .venv-min/lowest.txt
-	.venv-min/bin/pip install --constraint .venv-min/lowest.txt --editable ".[dev,demo,graph,lora,ner,ray]"
+	.venv-min/bin/pip install --constraint .venv-min/lowest.txt --editable ".[dev,demo,graph,lora,ner,ray,serve]"
 	@touch $@
 
 TESTS ?= tests
@@ -56,8 +60,12 @@ style: .venv/.installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# Base size: half an hour on 2 free cores. bench-quick: small encoders, two minutes.
 bench: .venv/.installed
-	$(BIN)/python tests/bench.py
+	$(BIN)/python tests/bench.py --output outputs/bench.json
+
+bench-quick: .venv/.installed
+	$(BIN)/python tests/bench.py --quick --output outputs/bench.json
 
 clean:
 	rm -rf .venv .venv-min outputs

@@ -22,7 +22,7 @@ from transformers.utils import logging as transformers_logging
 from data_scripts.hub_errors import HubError
 from data_scripts.loading import most_objects, relation_texts
 from data_scripts.writing import replacing_in, write_json
-from evaluation_roc.calibration import calibrate, draw_calibration, measure_calibration
+from evaluation_roc.calibration import calibrate, calibrated_probabilities, draw_calibration, measure_calibration
 from evaluation_roc.pictures import save_example_page
 from evaluation_roc.report import (
     decorating,
@@ -37,7 +37,13 @@ from evaluation_roc.runs import RUN_FILE
 from evaluation_roc.zero_shot import ZeroShotEvaluation
 from training_roc import RocTrainer, RocTrainingArguments
 from training_roc.arguments import Settings, UserError, check_settings, parse_arguments, user_errors
-from training_roc.checkpoints import CheckpointError, ServingFilesCallback, check_folder, choose_checkpoint
+from training_roc.checkpoints import (
+    CheckpointError,
+    ServingFilesCallback,
+    check_folder,
+    choose_checkpoint,
+    drop_optimizers,
+)
 from training_roc.collator import RocDataCollator
 from training_roc.hold_out import FEW_SHOT, seen_descriptions, seen_rows
 from training_roc.metrics import make_compute_metrics, own_answers, rows_of
@@ -98,6 +104,8 @@ def main():
             push_run(run.trainer)
     if run.failures:
         sys.exit(f"error: model and scores are whole in {args.output_dir}, but not made: {'; '.join(run.failures)}")
+    if args.do_train and args.should_save:
+        drop_optimizers(args.output_dir)
 
 
 def set_up(args: RocTrainingArguments):
@@ -120,8 +128,8 @@ def load(settings: Settings) -> Run:
         data[0].descriptions["negative_relation"] = model.config.negative_relation
     descriptions, kept = kept_relations(data, settings)
     check_folder(args, model)
-    if processor.image_processor is not None:
-        check_pictures(data, model_args.vision_model_name_or_path, args.do_train)
+    if data_args.use_images:
+        check_pictures(data, processor, model_args.vision_model_name_or_path, args.do_train)
     with args.main_process_first(desc="preparing texts and pictures"):
         encoded, pictures = encode_splits(data, processor, data_args)
     for one in data:
@@ -140,6 +148,10 @@ def load(settings: Settings) -> Run:
         compute_metrics=make_compute_metrics(data),
         callbacks=callbacks,
     )
+    if args.freeze_vision_encoder and pictures is not None:
+        with args.main_process_first(desc="encoding the pictures"):
+            accelerator = trainer.accelerator
+            pictures.encode(model.pair_encoder.vision_encoder, accelerator.autocast, accelerator.mixed_precision)
     if args.do_train:
         trainer.inputs["hashes"]["pretrained encoders' weights"] = describe_encoders(model)
     zero_shot = None
@@ -194,8 +206,8 @@ def record(run: Run):
 def train(run: Run, checkpoint: str | None):
     """Trains the model, from `checkpoint` on if there is one, and saves it."""
     trainer, config = run.trainer, run.model.config
-    # What was chosen for other weights.
-    config.calibration_temperature, config.abstention_threshold, config.relation_offsets = 1.0, None, None
+    if not run.model_args.use_lora:  # chosen for other weights; an adapter's base is near enough to begin with its own
+        config.calibration_temperature, config.abstention_threshold, config.relation_offsets = 1.0, None, None
     result = trainer.train(resume_from_checkpoint=checkpoint)
     if run.zero_shot is not None:
         wanted = {"validation": run.args.do_eval, "test": run.args.do_predict}
@@ -233,8 +245,9 @@ def evaluate(run: Run, split: str):
     save_metrics(run, name, metrics)
     if run.args.should_save:
         for part, _, answered, groups in found:
-            ids, folder = part.data.splits[split]["id"], Path(run.args.output_dir)
-            run.tables[part.title] = write_split(part.prefix, ids, answered, groups, part.data.labels, folder)
+            one, folder = part.data, Path(run.args.output_dir)
+            where = (one.labels, folder, config.calibration_temperature)
+            run.tables[part.title] = write_split(part.prefix, one.splits[split]["id"], answered, groups, *where)
         run.found[split] = found
         if run.zero_shot is not None:
             run.zero_shot.write(run.args.output_dir)
@@ -280,7 +293,8 @@ def report(run: Run):
             with decorating(f"{name}_examples.png", run.failures) as file:
                 save_example_page(folder / file, rows, answers, labels)
             with decorating("the example", run.failures):
-                print(format_example(rows[0], output.predictions[0], labels, part.data.descriptions))
+                (scores,) = calibrated_probabilities(output.predictions[:1], config.calibration_temperature)
+                print(format_example(rows[0], scores, labels, part.data.descriptions))
     if run.zero_shot is not None:
         with decorating("the tables of relations held out", run.failures):
             print(run.zero_shot.format())

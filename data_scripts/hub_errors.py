@@ -5,6 +5,7 @@ before the work whose result goes there, so that hours are not lost to a wrong t
 import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import httpx2
 from huggingface_hub import HfApi, constants, get_token
@@ -17,6 +18,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.file_download import repo_folder_name
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 UNREACHABLE = (httpx2.TransportError, ConnectionError, TimeoutError, LocalEntryNotFoundError)
@@ -62,6 +64,31 @@ def prepare_repository(repo_id: str, repo_type: str, private: bool = False, revi
         if revision is not None:
             api.create_branch(url.repo_id, branch=revision, repo_type=repo_type, exist_ok=True)
     return url.repo_id
+
+
+def check_repository(repo_id: str, repo_type: str, revision: str | None = None) -> None:
+    """Asks the Hub once whether it has what is to be loaded from it: a library that loads asks for each file five
+    times, with longer and longer pauses, before it says that nothing is there.
+
+    Args:
+        repo_id: a repository; nothing is asked of a folder, nor where the cache has the repository.
+        repo_type, revision: as for `explain_hub_errors`.
+
+    Raises:
+        HubError: if there is none, it may not be read, or the Hub cannot be reached.
+    """
+    if constants.is_offline_mode() or Path(repo_id).exists():
+        return
+    with explain_hub_errors(repo_id, repo_type, revision):
+        folder = repo_folder_name(repo_id=repo_id, repo_type=repo_type)
+        if not (Path(constants.HF_HUB_CACHE) / folder).is_dir():
+            try:
+                HfApi().repo_info(repo_id, repo_type=repo_type, revision=revision, timeout=10)
+            except UNREACHABLE as error:
+                raise HubError(
+                    f"There is no folder {repo_id!r} here, and the Hub at {constants.ENDPOINT} cannot be reached to"
+                    f" ask for a {repo_type} of that name ({error})."
+                ) from error
 
 
 @contextmanager

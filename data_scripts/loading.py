@@ -24,7 +24,7 @@ from data_scripts.descriptions.files import (
     select_relations,
     warn_of_doubts,
 )
-from data_scripts.hub_errors import HubError, explain_hub_errors
+from data_scripts.hub_errors import HubError, check_repository, explain_hub_errors
 from data_scripts.reading import DataError
 from data_scripts.writing import replacing
 
@@ -95,6 +95,7 @@ def open_rows(
 
         rows = load_demo()
         return (rows if split is None else rows[split]).cast_column("image", Image(decode=False))
+    check_repository(name, "dataset", revision)
     try:
         with explain_hub_errors(name, "dataset", revision):
             builder = load_dataset_builder(name, config_name, revision=revision, cache_dir=_cache_of(name))

@@ -27,7 +27,7 @@ from data_scripts.converters.entity_typing import (
     tag_by_transformer,
     type_word,
 )
-from data_scripts.hub_errors import HubError, explain_hub_errors
+from data_scripts.hub_errors import HubError, check_repository, explain_hub_errors
 from data_scripts.reading import DataError, read_lines
 from data_scripts.writing import replacing_in
 
@@ -158,6 +158,7 @@ def main() -> None:
         settings.set_defaults(**BEST_EPOCH, report_to="none")
         arguments = ["--output_dir", options.output_dir, *others]
         [args] = settings.parse_args_into_dataclasses(arguments, look_for_args_file=False)
+        check_repository(options.model_name_or_path, "model")
         with explain_hub_errors(options.model_name_or_path, "model"):
             train_tagger(options.model_name_or_path, texts, args)
     except (OSError, ValueError, HubError) as error:

@@ -18,6 +18,8 @@ from evaluation_roc.drawing import drawing, shorten
 logger = logging.getLogger(__name__)
 MAX_LISTED = 200
 """Relations that a table, a card or a confusion matrix shows at most."""
+FEW_ROWS = 50
+"""Labelled rows below which scores say little: the 95% interval of an accuracy of 0.8 is then more than ± 0.11."""
 MAX_NUMBERED = 60
 """Relations up to which a confusion matrix grows with them and holds numbers."""
 GROUP_COLUMNS = ("tokens", "image_id", "head", "tail", "objects")
@@ -252,6 +254,7 @@ def write_predictions(
     predictions: Sequence[int],
     references: Sequence[int],
     label_names: Sequence[str],
+    temperature: float = 1.0,
 ) -> None:
     """Writes one JSON object a line and example: `id`, `gold`, `predicted`, `score`, `logits`.
 
@@ -260,12 +263,15 @@ def write_predictions(
         ids (sequence of str, length num_examples): the examples' ids.
         scores (num_examples, num_labels): logits, higher is likelier; written in the order of `label_names`, to five
             decimals: about what single precision holds.
-        predictions, references, label_names: as for `per_relation_table`; `score` is that of the prediction, and
-            `gold` null where the reference is -100: unlabelled.
+        predictions, references, label_names: as for `per_relation_table`; `score` is the prediction's probability,
+            and `gold` null where the reference is -100: unlabelled.
+        temperature: that logits are divided by, `config.calibration_temperature`.
 
     Raises:
         ValueError: if lengths differ, or an example (which is named) has a score that is not finite.
     """
+    from scipy.special import softmax
+
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         for example, row, predicted, gold in zip(ids, scores, predictions, references, strict=True):
             row = np.asarray(row, dtype=float).round(5)
@@ -275,14 +281,20 @@ def write_predictions(
                 "id": example,
                 "gold": None if gold == -100 else label_names[gold],
                 "predicted": label_names[predicted],
-                "score": float(row[predicted]),
+                "score": round(float(softmax(row / temperature)[predicted]), 6),
                 "logits": row.tolist(),
             }
             file.write(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n")
 
 
 def write_split(
-    name: str, ids: Sequence[str], output, groups: dict[str, dict], label_names: Sequence[str], output_dir: Path
+    name: str,
+    ids: Sequence[str],
+    output,
+    groups: dict[str, dict],
+    label_names: Sequence[str],
+    output_dir: Path,
+    temperature: float = 1.0,
 ) -> list[dict] | None:
     """Writes a split's `<name>_predictions.jsonl` and, of what is labelled, `<name>_per_relation.json`, and
     `<name>_by_kind.json` if there is more than one group.
@@ -294,13 +306,14 @@ def write_split(
         groups: scores by kind of pair and by size of post, as of `score_groups`.
         label_names: as for `per_relation_table`.
         output_dir: an existing folder.
+        temperature: as for `write_predictions`.
 
     Returns:
         The scores by relation, as `per_relation_table` has them; None if nothing is labelled.
     """
     predictions, references = output.predictions.argmax(axis=-1), output.label_ids
     path = output_dir / f"{name}_predictions.jsonl"
-    write_predictions(path, ids, output.predictions, predictions, references, label_names)
+    write_predictions(path, ids, output.predictions, predictions, references, label_names, temperature)
     labelled = references != -100
     if not labelled.any():
         return None
@@ -316,7 +329,9 @@ def format_split(name: str, table: list[dict] | None, groups: dict[str, dict], n
     if table is None:
         return f"\n{name}: nothing is labelled, so there are predictions and no scores"
     by_kind = f"\n{name}, by kind\n{format_groups(groups)}" if groups else ""
-    return f"\n{name}, by relation\n{format_table(table, negative_label)}{by_kind}"
+    number = sum(row["support"] for row in table)
+    few = f"\n{name}: {number} labelled rows are few; scores of less than {FEW_ROWS} say little\n"
+    return f"\n{name}, by relation\n{format_table(table, negative_label)}{by_kind}{few if number < FEW_ROWS else ''}"
 
 
 @contextmanager
@@ -335,7 +350,7 @@ def format_example(row: dict, scores: np.ndarray, label_names: Sequence[str], de
 
     Args:
         row: of a data set in the project's schema.
-        scores (num_labels,): higher is likelier.
+        scores (num_labels,): probabilities.
         label_names (sequence of str, length num_labels): the relations in the order of their ids.
         descriptions: content of a relation descriptions file.
     """
@@ -345,7 +360,7 @@ def format_example(row: dict, scores: np.ndarray, label_names: Sequence[str], de
     lines.append(f"  picture: {'none' if row['image'] is None else row['image_id']}")
     for index in np.argsort(-scores)[:3]:
         label = label_names[index]
-        lines.append(f"  {scores[index]:8.3f}  {label}  {descriptions['relations'][label]['descriptions'][0]}")
+        lines.append(f"  {scores[index]:.3f}  {label}  {descriptions['relations'][label]['descriptions'][0]}")
     gold = row["relation"]
     lines.append(f"  gold: {'unknown' if gold in (None, -1) else label_names[gold]}")
     return "\n".join(lines)

@@ -405,6 +405,10 @@ def main() -> None:
     if points:
         save_curves(options.output_dir / "robustness.png", points)
         print(format_points(points), end="")
+        pairs = zip(rows["head"], rows["tail"], strict=True)
+        exempt = sum("object" in (head["kind"], tail["kind"]) for head, tail in pairs)
+        if exempt and any(point["disturbance"] == "missing_picture" for point in points):
+            print(f"missing picture: {exempt} of {len(rows)} pairs keep theirs, as head or tail lies in it")
 
 
 if __name__ == "__main__":

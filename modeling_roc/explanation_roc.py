@@ -167,7 +167,7 @@ def _margin(model, pair: dict, inputs: dict, relation_memory) -> tuple[torch.Ten
         inputs_embeds=inputs["words"],
     )
     places = [pair.get(name) for name in ("head_index", "tail_index", "head_span", "tail_span")]
-    vectors = encoder.pair_vectors(encoder.fuse(sequence, mask), mask, *places)
+    vectors = encoder.pair_vectors(sequence, mask, *places)
     vectors = encoder.add_text(vectors, sequence, pair["attention_mask"])
     if model.config.objective == "classification":
         logits = model.classify(vectors)

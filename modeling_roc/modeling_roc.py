@@ -12,7 +12,13 @@ from torch.nn import functional as F
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers import initialization as init
 from transformers.masking_utils import create_bidirectional_mask
-from transformers.models.bert.modeling_bert import BertEncoder, BertLayer, BertSelfAttention
+from transformers.models.bert.modeling_bert import (
+    BertAttention,
+    BertCrossAttention,
+    BertEncoder,
+    BertLayer,
+    BertSelfAttention,
+)
 from transformers.utils import ModelOutput
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
@@ -27,6 +33,7 @@ from .relation_memory_roc import (
     full_precision,
     is_sharded,
     make_memory,
+    on_cpu,
     read_examples,
     refresh_memory,
 )
@@ -35,8 +42,12 @@ from .search_roc import RelationHits, search, type_mask
 ROLES = ("context", "head", "tail")
 """What an object of the picture is to a pair."""
 
+# What of the fusion layers can be asked for.
+RECORDED = {"output_attentions", "output_hidden_states"}
 # Where an encoder comes from, as `from_pretrained` takes it.
 SOURCE_ARGUMENTS = {*DOWNLOAD_SETTINGS, "code_revision", "trust_remote_code", "use_safetensors", "variant"}
+# Descriptions of like length that go through an encoder together on a CPU.
+DESCRIPTIONS_PASS = 12
 # How far the mean of the texts moves towards that of each training batch.
 TEXT_CENTER_MOMENTUM = 0.02
 
@@ -72,6 +83,25 @@ class ObjectEmbedding(nn.Module):
         return self.norm(tokens if regions is None else tokens + regions.to(tokens.dtype))
 
 
+class ReadingLayer(BertLayer):
+    """The last fusion layer, which makes the vectors that are read alone, from all of X. As cross-attention it has any
+    layer's weights by their names."""
+
+    def __init__(self, config, layer_idx: int):
+        super().__init__(config, layer_idx)
+        self.attention = BertAttention(config, layer_idx=layer_idx, is_cross_attention=True)
+
+    def forward(self, hidden_states, attention_mask=None, places: torch.Tensor | None = None, **_) -> torch.Tensor:
+        """As a `BertLayer`, with the vectors at `places` (batch, num_places) alone; `None`: all."""
+        read = hidden_states
+        if places is not None:
+            read = hidden_states.gather(1, places[..., None].expand(-1, -1, hidden_states.shape[-1]))
+            if attention_mask is not None:
+                attention_mask = attention_mask[:, :, : places.shape[1]]  # all its rows are alike
+        read, _ = self.attention(read, encoder_hidden_states=hidden_states, encoder_attention_mask=attention_mask)
+        return self.feed_forward_chunk(read)
+
+
 class PairEncoder(nn.Module):
     """
     A pair of entities in a text and a picture to one vector (paper, section on the pair encoder).
@@ -104,6 +134,8 @@ class PairEncoder(nn.Module):
             self.object_embedding = ObjectEmbedding(hidden_size)
         self.joint_sequence = nn.Identity()  # where X can be recorded before all fusion layers
         self.fusion = BertEncoder(config.fusion_encoder_config)
+        if number := len(self.fusion.layer):
+            self.fusion.layer[-1] = ReadingLayer(config.fusion_encoder_config, number - 1)
         self.pair_fusion = nn.Sequential(
             nn.Dropout(config.pair_dropout),
             nn.Linear((4 if config.pool_mentions else 2) * hidden_size, hidden_size),
@@ -126,9 +158,12 @@ class PairEncoder(nn.Module):
         object_boxes: torch.Tensor | None = None,
         object_mask: torch.Tensor | None = None,
         image_embeds: torch.Tensor | None = None,
+        read_all: bool = False,
     ) -> torch.Tensor:
         """
-        Args: as for [`RocModel.forward`].
+        Args: as for [`RocModel.forward`], and
+
+            read_all: whether the last fusion layer makes all of X, and not only what is read of it.
 
         Returns:
             (batch, hidden_size).
@@ -149,7 +184,7 @@ class PairEncoder(nn.Module):
             object_mask=object_mask,
             image_embeds=image_embeds,
         )
-        vectors = self.pair_vectors(self.fuse(sequence, mask), mask, head_index, tail_index, head_span, tail_span)
+        vectors = self.pair_vectors(sequence, mask, head_index, tail_index, head_span, tail_span, read_all)
         return self.add_text(vectors, sequence, attention_mask)
 
     def add_text(self, vectors: torch.Tensor, sequence: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
@@ -203,7 +238,7 @@ class PairEncoder(nn.Module):
                 raise ValueError("pixel_values were given to a text-only model (config.vision_config is None)")
             if image_index is None:
                 raise ValueError("pixel_values need image_index (batch,): which picture is whose, -1 for none")
-            patches = self.encode_pictures(pixel_values) if image_embeds is None else image_embeds
+            patches = self.encode_pictures(pixel_values, image_embeds)
             patches = patches.to(sequence).index_select(0, image_index.clamp(min=0))
             has_image = (image_index >= 0).to(attention_mask.dtype)
         if object_boxes is not None:
@@ -223,30 +258,59 @@ class PairEncoder(nn.Module):
             masks.append(has_image[:, None].expand(-1, patches.shape[1]))
         return torch.cat(parts, dim=1), torch.cat(masks, dim=1)
 
-    def fuse(self, sequence: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        """X after the fusion layers. Args: what `joint_inputs` returns."""
-        sequence = self.joint_sequence(sequence).to(attention_mask.device)
-        mask = create_bidirectional_mask(self.config.fusion_encoder_config, sequence, attention_mask)
-        return self.fusion(sequence, attention_mask=mask).last_hidden_state.to(sequence.device)
+    def fuse(self, sequence: torch.Tensor, attention_mask: torch.Tensor, places: torch.Tensor | None = None):
+        """X after the fusion layers; the last one's only at `places` (batch, num_places), if they are given.
 
-    def pair_vectors(self, sequence, mask, head_index, tail_index, head_span=None, tail_span=None) -> torch.Tensor:
-        """Head and tail taken from X (batch, length, hidden_size) by their places, and fused: (batch, hidden_size)."""
+        Args: what `joint_inputs` returns."""
+        sequence = self.joint_sequence(sequence).to(attention_mask.device)
+        mask = create_bidirectional_mask(
+            self.config.fusion_encoder_config, sequence, attention_mask, allow_is_bidirectional_skip=on_cpu(sequence)
+        )
+        # The third argument of every layer, which none but the last looks at.
+        fused = self.fusion(sequence, attention_mask=mask, encoder_hidden_states=places)
+        return fused.last_hidden_state.to(sequence.device)
+
+    def pair_vectors(
+        self, sequence, mask, head_index, tail_index, head_span=None, tail_span=None, read_all: bool = False
+    ) -> torch.Tensor:
+        """X from `joint_inputs` through the fusion layers, head and tail taken from it by their places, and fused:
+        (batch, hidden_size)."""
         if self.config.pool_mentions and (head_span is None or tail_span is None):
             raise ValueError("the model pools mentions (config.pool_mentions): give head_span and tail_span")
         places = {"head_index": head_index, "tail_index": tail_index}
         if self.config.pool_mentions:
             places |= {"head_span": head_span, "tail_span": tail_span}
-        if mask.device.type == "cpu" or not (self.training or mask.is_meta):
+        numbers = torch.arange(sequence.shape[1], device=sequence.device)
+        edges = [[edge[:, None] for edge in _edges(place)] for place in places.values()]
+        inside = torch.stack([(numbers >= start) & (numbers < end) for start, end in edges], dim=1)
+        read = None if read_all else self._places_read(inside)
+        states = self.fuse(sequence, mask, read)
+        if read is not None:
+            inside = inside.gather(2, read[:, None].expand(-1, inside.shape[1], -1))
+        inside = inside.to(states.dtype)
+        entities = inside @ states / inside.sum(dim=-1, keepdim=True)
+        vectors = self.pair_fusion(entities.flatten(1)).to(sequence.device)
+        # Behind all the work, so that an accelerator has something to do while this waits for it.
+        if on_cpu(mask) or not (self.training or mask.is_meta):
             check_places(mask, places)
-        rows = torch.arange(sequence.shape[0], device=sequence.device)
-        entities = [sequence[rows, head_index], sequence[rows, tail_index]]
-        if self.config.pool_mentions:
-            entities += [_mean_over(sequence, span) for span in (head_span, tail_span)]
-        return self.pair_fusion(torch.cat(entities, dim=-1)).to(sequence.device)
+        return vectors
 
-    def encode_pictures(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """(num_images, 3, height, width) → (num_images, num_patches, hidden_size), the encoder's own tokens first."""
-        return self.vision_projection(self.vision_encoder(pixel_values=pixel_values).last_hidden_state)
+    def _places_read(self, inside: torch.Tensor) -> torch.Tensor | None:
+        """Where `inside` (batch, num_kinds, length) has anything: (batch, num_places), and others to fill up; `None`
+        (all) where it would have to be waited for, and where masks are no tables."""
+        config = self.config.fusion_encoder_config
+        has_tables = config.num_hidden_layers > 0 and config._attn_implementation in ("sdpa", "eager")
+        if not has_tables or not on_cpu(inside) or torch.compiler.is_compiling():
+            return None
+        needed = inside.any(dim=1)
+        return needed.int().argsort(dim=1, descending=True, stable=True)[:, : int(needed.sum(dim=1).max())]
+
+    def encode_pictures(self, pixel_values: torch.Tensor, image_embeds: torch.Tensor | None = None) -> torch.Tensor:
+        """(num_images, 3, height, width), or what the vision encoder made of them, to X_I:
+        (num_images, num_patches, hidden_size), the encoder's own tokens first."""
+        if image_embeds is None:
+            image_embeds = self.vision_encoder(pixel_values=pixel_values).last_hidden_state
+        return self.vision_projection(as_input_of(self.vision_projection[0], image_embeds))
 
     def _region_features(self, patches, pixel_values, image_index, object_boxes, object_mask) -> torch.Tensor:
         """What lies in the boxes: (batch, num_objects, hidden_size); of any value where a pair has no picture."""
@@ -412,7 +476,10 @@ class RocPreTrainedModel(PreTrainedModel):
             OutputRecorder(None, class_name="joint_sequence", capture_initial_hidden_state=False),
             OutputRecorder(BertLayer, layer_name="fusion", capture_initial_hidden_state=False),
         ],
-        "attentions": OutputRecorder(BertSelfAttention, index=1, layer_name="fusion"),
+        "attentions": [
+            OutputRecorder(attention, index=1, layer_name="fusion")
+            for attention in (BertSelfAttention, BertCrossAttention)
+        ],
     }
 
     @torch.no_grad()
@@ -616,7 +683,7 @@ class RocModel(RocPreTrainedModel):
             object_boxes (batch, num_objects, 4): corners x0, y0, x1, y1 of the picture's objects, as fractions of what
                 pixel_values show, 0 to 1.
             object_mask (batch, num_objects): 1 for an object, 0 for padding. Default: all 1.
-            image_embeds (num_images, num_patches, hidden_size): what `pair_encoder.encode_pictures` made of
+            image_embeds (num_images, num_patches, vision_hidden_size): what `pair_encoder.vision_encoder` made of
                 pixel_values, where it is known already: they are then not encoded again.
             labels (batch,): index into the relations, -100 where unknown.
             num_items_in_batch: labelled pairs of the whole optimizer step; see [`info_nce`].
@@ -638,7 +705,7 @@ class RocModel(RocPreTrainedModel):
             RuntimeError: if relations' examples were encoded with other weights; see `refresh_memory`.
             TypeError: for an unknown argument.
         """
-        if unknown := kwargs.keys() - {"output_attentions", "output_hidden_states"}:
+        if unknown := kwargs.keys() - RECORDED:
             raise TypeError(f"RocModel takes no {', '.join(sorted(unknown))}")
         if not self.config.has_relations:
             raise ValueError(
@@ -659,6 +726,7 @@ class RocModel(RocPreTrainedModel):
             object_boxes=object_boxes,
             object_mask=object_mask,
             image_embeds=image_embeds,
+            read_all=any(kwargs.get(name, getattr(self.config, name, False)) for name in RECORDED),
         )
         pair_embeds = None
         if self.config.objective == "classification":
@@ -714,7 +782,7 @@ class RocModel(RocPreTrainedModel):
         if encodes:
             memory.check_texts()
             if relation_features is None:
-                features = self.description_features(memory.input_ids)
+                features = self.description_features(memory.input_ids, memory.lengths())
             else:
                 features = relation_features(pair_embeds, labels)
             embeds = self.relation_encoder.project(features)
@@ -846,13 +914,32 @@ class RocModel(RocPreTrainedModel):
         if seen is None or seen[0] is not self.weights_stamp:
             raise RuntimeError("an exported model cannot encode descriptions anew: call model.refresh_memory() first")
 
-    def description_features(self, input_ids: torch.Tensor) -> torch.Tensor:
-        """Mean token vectors (num, hidden_size) of rows (num, length) of `memory.input_ids`, as the mode has them."""
-        mask = input_ids >= 0
-        length = int(mask.sum(dim=1).max())
-        return self.relation_encoder.mean_token_vectors(
-            input_ids[:, :length].clamp(min=0).long(), mask[:, :length], self.pair_encoder.text_encoder
-        )
+    def description_features(self, input_ids: torch.Tensor, lengths: Sequence[int] | None = None) -> torch.Tensor:
+        """
+        Mean token vectors of descriptions, as the mode has them.
+
+        Args:
+            input_ids (num, length): rows of `memory.input_ids`.
+            lengths: their numbers of tokens, where these are known without waiting for a device.
+
+        Returns:
+            (num, hidden_size).
+        """
+        lengths = (input_ids >= 0).sum(dim=1).tolist() if lengths is None else lengths
+        order, size = list(range(len(lengths))), len(lengths)
+        if on_cpu(input_ids):  # elsewhere one more pass costs more than padding
+            order, size = sorted(order, key=lengths.__getitem__), DESCRIPTIONS_PASS
+        features = []
+        for start in range(0, len(order), size):
+            rows = order[start : start + size]
+            ids = input_ids[rows, : max(lengths[row] for row in rows)]
+            features.append(
+                self.relation_encoder.mean_token_vectors(
+                    ids.clamp(min=0).long(), ids >= 0, self.pair_encoder.text_encoder
+                )
+            )
+        places = sorted(range(len(order)), key=order.__getitem__)
+        return torch.cat(features)[places]
 
     def train(self, mode: bool = True):
         self.weights_stamp = None
@@ -1261,11 +1348,9 @@ def mean_token_vectors(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor
     return (states * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True)
 
 
-def _mean_over(sequence: torch.Tensor, span: torch.Tensor) -> torch.Tensor:
-    """Mean of (batch, length, hidden_size) over each row's [start, end): (batch, hidden_size)."""
-    places = torch.arange(sequence.shape[1], device=sequence.device)
-    inside = ((places >= span[:, :1]) & (places < span[:, 1:])).to(sequence.dtype)
-    return torch.einsum("bl,blh->bh", inside, sequence) / inside.sum(dim=1, keepdim=True)
+def _edges(place: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Starts and ends (batch,) of places (batch,), or of spans (batch, 2)."""
+    return place.unbind(dim=1) if place.dim() == 2 else (place, place + 1)
 
 
 def check_places(mask: torch.Tensor, places: dict[str, torch.Tensor]):
@@ -1282,7 +1367,7 @@ def check_places(mask: torch.Tensor, places: dict[str, torch.Tensor]):
     before = F.pad((mask > 0).long().cumsum(dim=1), (1, 0))
     fits = []
     for place in places.values():
-        start, end = place.unbind(dim=1) if place.dim() == 2 else (place, place + 1)
+        start, end = _edges(place)
         kept = [before.gather(1, edge.clamp(0, mask.shape[1])[:, None])[:, 0] for edge in (start, end)]
         # What lies outside, or on padding, has fewer tokens than places.
         fits.append((start < end) & (kept[1] - kept[0] == end - start))

@@ -170,6 +170,11 @@ def glance(tensors: Sequence[torch.Tensor | str]) -> tuple:
     return tuple(tensor if isinstance(tensor, str) else _glance(tensor) for tensor in tensors)
 
 
+def on_cpu(tensor: torch.Tensor) -> bool:
+    """Whether its content can be looked at without waiting for an accelerator."""
+    return tensor.device.type == "cpu"
+
+
 def is_sharded(tensor) -> bool:
     """Whether a process holds but a part of it, by FSDP2 (a DTensor) or DeepSpeed's ZeRO."""
     return hasattr(tensor, "device_mesh") or hasattr(tensor, "ds_id")
@@ -180,7 +185,7 @@ def _glance(tensor: torch.Tensor) -> tuple:
         return (id(tensor),)
     # Tensors made in inference mode have no version; fused optimizers and writes through `.data` do not raise it.
     version = None if tensor.is_inference() else tensor._version
-    is_read = tensor.device.type == "cpu" and tensor.numel() and tensor.is_contiguous()
+    is_read = on_cpu(tensor) and tensor.numel() and tensor.is_contiguous()
     element = tensor.detach().view(-1)[tensor.numel() // 2].item() if is_read else None
     # nan is never equal to itself.
     return tensor.data_ptr(), version, str(element)
@@ -279,8 +284,15 @@ class RelationMemory(nn.Module):
         self.texts_are_checked = False
         # Another object where what was known of the rows no longer holds.
         self.generation = object()
-        # Made when they are first asked for, see `search_roc`: an index, and what types the relations ask for.
-        self.index = self.types = None
+        # Made when they are first asked for: how long the descriptions are, and, see `search_roc`, an index, and what
+        # types the relations ask for.
+        self._lengths = self.index = self.types = None
+
+    def lengths(self) -> list[int]:
+        """Tokens of each description; a device is waited for the first time alone."""
+        if self._lengths is None:
+            self._lengths = (self.input_ids >= 0).sum(dim=1).tolist()
+        return self._lengths
 
     @torch.no_grad()
     def init_values(self):

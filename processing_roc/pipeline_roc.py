@@ -187,8 +187,8 @@ class RelationExtractionPipeline(Pipeline):
                   the text as `start` and `end`, or an object of the picture by its box, optionally with `type`; what
                   a token-classification or object-detection pipeline gives; `(start, end)`; words of the text;
                 - or instead `entities`: a list of two or more such entities. Every ordered pair of them is scored,
-                  and the picture is encoded once for all. One that is there again (at the same place, whatever its
-                  type) is passed over;
+                  and the picture is encoded once for all; each pair has the boxes of the others as `objects`, too.
+                  One that is there again (at the same place, whatever its type) is passed over;
                 - or none of these, with an `entity_tagger` or `object_detector`: a bare post, whose entities are
                   found. Its text may be blank, or missing if there is an image. Its `objects`, if any are given, are
                   its objects, and the detector is not asked;
@@ -221,9 +221,9 @@ class RelationExtractionPipeline(Pipeline):
                   the part of the picture that the grid covers, as corners in fractions of it, or `None` where the
                   image processor does not tell. `None` without a picture;
                 - `objects`: those of the input in their order, behind a head or tail that is not among them, with
-                  `index` (their place in `objects`, or `None`), `name`, `box` (as given, as corners in fractions of
-                  the picture), `role` (`"head"`, `"tail"` or `None`) and `score` (`None` for one that the image
-                  processor crops away). `None` without objects;
+                  `index` (their place in `objects`, behind which are the boxes of `entities`; or `None`), `name`,
+                  `box` (as given, as corners in fractions of the picture), `role` (`"head"`, `"tail"` or `None`) and
+                  `score` (`None` for one that the image processor crops away). `None` without objects;
                 - `margin` and `blank_margin`: the relation's logit less the mean logit of all others, for the pair and
                   for the same pair with masked words and a picture of one colour.
 
@@ -467,7 +467,8 @@ class RelationExtractionPipeline(Pipeline):
         pictures = {name: tensors.pop(name) for name in ("pixel_values",) if name in tensors}
         number = len(model_inputs["is_post"])
         if pictures and number > num_pairs:
-            pictures["image_embeds"] = self.model.pair_encoder.encode_pictures(pictures["pixel_values"])
+            encoder = self.model.pair_encoder.vision_encoder
+            pictures["image_embeds"] = encoder(pixel_values=pictures["pixel_values"]).last_hidden_state
         for first in range(0, number, num_pairs):
             portion = {name: _rows(value, slice(first, first + num_pairs)) for name, value in model_inputs.items()}
             portion["tensors"].update(pictures)
@@ -693,6 +694,11 @@ def read_input(
             distinct.append(i)
     if len(distinct) < 2:
         raise ValueError(f"{where}entities must be at least two that are not the same, got {entities!r:.200}")
+    if entities is not None:  # a pair has the boxes of all as context
+        boxes = [read[i] for i in distinct if "box" in read[i]._fields and read[i].place is None]
+        room = processor.max_objects - len(objects or [])
+        boxes = boxes if len(boxes) <= room else boxes[: max(room - 2, 0)]  # without the pair's own
+        example["objects"] = [*(objects or []), *({"name": one.name, "box": one.box} for one in boxes)] or None
     return {
         **example,
         "text": text,

@@ -249,7 +249,9 @@ def find_words(text: str, words: str, where: str) -> tuple[int, int]:
     ]
     if len(places) != 1:
         listed = [f"[{start}, {end})" for start, end in places[:10]] + ["…"] * (len(places) > 10)
-        found = "not in the text" if not places else f"in the text at {', '.join(listed)}"
+        found = f"in the text at {', '.join(listed)}"
+        if not places:
+            found = "in the text only within longer words" if starts else "not in the text"
         raise ValueError(f"{where} {words!r:.200} is {found}; give its start and end. Text: {excerpt(text)}")
     return places[0]
 

@@ -10,7 +10,7 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-EXTRAS = ("dev", "demo", "graph", "lora", "ner", "ray")  # what `make` installs
+EXTRAS = ("dev", "demo", "graph", "lora", "ner", "ray", "serve")  # what `make` installs
 LOWEST = re.compile(r"([\w-]+)(?:\[\w+\])?[>=]=([\d.]+)")
 
 

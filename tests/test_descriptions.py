@@ -93,7 +93,7 @@ def test_broken_content_is_neither_read_nor_written(tmp_path, change, message):
 def test_the_plain_form_needs_to_be_told_the_negative_relation(tmp_path):
     path = tmp_path / "plain.json"
     path.write_text('{"a": "One text.", "b": ["Two", "texts."]}')
-    given = {"source": "given with the data, in plain.json", "reviewed": False}
+    given = {"source": "given with the data, in plain.json", "reviewed": True}
     relations = {"a": {"descriptions": ["One text."], **given}, "b": {"descriptions": ["Two", "texts."], **given}}
     assert load_descriptions(path) == {"relations": relations, "negative_relation": None}
     assert load_descriptions(path, "b") == {"relations": relations, "negative_relation": "b"}

@@ -43,7 +43,8 @@ FLAGS_OF_OTHERS = {
     "cpu",
     "nodes",
     "relationships",
-}  # of accelerate, torchrun, Neo4j
+    "head",
+}  # of accelerate, torchrun, Neo4j, Ray
 
 # Runs a page's blocks in order in one namespace and folder, and keeps what each Python block printed.
 RUN_BLOCKS = """

@@ -126,6 +126,7 @@ def test_the_folder_of_the_file_is_the_default(repository):
         ({"inputs": make_input(), "parameters": {"timeout": 3600}}, "^timeout must be .* at most 30, got 3600"),
         ({"inputs": make_input(), "parameters": {"timeout": None}}, "^timeout must be .* at most 30, got None"),
         ({"inputs": [make_input()] * 65}, "^a request may have 64 inputs, got 65: send several requests"),
+        ({"inputs": make_input(objects=[{"box": [0, 0, 1, 1]}] * 101)}, "^an input may have 100 objects, got 101"),
         (
             {"inputs": make_input(image="http://127.0.0.1:9/x.png")},
             "^image: cannot fetch .* is at 127.0.0.1, which is no public address",

@@ -81,7 +81,7 @@ def test_a_text_only_set_is_what_load_dataset_opens(tmp_path, load):
     assert written["relations"]["none"] == {
         "descriptions": ["nothing ties head and tail"],
         "source": "given with the data, in relation_descriptions.json",
-        "reviewed": False,
+        "reviewed": True,
     }
 
 

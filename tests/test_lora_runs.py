@@ -74,6 +74,12 @@ def test_the_card_of_an_adapter(run, trained):
     assert f"| parameters | {base:,} |" in card.content and "| adapter | LoRA of rank 16, " in card.content
     settings = yaml.safe_load(card.content.split("```yaml\n")[1].split("```")[0])
     assert settings["use_lora"] is True
+    # Without validation, it keeps its base's calibration.
+    kept = PeftModel.from_pretrained(RocModel.from_pretrained(trained[0]), out).config
+    base = RocModel.from_pretrained(trained[0]).config
+    assert kept.calibration_temperature == base.calibration_temperature != 1
+    assert kept.abstention_threshold == base.abstention_threshold is not None
+    assert "calibrated as the model's that was trained on" in card.content
 
 
 @pytest.mark.parametrize(

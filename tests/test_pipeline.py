@@ -216,9 +216,12 @@ def test_mentions_and_objects_together(make_model, processor, object_features):
     batch = pipe([make_input(), given_input], batch_size=2)
     assert_same(batch[0], pipe(make_input()))
     for record, again in zip(records, batch[1], strict=True):
-        pair = make_input(head=record["head"], tail=record["tail"], objects=given_input["objects"])
+        # The other boxes are context, as objects are.
+        pair = make_input(head=record["head"], tail=record["tail"], objects=[*given_input["objects"], right])
         assert_same(record["relations"], pipe(pair))
         assert_same(record["relations"], again["relations"])
+    many = [{"box": [i / 20, 0.0, (i + 1) / 20, 1.0]} for i in range(1 + pipe.processor.max_objects)]
+    assert len(pipe({**given_input, "entities": many})) == len(many) * (len(many) - 1)  # without too much context
     with pytest.raises(ValueError, match=r"^input 1: entities\[0\] as head with entities\[1\] as tail: .*picture"):
         pipe([make_input(), {"text": TEXT, "entities": [MAYA, left]}], batch_size=2)
     with pytest.raises(ValueError, match="^input 0: object 0: box "):

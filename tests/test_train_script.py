@@ -70,7 +70,9 @@ def test_a_run_leaves_metrics_predictions_and_tables(place, trained):
         relations = read_json(out / "run.json")["relations"]
         for line in lines:
             best = max(line["logits"])
-            assert line["score"] == best and line["predicted"] == relations[line["logits"].index(best)]
+            probabilities = torch.tensor(line["logits"]) / everything["eval_calibration_temperature"]
+            assert line["score"] == pytest.approx(probabilities.softmax(0).max().item(), abs=1e-4)
+            assert line["predicted"] == relations[line["logits"].index(best)]
         right = sum(line["gold"] == line["predicted"] for line in lines)
         assert results[f"{split}_accuracy"] == pytest.approx(right / len(lines))
         table = read_json(out / f"{split}_per_relation.json")
@@ -830,8 +832,12 @@ def test_a_run_goes_on_with_the_checkpoint_of_the_same_inputs_only(run, place, t
     assert f"relations in another order: {', '.join(names)}; the train rows are others" in message
 
 
-def test_a_run_goes_on_where_only_its_place_is_another(run, place, trained, tmp_path):
-    shutil.copytree(trained[0] / "checkpoint-6", tmp_path / "moved" / "checkpoint-6")
+def test_a_run_goes_on_where_only_its_place_is_another(run, place, trained, tmp_path, monkeypatch):
+    assert not list(trained[0].glob("checkpoint-*/optimizer*"))  # of a run that has ended
+    with monkeypatch.context() as patch:
+        patch.setattr("train.drop_optimizers", lambda folder: None)  # as before its end
+        run("--learning_rate", "2e-3", "--num_train_epochs", "2", "--output_dir", "begun")
+    shutil.copytree(tmp_path / "begun" / "checkpoint-6", tmp_path / "moved" / "checkpoint-6")
     shutil.copytree(place / "dataset", tmp_path / "dataset")
     shutil.copytree(place / "text", tmp_path / "text")
     moved = (

@@ -19,7 +19,7 @@ from modeling_roc import RocModel
 from modeling_roc.modeling_roc import info_nce
 from processing_roc import PAIR_PLACES
 from training_roc import RocTrainer, RocTrainingArguments, get_last_complete_checkpoint
-from training_roc.checkpoints import CheckpointError, ServingFilesCallback, is_complete
+from training_roc.checkpoints import CheckpointError, ServingFilesCallback, drop_optimizers, is_complete
 from training_roc.collator import PictureTable, RocDataCollator
 from training_roc.metrics import make_compute_metrics
 from training_roc.rows import RunData
@@ -341,6 +341,16 @@ def test_a_run_cannot_go_on_without_the_states_of_its_optimizer(make_trainer):
     make_trainer(save_strategy="steps", save_steps=1, save_only_model=True).train()
     with pytest.raises(CheckpointError, match="holds no complete checkpoint"):
         make_trainer().train(resume_from_checkpoint=True)
+
+
+def test_what_has_ended_keeps_no_optimizer_and_is_not_gone_on_with(make_trainer, tmp_path):
+    settings = {"save_strategy": "steps", "save_steps": 1, "max_steps": 2}
+    make_trainer(**settings).train()
+    drop_optimizers(tmp_path / "out")
+    assert not list((tmp_path / "out").glob("checkpoint-*/optimizer*"))
+    for checkpoint in (True, str(tmp_path / "out" / "checkpoint-1")):
+        with pytest.raises(CheckpointError, match="its optimizer's state is gone: train on from the model"):
+            make_trainer(**settings).train(resume_from_checkpoint=checkpoint)
 
 
 def test_two_trainings_into_one_folder(make_trainer):

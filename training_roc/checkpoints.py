@@ -23,13 +23,14 @@ from training_roc.push import write_serving_files
 
 logger = logging.get_logger(__name__)
 
+OPTIMIZERS = "optimizer.*"
 INPUTS_FILE = "run_inputs.json"
 """In each checkpoint: what `describe_inputs` gave."""
 DECISIVE = (
     "learning_rate", "head_learning_rate", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps", "optim",
     "optim_args", "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon", "max_grad_norm", "seed", "data_seed",
     "bf16", "fp16", "neftune_noise_alpha", "relation_update_steps", "relation_hard_negatives", "relation_max_age",
-    "metric_for_best_model", "greater_is_better", "dataset_weights",
+    "freeze_vision_encoder", "metric_for_best_model", "greater_is_better", "dataset_weights",
 )  # fmt: skip
 """Training arguments that make another training. Some would be taken from the checkpoint, others from now on."""
 NO_INPUT = {"dtype", "transformers_version", "architectures", "auto_map", "custom_pipelines", "processor_class"}
@@ -117,6 +118,13 @@ def is_whole(folder: Path) -> bool:
         return isinstance(json.loads((folder / TRAINER_STATE_NAME).read_text(encoding="utf-8")), dict)
     except (OSError, ValueError):
         return False
+
+
+def drop_optimizers(output_dir: str) -> None:
+    """Removes the optimizers' states, twice as large as the weights, from the checkpoints of a run that has ended."""
+    for folder in _checkpoints(output_dir).values():
+        for file in folder.glob(OPTIMIZERS):
+            file.unlink()
 
 
 @contextmanager
@@ -208,6 +216,11 @@ def check_inputs(checkpoint: str, inputs: dict) -> None:
         raise CheckpointError(
             f"{checkpoint} was left by a run with other inputs, and cannot be gone on with: {'; '.join(found)}. Give "
             "them as they were, or train anew with another --output_dir"
+        )
+    if not any(Path(checkpoint).glob(OPTIMIZERS)):
+        raise CheckpointError(
+            f"{checkpoint} is of a run that has ended, and its optimizer's state is gone: train on from the model, by "
+            "--model_name_or_path and another --output_dir"
         )
     if length != inputs["length"]:
         logger.warning(

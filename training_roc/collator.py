@@ -2,15 +2,18 @@
 """Rows to batches: dynamic padding, each distinct picture decoded once a data set and encoded once a batch."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import datasets
 import numpy as np
 import torch
+from datasets.fingerprint import Hasher
 from PIL import Image
 
+from modeling_roc.relation_memory_roc import content_proof, evaluating
 from processing_roc.processing_roc import PAIR_PLACES, RocProcessor, check_resized, one_size, open_picture
 
 
@@ -37,6 +40,7 @@ class PictureTable:
         undecoded = datasets.Image(decode=False)
         columns = [part.select_columns(["image", "image_id"]).cast_column("image", undecoded) for part in data]
         rows = datasets.concatenate_datasets(columns)
+        self._image_processor, self._states = processor.image_processor, None
         first: dict[str, int] = {}
         self._places: dict[str, int | None] = {}
         images: dict[str, bytes | str] = {}
@@ -96,6 +100,50 @@ class PictureTable:
             return None
         buffer = self._pixels.data.column("pixels")[place].as_buffer()
         return np.frombuffer(memoryview(buffer).toreadonly(), dtype=np.uint8).reshape(self.shape)
+
+    def encode(self, encoder: torch.nn.Module, autocast: Callable = nullcontext, precision: str = "no"):
+        """
+        Runs each distinct picture through a frozen vision encoder, for `embeds` to give. As the pixels, what it gives
+        is kept in the data sets' cache, by the pictures, the encoder's weights and `precision`, and memory-mapped.
+
+        Args:
+            encoder: a `PairEncoder`'s, where it is to run. Its dropout is left out.
+            autocast, precision: an Accelerator's `autocast` and `mixed_precision`.
+
+        Raises:
+            ValueError: if the encoder's weights cannot be read: offloaded, sharded or quantized ones.
+        """
+        proof = content_proof([encoder.config.to_json_string(), *encoder.state_dict().values()])
+        if proof is None:
+            raise ValueError("the vision encoder's weights cannot be read, so what it gives cannot be kept")
+
+        def encode(batch):
+            pixels = np.stack([np.frombuffer(one, dtype=np.uint8).reshape(self.shape) for one in batch["pixels"]])
+            values = torch.from_numpy(rescale_and_normalize(pixels, self._image_processor))
+            with torch.no_grad(), evaluating(encoder), autocast():
+                states = encoder(pixel_values=values.to(encoder.device, encoder.dtype)).last_hidden_state
+            return {"states": [one.tobytes() for one in states.float().cpu().numpy()]}
+
+        if len(self):
+            self._width = encoder.config.hidden_size
+            self._states = self._pixels.map(
+                encode,
+                batched=True,
+                batch_size=32,
+                writer_batch_size=32,
+                remove_columns=self._pixels.column_names,
+                features=datasets.Features({"states": datasets.Value("binary")}),
+                new_fingerprint=Hasher.hash([self._pixels._fingerprint, proof.tolist(), precision]),
+                desc="Encoding pictures",
+            )
+
+    def embeds(self, image_ids: Sequence[str]) -> np.ndarray | None:
+        """What `encode` made of pictures, (num_images, num_patches, width of the encoder), float32; None before it."""
+        if self._states is None:
+            return None
+        column = self._states.data.column("states")
+        buffers = [column[self._places[image_id]].as_buffer() for image_id in image_ids]
+        return np.stack([np.frombuffer(buffer, dtype=np.float32).reshape(-1, self._width) for buffer in buffers])
 
 
 def _scan(rows: datasets.Dataset) -> Iterator[tuple[str | None, bytes | str | None]]:
@@ -186,7 +234,8 @@ class RocDataCollator:
     `tail_span` (batch, 2), all long; if any row has
     objects `object_boxes` (batch, num_objects, 4), float32, and `object_mask` (batch, num_objects); if any has a
     picture `pixel_values` (num_images, 3, height, width), float32, each distinct picture of the batch once, and
-    `image_index` (batch,), -1 without a picture; with `relation_masks` `relation_mask` (batch, num_relations).
+    `image_index` (batch,), -1 without a picture, and after `pictures.encode` `image_embeds`; with `relation_masks`
+    `relation_mask` (batch, num_relations).
     """
 
     def __init__(
@@ -222,4 +271,7 @@ class RocDataCollator:
         places = {image_id: place for place, image_id in enumerate(views)}
         index = torch.tensor([places.get(image_id, -1) for image_id in image_ids], dtype=torch.long)
         pixels = rescale_and_normalize(np.stack(list(views.values())), self.processor.image_processor)
-        return {"pixel_values": torch.from_numpy(pixels), "image_index": index}
+        tensors = {"pixel_values": torch.from_numpy(pixels), "image_index": index}
+        if (embeds := self.pictures.embeds(list(views))) is not None:
+            tensors["image_embeds"] = torch.from_numpy(embeds)
+        return tensors

@@ -16,7 +16,7 @@ from data_scripts.loading import DEMO
 from data_scripts.markdown import markdown_code, markdown_text
 from data_scripts.writing import replacing
 from evaluation_roc.calibration import MIN_ROWS
-from evaluation_roc.report import MAX_LISTED, format_table
+from evaluation_roc.report import FEW_ROWS, MAX_LISTED, format_table
 from training_roc.arguments import Settings
 from training_roc.rows import RunData
 from training_roc.run_record import describe_run, public_name, settings_to_repeat
@@ -155,6 +155,8 @@ def build_model_card(run: TrainingRun) -> ModelCard:
         ).strip(),
         training=figures(run, "train", TRAINING_FIGURES),
         scores={title: figures(run, prefix, SCORES) for title, prefix in parts},
+        few_rows=few_rows(run),
+        min_rows=FEW_ROWS,
         zero_shot=describe_zero_shot(run),
         draws=run.draws,
         from_training=seen_in_training(run.descriptions, run.unseen),
@@ -169,6 +171,7 @@ def build_model_card(run: TrainingRun) -> ModelCard:
             part.title: file for part in run.parts("test") if (file := f"{part.prefix}_confusion_matrix.png") in drawn
         },
         calibration=describe_calibration(run, drawn),
+        has_temperature=config.calibration_temperature != 1,
         min_calibration_rows=MIN_ROWS,
         seeds=record["seeds"],
         num_processes=record["processes"],
@@ -182,8 +185,10 @@ def build_model_card(run: TrainingRun) -> ModelCard:
 
 def card_metadata(run: TrainingRun, model_name: str, datasets: list[dict]) -> ModelCardData:
     """The metadata. `pipeline_tag` is no task of the Hub's, but where `pipeline(model=...)` finds ours."""
-    results = []
-    tested = {part.data.title: figures(run, part.prefix, SCORES) for part in run.parts("test")}
+    results, few = [], few_rows(run)
+    tested = {
+        part.data.title: figures(run, part.prefix, SCORES) for part in run.parts("test") if part.title not in few
+    }
     for dataset, (title, _, configuration, revision, _) in zip(datasets, run.data_args.sources(), strict=True):
         scores = tested.get(title if len(datasets) > 1 else run.data[0].title, {})
         results += [
@@ -300,6 +305,12 @@ def describe_encoders(run: TrainingRun) -> dict[str, str]:
         "vision": describe(config.vision_config, run.model_args.vision_model_name_or_path),
         "relation": "the text encoder" if config.relation_config is None else f"one of its own, from {own}",
     }
+
+
+def few_rows(run: TrainingRun) -> dict[str, int]:
+    """The parts with less than `FEW_ROWS` labelled rows, and how many they have."""
+    numbers = {title: sum(row["support"] for row in table or ()) for title, table in run.tables.items()}
+    return {title: number for title, number in numbers.items() if number < FEW_ROWS}
 
 
 def describe_zero_shot(run: TrainingRun) -> dict[str, dict]:

@@ -13,7 +13,7 @@ from transformers.utils import logging as transformers_logging
 
 from data_scripts.demo.dataset import build_demo_tokenizer, demo_backbone_configs, demo_image_processor
 from data_scripts.descriptions.files import count_unreviewed
-from data_scripts.hub_errors import explain_hub_errors
+from data_scripts.hub_errors import check_repository, explain_hub_errors
 from data_scripts.loading import DEMO, relation_texts
 from modeling_roc import RocConfig, RocModel
 from modeling_roc.configuration_roc import RELATION_FIELDS
@@ -48,6 +48,7 @@ def make_model(settings: Settings, descriptions: dict, num_objects: int, unseen:
     if model_args.model_name_or_path is None:
         model, processor = build_model(model_args, data_args, descriptions, num_objects > 0)
     else:
+        check_repository(model_args.model_name_or_path, "model")
         with explain_hub_errors(model_args.model_name_or_path, "model"):
             model, processor = load_model(settings, descriptions, num_objects > 0, unseen)
     if data_args.max_objects is None:
@@ -241,10 +242,12 @@ def build_model(model_args: ModelArguments, data_args: DataArguments, descriptio
         settings["object_features"] = None
     vision_name = model_args.vision_model_name_or_path if data_args.use_images else None
     if model_args.text_model_name_or_path is not None:
+        check_repository(model_args.text_model_name_or_path, "model")
         with explain_hub_errors(model_args.text_model_name_or_path, "model"):
             tokenizer = AutoTokenizer.from_pretrained(model_args.text_model_name_or_path)
         image_processor = None
         if vision_name is not None:
+            check_repository(vision_name, "model")
             with explain_hub_errors(vision_name, "model"):
                 image_processor = load_image_processor(vision_name, with_objects)
         model = RocModel.from_encoders_pretrained(

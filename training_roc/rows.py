@@ -248,12 +248,13 @@ def check_training_labels(splits: DatasetDict, evaluates: bool, num_seen: int) -
             raise ValueError(f"all labelled rows of train are {name}: nothing to tell apart")
 
 
-def check_pictures(data: Sequence[RunData], vision_name: str | None, do_train: bool) -> None:
+def check_pictures(data: Sequence[RunData], processor: RocProcessor, vision_name: str | None, do_train: bool) -> None:
     """
-    Tells how many rows have their picture.
+    Tells how many rows have their picture, and loudly so where nothing reads them.
 
     Args:
         data: the data sets.
+        processor: of the model.
         vision_name: the vision encoder that a new model is built on, if one was named.
         do_train: whether the model is trained.
 
@@ -267,7 +268,14 @@ def check_pictures(data: Sequence[RunData], vision_name: str | None, do_train: b
             found = sum(pc.sum(batch["image"].is_valid()).as_py() for batch in batches)
             level = logging.INFO if found or len(data) > 1 else logging.WARNING
             where = split if len(data) == 1 else f"{one.title}, {split}"
-            logger.log(level, "%s: %d of %d rows have a picture", where, found, len(rows))
+            if processor.image_processor is not None:
+                logger.log(level, "%s: %d of %d rows have a picture", where, found, len(rows))
+            elif found:
+                logger.warning(
+                    "%s: THE PICTURES OF %d OF %d ROWS ARE NOT READ, as the model has no vision encoder: name one by "
+                    "--vision_model_name_or_path, or say --use_images false",
+                    *(where, found, len(rows)),
+                )
             found_in_train += found if split == "train" else 0
     if do_train and vision_name is not None and not found_in_train:
         raise ValueError(

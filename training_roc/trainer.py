@@ -62,6 +62,8 @@ class RocTrainingArguments(TrainingArguments):
             micro-batch of each process chooses its own. Default: the descriptions of all relations.
         relation_max_age: with `relation_hard_negatives`, encode a description that was not chosen again after so
             many optimizer steps, without gradient: R descriptions make R / relation_max_age a step.
+        freeze_vision_encoder: do not train the vision encoder. `train.py` then runs each distinct picture through it
+            once, and keeps what it gives in the data sets' cache.
         dataset_weights: of several data sets, how often an epoch sees the rows of each: with 0.5 half of them, drawn
             anew in each epoch, with 2 each twice. Default: each row once.
 
@@ -86,6 +88,9 @@ class RocTrainingArguments(TrainingArguments):
     relation_max_age: int = field(
         default=100,
         metadata={"help": "With relation_hard_negatives: optimizer steps until others are encoded again."},
+    )
+    freeze_vision_encoder: bool = field(
+        default=False, metadata={"help": "Keep the vision encoder as it is, and encode each picture once."}
     )
     dataset_weights: list[float] | None = field(
         default=None,
@@ -168,8 +173,9 @@ class RocTrainer(Trainer):
     (`training_roc.checkpoints`).
 
     Raises:
-        ValueError: if `relation_update_steps` is 0 and the relation encoder is shared with the pair's, or if there
-            are `relation_hard_negatives` and the model classifies.
+        ValueError: if `relation_update_steps` is 0 and the relation encoder is shared with the pair's, if there
+            are `relation_hard_negatives` and the model classifies, or if `freeze_vision_encoder` is set for a model
+            without one, or for an adapter.
     """
 
     def __init__(self, *args, **kwargs):
@@ -195,6 +201,11 @@ class RocTrainer(Trainer):
             if self.model.relation_encoder.text_encoder is None:
                 raise ValueError("relation_update_steps=0 freezes the relation encoder; a shared one cannot be frozen")
             self.model.relation_encoder.text_encoder.requires_grad_(False)
+        if self.args.freeze_vision_encoder:
+            if self.model.config.vision_config is None or self._trains_adapter:
+                what = "a model without a vision encoder" if not self._trains_adapter else "an adapter"
+                raise ValueError(f"freeze_vision_encoder has no effect on {what}")
+            self.model.pair_encoder.vision_encoder.requires_grad_(False)
 
     @property
     def _trains_adapter(self) -> bool:

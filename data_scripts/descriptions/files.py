@@ -42,7 +42,7 @@ def load_descriptions(path: str | Path, negative_relation: str | None = None) ->
         negative_relation: the label that says "none of the relations", where the file does not tell.
 
     Returns:
-        Content in the full form; relations of a plain file are not reviewed.
+        Content in the full form; what a person gives in a plain file counts as reviewed.
 
     Raises:
         DescriptionError: if there is no such file, something in it is wrong, or it names another negative relation.
@@ -106,7 +106,7 @@ def _fill_in(texts: dict, source: str) -> dict:
         if not isinstance(value, str | list):
             raise DescriptionError(f"relation {name!r}: a description or a list of them is expected, not {value!r}")
     entries = {
-        name: {"descriptions": [value] if isinstance(value, str) else value, "source": source, "reviewed": False}
+        name: {"descriptions": [value] if isinstance(value, str) else value, "source": source, "reviewed": True}
         for name, value in texts.items()
     }
     return {"relations": entries, "negative_relation": None}

@@ -24,7 +24,7 @@ import numpy as np
 from data_scripts.command import in_words
 from data_scripts.converters.entity_typing import count_positions
 from data_scripts.descriptions.files import load_descriptions, warn_of_doubts
-from data_scripts.hub_errors import HubError, explain_hub_errors
+from data_scripts.hub_errors import HubError, check_repository, explain_hub_errors
 from data_scripts.markdown import markdown_text
 from data_scripts.reading import DataError, read_json
 from data_scripts.writing import write_json
@@ -183,6 +183,7 @@ def main() -> None:
         names = list(relations)
         texts = [text for entry in relations.values() for text in entry["descriptions"]]
         owners = np.repeat(range(len(names)), [len(entry["descriptions"]) for entry in relations.values()])
+        check_repository(options.model_name_or_path, "model")
         with explain_hub_errors(options.model_name_or_path, "model"):
             embeds = encode_descriptions(options.model_name_or_path, texts)
         table = compare_relations(relation_similarities(embeds, owners), names)
