@@ -153,7 +153,7 @@ class DataArguments:
         default=None, metadata={"help": "Draws held-out relations and their examples. Default: --seed."}
     )
     unseen_rate: float = field(
-        default=0.02, metadata={"help": "Share of other rows that a held-out relation may take on validation."}
+        default=0.005, metadata={"help": "Share of other rows that a held-out relation may take on validation."}
     )
     few_shot_examples: list[int] | None = field(
         default=None,
