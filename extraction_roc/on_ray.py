@@ -78,7 +78,7 @@ def on_ray(run: Run, posts: Posts, options: Namespace, on_done: Callable[[int], 
 
     Raises:
         DataError: the input cannot be read from any place on, the cluster has no room for the actors, something is not
-            there or another on one of its nodes, or a part's actors died MOST_RETRIES times.
+            there or another on one of its nodes, or a part's actors died more than MOST_RETRIES times.
     """
     if not posts.seeks:
         raise DataError(f"--engine ray reads JSON lines and Parquet, and {posts.name} is neither")
@@ -118,7 +118,7 @@ def on_ray(run: Run, posts: Posts, options: Namespace, on_done: Callable[[int], 
                     raise DataError(part["problem"])
                 yield part["number"], part["content"]
                 on_done(part["size"])
-    except RayError as error:
+    except (RayError, ConnectionError) as error:
         raise DataError(f"Ray: {error}") from error
 
 

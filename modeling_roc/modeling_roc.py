@@ -782,7 +782,7 @@ class RocModel(RocPreTrainedModel):
         if encodes:
             memory.check_texts()
             if relation_features is None:
-                features = self.description_features(memory.input_ids, memory.lengths())
+                features = self.description_features(memory.input_ids)
             else:
                 features = relation_features(pair_embeds, labels)
             embeds = self.relation_encoder.project(features)
@@ -914,18 +914,11 @@ class RocModel(RocPreTrainedModel):
         if seen is None or seen[0] is not self.weights_stamp:
             raise RuntimeError("an exported model cannot encode descriptions anew: call model.refresh_memory() first")
 
-    def description_features(self, input_ids: torch.Tensor, lengths: Sequence[int] | None = None) -> torch.Tensor:
-        """
-        Mean token vectors of descriptions, as the mode has them.
-
-        Args:
-            input_ids (num, length): rows of `memory.input_ids`.
-            lengths: their numbers of tokens, where these are known without waiting for a device.
-
-        Returns:
-            (num, hidden_size).
-        """
-        lengths = (input_ids >= 0).sum(dim=1).tolist() if lengths is None else lengths
+    def description_features(self, input_ids: torch.Tensor) -> torch.Tensor:
+        """Mean token vectors (num, hidden_size) of rows (num, length) of `memory.input_ids`, as the mode has them."""
+        memory = copy_in_force(self.memory)
+        is_all = input_ids is memory.input_ids  # for which a device is waited for once
+        lengths = memory.lengths() if is_all else (input_ids >= 0).sum(dim=1).tolist()
         order, size = list(range(len(lengths))), len(lengths)
         if on_cpu(input_ids):  # elsewhere one more pass costs more than padding
             order, size = sorted(order, key=lengths.__getitem__), DESCRIPTIONS_PASS

@@ -36,6 +36,7 @@ from transformers import (
     ViTImageProcessorPil,
     ViTModel,
 )
+from transformers.utils import logging
 
 from data_scripts.demo.dataset import build_demo_tokenizer
 from data_scripts.writing import write_json
@@ -195,6 +196,18 @@ def bench_steps(shape: dict):
         )
     tell("inference, 16 pictures / bare", ratios["all"], "≤ 1.15")
     tell("inference, 10 pictures / bare", ratios["shared"], "≤ 0.93")
+
+
+def bench_frozen(shape: dict):
+    """`--freeze_vision_encoder`: what it gives is known."""
+    bare, model, batches, labels = main_parts(shape)
+    bare.train(), model.train()
+    encoder = model.pair_encoder.vision_encoder.requires_grad_(False)
+    with torch.no_grad():
+        known = {**batches[16], "image_embeds": encoder(pixel_values=batches[16]["pixel_values"]).last_hidden_state}
+    roc = partial(training_step, model, labels=labels, relation_features=RelationFeatures(model, with_gradient=False))
+    ratios = compare(bare=partial(training_step, bare, batches[16], labels), known=partial(roc, known))
+    tell("training, 16 pictures, frozen vision encoder / bare", ratios["known"], "≤ 0.60")
 
 
 def bench_uneven():
@@ -469,18 +482,20 @@ def main():
     parser.add_argument("--quick", action="store_true", help="Small encoders, fewer rounds, and the first part only.")
     parser.add_argument("--size", choices=SHAPES, help="Of the encoders in the first part. Default: base.")
     parser.add_argument("--rounds", type=int, help="Default: 5, with --quick 3.")
-    parser.add_argument("--only", nargs="+", help="Parts by name: steps, uneven, memory, start, search ...")
+    parser.add_argument("--only", nargs="+", help="Parts by name: steps, frozen, uneven, memory, start, search ...")
     parser.add_argument("--output", help="A JSON file for the table, with the machine and the commit.")
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args()
     torch.manual_seed(0)
     if args.child:
+        logging.set_verbosity_error()
         print(json.dumps(CHILDREN[args.child[0]](*args.child[1:])))
         return
     rounds = args.rounds or (3 if args.quick else 5)
     size = args.size or ("small" if args.quick else "base")
     parts = {
         "steps": partial(bench_steps, SHAPES[size]),
+        "frozen": partial(bench_frozen, SHAPES[size]),
         "uneven": bench_uneven,
         "memory": partial(bench_memory, size),
         "start": partial(bench_start, SHAPES[size]),
@@ -504,7 +519,7 @@ def main():
     }
     print(", ".join(f"{name} {value}" for name, value in setting.items()))
     print("\n| | wall time | CPU time | aim |\n|:--|--:|--:|:--|")
-    for name in args.only or (list(parts)[:4] if args.quick else parts):
+    for name in args.only or (list(parts)[:5] if args.quick else parts):
         parts[name]()
     if args.output:
         write_json(Path(args.output), setting | {"table": table})

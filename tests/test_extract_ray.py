@@ -1,6 +1,7 @@
 # Copyright 2026 The ROC authors. Licensed under the Apache License, Version 2.0.
 """extract.py --engine ray: on a real Ray of two nodes, whose actors and command are killed; and its parts alone."""
 
+import contextlib
 import io
 import json
 import pickle
@@ -17,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from test_extract import (
     ROOT,
     broken_posts,
@@ -154,21 +156,21 @@ def cluster():
         one.add_node(**node)
         one.wait_for_nodes()
         patch.setenv("RAY_ADDRESS", one.address)
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # as an actor has: with others, scores differ by 1e-6
         yield one
+        torch.set_num_threads(threads)
         one.shutdown()
 
 
 def actors() -> list:
-    """The processes of this cluster's actors: they are children of what this process started."""
+    """The processes of this cluster's actors that hold the model; Ray has others of its own."""
     import psutil
 
     found = []
     for process in psutil.Process().children(recursive=True):
-        try:
-            if process.cmdline()[:1] == ["ray::MapWorker(MapBatches(Actor))"] or "Actor" in process.cmdline()[0]:
-                found.append(process)
-        except (psutil.Error, IndexError):
-            pass
+        with contextlib.suppress(psutil.Error, IndexError):
+            found += [process] if process.cmdline()[0].startswith("ray::MapWorker") else []
     return found
 
 
@@ -243,7 +245,7 @@ def test_what_a_node_lacks_is_told(cluster, checkpoint, tmp_path, monkeypatch):
 def test_kills_lose_no_post_and_write_none_twice(
     cluster, checkpoint, pictures, tmp_path, monkeypatch, capsys, number, most
 ):
-    """Of the command or of an actor, at moments drawn by lot."""
+    """Of an actor and of the command in turn, at moments drawn by lot."""
     source = write_lines(tmp_path / "posts.jsonl", mixed_posts(pictures, number))
     more = ("--image_dir", pictures)
     run(monkeypatch, checkpoint, source, tmp_path / "whole", *more)
@@ -265,7 +267,7 @@ def test_kills_lose_no_post_and_write_none_twice(
             time.sleep(0.005)
         assert process.poll() is None, (tmp_path / "log.txt").read_text()[-3000:]
         time.sleep(rng.uniform(0, 0.3))
-        kind = rng.choice([*kills])
+        kind = ("actor", "command")[sum(kills.values()) % 2]
         victim = process if kind == "command" else rng.choice(actors())
         victim.send_signal(signal.SIGKILL)
         kills[kind] += 1
@@ -275,7 +277,7 @@ def test_kills_lose_no_post_and_write_none_twice(
     assert process.wait() == 0, (tmp_path / "log.txt").read_text()[-3000:]
     with capsys.disabled():
         print(f"\nkills: {kills}; {goal} parts")
-    assert min(kills.values()) >= most // 4
+    assert kills == {"command": most // 2, "actor": most // 2}
     assert_same(tmp_path / "whole", tmp_path / "killed")
 
 

@@ -64,9 +64,9 @@ def record_encodings(model) -> list[tuple[list[int], bool]]:
     seen, encode = [], model.description_features
     rows = {row: index for index, row in enumerate(token_rows(model.memory.input_ids))}
 
-    def recorded(input_ids, lengths=None):
+    def recorded(input_ids):
         seen.append((sorted(rows[row] for row in token_rows(input_ids)), torch.is_grad_enabled()))
-        return encode(input_ids, lengths)
+        return encode(input_ids)
 
     model.description_features = recorded
     return seen

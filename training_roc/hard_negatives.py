@@ -79,7 +79,7 @@ class RelationFeatures:
         if self.hard_negatives is not None:
             return self._encode_some(memory, pair_embeds, labels)
         if self.with_gradient:
-            features = self.model.description_features(memory.input_ids, memory.lengths())
+            features = self.model.description_features(memory.input_ids)
         elif self.features is None:
             features = encode_descriptions(self.model, memory.input_ids)
         else:
