@@ -445,7 +445,8 @@ class ZeroShotEvaluation:
 
     def write(self, output_dir: str | Path):
         """Writes `zero_shot.json`."""
-        content = {"unseen": self.unseen, "unseen_rate": self.rate, "offsets": self.model.config.relation_offsets}
+        rate = self.rate if self.trainer.args.do_train else None  # a trained model has its offsets
+        content = {"unseen": self.unseen, "unseen_rate": rate, "offsets": self.model.config.relation_offsets}
         content["described_from_training_rows"] = seen_in_training(self.descriptions, self.unseen)
         if self.few_shot_examples:
             # Rows that examples were taken from: no more than the highest number asked for.

@@ -135,7 +135,8 @@ class PairEncoder(nn.Module):
         self.joint_sequence = nn.Identity()  # where X can be recorded before all fusion layers
         self.fusion = BertEncoder(config.fusion_encoder_config)
         if number := len(self.fusion.layer):
-            self.fusion.layer[-1] = ReadingLayer(config.fusion_encoder_config, number - 1)
+            with torch.random.fork_rng(devices=[]):  # a seed makes the weights that it makes without
+                self.fusion.layer[-1] = ReadingLayer(config.fusion_encoder_config, number - 1)
         self.pair_fusion = nn.Sequential(
             nn.Dropout(config.pair_dropout),
             nn.Linear((4 if config.pool_mentions else 2) * hidden_size, hidden_size),

@@ -101,5 +101,6 @@ def test_convert_train_evaluate_save_load(tmp_path, run, capsys, read, write, la
     with torch.no_grad():
         logits = model.eval()(**inputs).logits
     assert [labels[index] for index in logits.argmax(-1)] == [line["predicted"] for line in predictions]
-    assert np.allclose(logits.max(-1).values, [line["score"] for line in predictions], atol=1e-3)
+    probabilities = (logits / model.config.calibration_temperature).softmax(-1).max(-1).values
+    assert np.allclose(probabilities, [line["score"] for line in predictions], atol=1e-3)
     assert rows[0]["tokens"] == POST

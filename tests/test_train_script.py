@@ -503,6 +503,8 @@ def test_relations_cannot_be_held_out_of_everything(run):
         run("--hold_out_relations", "2", "--unseen_rate", "0")
     with pytest.raises(ValueError, match="unseen_rate has no effect without hold_out_relations"):
         run("--unseen_rate", "0.1")
+    with pytest.raises(ValueError, match="unseen_rate belongs to --do_train true"):
+        run("--hold_out_relations", "2", "--unseen_rate", "0.1", "--do_train", "false")
     with pytest.raises(ValueError, match="belongs to --hold_out_relations"):
         run("--few_shot_examples", "4")
     with pytest.raises(ValueError, match="few_shot_examples belongs to --do_train true"):

@@ -406,6 +406,8 @@ def check_settings(settings: Settings) -> None:
         raise ValueError("--early_stopping_patience needs --load_best_model_at_end true and --eval_strategy")
     if data_args.few_shot_examples and not args.do_train:
         raise ValueError("--few_shot_examples belongs to --do_train true: a trained model is evaluated as it is")
+    if data_args.unseen_rate != type(data_args).unseen_rate and not args.do_train:
+        raise ValueError("--unseen_rate belongs to --do_train true: a trained model has its offsets")
     check_lora(model_args, model_args.model_name_or_path, args.do_train)
     titles = [title for title, *_ in data_args.sources()]
     if args.dataset_weights is not None and len(args.dataset_weights) != len(titles):
