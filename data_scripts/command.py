@@ -29,6 +29,7 @@ def ending_in_one_line(what_stands: Callable[[], str]) -> Iterator[None]:
             for one in before:  # the impatient press twice: the cleaning up goes on
                 signal.signal(one, signal.SIG_IGN)
             received = number
+            sys.unraisablehook = lambda _: None  # what was being made, a progress bar, is not whole when it goes
             signal.signal(signal.SIGALRM, _kill_workers)
             signal.setitimer(signal.ITIMER_REAL, 2, 2)
             raise KeyboardInterrupt

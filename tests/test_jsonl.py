@@ -413,6 +413,28 @@ def test_a_stopped_command_says_so_in_one_line_and_leaves_nothing(tmp_path, numb
     assert begun == (status, NOTHING) and not list(output.parent.iterdir())
 
 
+HALF_MADE = """
+import os, signal
+from data_scripts.command import ending_in_one_line
+
+class Bar:
+    def __init__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        self.position = 0
+
+    def __del__(self):
+        self.position += 1
+
+with ending_in_one_line(lambda: "nothing was written"):
+    Bar()
+"""
+
+
+def test_what_was_being_made_when_a_command_is_stopped_is_not_told_of():
+    ended = subprocess.run([sys.executable, "-c", HALF_MADE], capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stderr) == (143, f"{NOTHING}\n")
+
+
 @pytest.mark.parametrize(
     ("phase", "number", "status"),
     [
