@@ -195,7 +195,8 @@ class PairEncoder(nn.Module):
         """
         if not self.config.text_residual:
             return vectors
-        return mean_token_vectors(sequence[:, : attention_mask.shape[1]], attention_mask) + self.correction(vectors)
+        texts = mean_token_vectors(sequence[:, : attention_mask.shape[1]], attention_mask)
+        return texts + self.correction(vectors).to(texts.device)
 
     def joint_inputs(
         self,
@@ -290,7 +291,7 @@ class PairEncoder(nn.Module):
             inside = inside.gather(2, read[:, None].expand(-1, inside.shape[1], -1))
         inside = inside.to(states.dtype)
         entities = inside @ states / inside.sum(dim=-1, keepdim=True)
-        vectors = self.pair_fusion(entities.flatten(1)).to(sequence.device)
+        vectors = self.pair_fusion(entities.flatten(1)).to(mask.device)
         # Behind all the work, so that an accelerator has something to do while this waits for it.
         if on_cpu(mask) or not (self.training or mask.is_meta):
             check_places(mask, places)

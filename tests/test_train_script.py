@@ -710,6 +710,8 @@ torch.distributed.init_process_group("gloo")
 PartialState._prepare_backend = lambda *_: ("gloo", DistributedType.MULTI_GPU)
 sys.argv = sys.argv[1:]
 sys.path.insert(0, "ROOT")
+import training_roc.checkpoints
+training_roc.checkpoints.drop_optimizers = lambda folder: None  # as before the run's end
 runpy.run_path(sys.argv[0], run_name="__main__")
 """.replace("ROOT", str(ROOT))
 FSDP2 = {

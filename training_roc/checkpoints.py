@@ -23,7 +23,8 @@ from training_roc.push import write_serving_files
 
 logger = logging.get_logger(__name__)
 
-OPTIMIZERS = "optimizer.*"
+OPTIMIZERS = ("optimizer.*", "optimizer_*", "global_step*")
+"""What an optimizer's state is kept in: by Trainer, as FSDP's shards, by DeepSpeed."""
 INPUTS_FILE = "run_inputs.json"
 """In each checkpoint: what `describe_inputs` gave."""
 DECISIVE = (
@@ -123,8 +124,12 @@ def is_whole(folder: Path) -> bool:
 def drop_optimizers(output_dir: str) -> None:
     """Removes the optimizers' states, twice as large as the weights, from the checkpoints of a run that has ended."""
     for folder in _checkpoints(output_dir).values():
-        for file in folder.glob(OPTIMIZERS):
-            file.unlink()
+        for state in _optimizers(folder):
+            shutil.rmtree(state) if state.is_dir() else state.unlink()
+
+
+def _optimizers(checkpoint: Path) -> list[Path]:
+    return [path for pattern in OPTIMIZERS for path in checkpoint.glob(pattern)]
 
 
 @contextmanager
@@ -217,7 +222,7 @@ def check_inputs(checkpoint: str, inputs: dict) -> None:
             f"{checkpoint} was left by a run with other inputs, and cannot be gone on with: {'; '.join(found)}. Give "
             "them as they were, or train anew with another --output_dir"
         )
-    if not any(Path(checkpoint).glob(OPTIMIZERS)):
+    if not _optimizers(Path(checkpoint)):
         raise CheckpointError(
             f"{checkpoint} is of a run that has ended, and its optimizer's state is gone: train on from the model, by "
             "--model_name_or_path and another --output_dir"
