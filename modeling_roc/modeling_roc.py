@@ -285,7 +285,8 @@ class PairEncoder(nn.Module):
         numbers = torch.arange(sequence.shape[1], device=sequence.device)
         edges = [[edge[:, None] for edge in _edges(place)] for place in places.values()]
         inside = torch.stack([(numbers >= start) & (numbers < end) for start, end in edges], dim=1)
-        read = None if read_all else self._places_read(inside)
+        # In training dropout draws for all of X, so that a seed's training does not depend on where it runs.
+        read = None if read_all or self.training else self._places_read(inside)
         states = self.fuse(sequence, mask, read)
         if read is not None:
             inside = inside.gather(2, read[:, None].expand(-1, inside.shape[1], -1))
