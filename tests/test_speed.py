@@ -40,15 +40,15 @@ def losses(model, batch, steps=50, **inputs) -> torch.Tensor:
 
 @pytest.mark.parametrize("settings", [{}, {"pool_mentions": False, "attn_implementation": "eager"}])
 def test_what_nothing_reads_of_the_last_layer_makes_no_difference(make_model, batch, settings):
-    model = without_dropout(make_model(**settings))
-    whole = copy.deepcopy(model)
-    made = []
+    model, made = make_model(**settings).eval(), []
     model.pair_encoder.fusion.layer[-1].output.register_forward_hook(lambda *a: made.append(a[2].shape[1]))
-    fast, slow = losses(model, batch), losses(whole, batch, output_hidden_states=True)
-    assert torch.allclose(fast, slow, atol=1e-5) and fast[-1] < fast[0] / 2
+    with torch.no_grad():
+        answers = model(**batch).logits
+        assert torch.allclose(answers, model(**batch, output_hidden_states=True).logits, atol=1e-5)
     spans = torch.stack([batch["head_span"], batch["tail_span"]])
     longest = int((spans[..., 1] - spans[..., 0]).sum(dim=0).max()) if model.config.pool_mentions else 0
-    assert set(made) == {2 + longest}, "head, tail and their mentions alone go through the last layer"
+    length = batch["attention_mask"].shape[1]
+    assert made[0] == 2 + longest < length <= made[1], "head, tail and their mentions alone go through the last layer"
 
 
 def test_without_fusion_layers_head_and_tail_are_read_as_they_are(make_model, batch):
