@@ -270,7 +270,7 @@ def write_predictions(
     Raises:
         ValueError: if lengths differ, or an example (which is named) has a score that is not finite.
     """
-    from scipy.special import softmax
+    from evaluation_roc.calibration import calibrated_probabilities
 
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         for example, row, predicted, gold in zip(ids, scores, predictions, references, strict=True):
@@ -281,7 +281,7 @@ def write_predictions(
                 "id": example,
                 "gold": None if gold == -100 else label_names[gold],
                 "predicted": label_names[predicted],
-                "score": round(float(softmax(row / temperature)[predicted]), 6),
+                "score": round(float(calibrated_probabilities(row[None], temperature)[0, predicted]), 6),
                 "logits": row.tolist(),
             }
             file.write(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n")

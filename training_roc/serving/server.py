@@ -216,11 +216,11 @@ def _refuse_constant(name: str):
 
 
 def _num_pixels(file: bytes) -> int:
-    """Of a picture; 0 of what is none, of which the pipeline says why."""
+    """Of a picture; 0 of what cannot be opened, which the pipeline will not open either, and says why."""
     try:
         with Image.open(io.BytesIO(file)) as picture:
             return picture.width * picture.height
-    except Exception:
+    except Exception:  # decoders raise nearly every type there is
         return 0
 
 
