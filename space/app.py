@@ -52,7 +52,7 @@ html:not(.roc-ready) .gradio-container { visibility: hidden; animation: roc-show
 OWN_HINT = '<p class="roc-note">It is ranked with the others at once; nothing is trained for it.</p>'
 SESSION_SECONDS = 3600  # for how long a session that nobody uses is kept in memory
 SESSIONS = 200  # at a time, each with a picture of MAX_BYTES at most
-QUEUE = 32  # visitors waiting; the next one is asked to come back
+QUEUE = 128  # events waiting, one or two a visitor; the next one is asked to come back
 MODEL = {"concurrency_id": "model", "concurrency_limit": 1}  # one question at a time
 # A change made while the one before is being answered is answered after it, and not lost.
 INNER = {"api_visibility": "private", "trigger_mode": "always_last"}
