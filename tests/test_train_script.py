@@ -586,6 +586,7 @@ def test_a_mistake_is_answered_in_one_sentence(tmp_path):
     mistakes = [
         (["nowhere.yaml"], "error: nowhere.yaml: No such file or directory"),
         (["--seeds", "1"], "there is no setting '--seeds'; did you mean --seed?"),
+        (["--seed", "1", "a.yaml"], "a configuration comes before all settings: train.py a.yaml ..."),
         (["--dataset_name", "./nowhere", "--do_predict"], "there is no folder ./nowhere with a data set"),
         (["--dataset_revision", "v1"], "dataset_revision has no effect on the embedded demo set"),
     ]
