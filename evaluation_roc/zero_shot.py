@@ -317,7 +317,7 @@ class ZeroShotEvaluation:
         return {label: texts[label] if label in self.unseen else trained[label] for label in texts}
 
     def _encode_examples(self) -> dict[str, torch.Tensor]:
-        """Unseen label → pair vectors (num_rows, embedding_dim) of its examples, in the order of their draw."""
+        """Unseen label → pair vectors (num_rows, projection_dim) of its examples, in the order of their draw."""
         loader = DataLoader(self.examples, batch_size=64, collate_fn=self.trainer.data_collator)
         embeds = torch.cat([self.model.encode_pairs(**batch) for batch in loader])
         labels = np.array(self.examples["labels"])

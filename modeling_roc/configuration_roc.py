@@ -162,13 +162,6 @@ class RocConfig(PreTrainedConfig):
             it is projected. `False`: plain cosine, as in the paper.
         negative_relation (`str`, *optional*):
             The label that stands for "no relation" (MNRE: `None`, MORE: `none`).
-        text_similarity (`float`, defaults to 0.0):
-            λ, 0 to below 1: a pair's score with a description is (1 - λ) · cosine of their projected vectors + λ ·
-            cosine of the text's and the description's mean token vectors, as the relation encoder gives them. The
-            second part knows relations that were never trained on as well as any other; it joins in where the model
-            answers, not in the training loss. A relation encoder of its own that is frozen
-            (`relation_update_steps=0`) keeps it as it was pretrained. Temperature: multiply by 1 - λ what is right
-            for 0.
         learn_negative_threshold (`bool`, defaults to `False`):
             Score `negative_relation` by a linear function of the pair's vector, not by its descriptions: the bar
             that a relation must clear. "No relation" is whatever is left over; a sentence can hardly say what
@@ -238,7 +231,6 @@ class RocConfig(PreTrainedConfig):
     relation_examples: dict | None = None
     relation_aggregation: str = "mean"
     center_descriptions: bool = True
-    text_similarity: int | float = 0.0
     negative_relation: str | None = None
     learn_negative_threshold: bool = False
     relation_offsets: dict | None = None
@@ -332,12 +324,6 @@ class RocConfig(PreTrainedConfig):
         """Whether there is something to answer with: labels alone are nothing that could be retrieved."""
         return bool(self.id2label and (self.relation_descriptions or self.objective == "classification"))
 
-    @property
-    def embedding_dim(self) -> int:
-        """Dimension of pair_embeds and of the memory: `projection_dim`, and the relation encoder's if texts count."""
-        texts = (self.relation_config or self.text_config).hidden_size if self.text_similarity else 0
-        return self.projection_dim + texts
-
     def validate_architecture(self):
         if self.objective not in OBJECTIVES:
             raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}, got {self.objective!r}")
@@ -347,8 +333,6 @@ class RocConfig(PreTrainedConfig):
             )
         if self.object_features not in OBJECT_FEATURES:
             raise ValueError(f"object_features must be one of {OBJECT_FEATURES}, got {self.object_features!r}")
-        if not 0 <= self.text_similarity < 1:
-            raise ValueError(f"text_similarity must be 0 to below 1, got {self.text_similarity}")
         for name in ("temperature", "calibration_temperature"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be above 0 and finite, got {getattr(self, name)}")
@@ -365,10 +349,8 @@ class RocConfig(PreTrainedConfig):
                 f"text_residual needs a projection_dim ({self.projection_dim}) that is the encoders' hidden_size "
                 f"({', '.join(map(str, sorted(widths)))})"
             )
-        if self.objective == "classification":
-            for name, default in (("text_similarity", 0), ("learn_negative_threshold", False)):
-                if getattr(self, name) != default:
-                    raise ValueError(f'{name} has no effect on a model with objective="classification"')
+        if self.objective == "classification" and self.learn_negative_threshold:
+            raise ValueError('learn_negative_threshold has no effect on a model with objective="classification"')
         for label, descriptions in self.relation_descriptions.items():
             if not (descriptions or label in self.relation_examples):
                 raise ValueError(f"relation {label!r} needs a list of at least one description, got {descriptions!r}")

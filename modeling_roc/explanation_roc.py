@@ -100,11 +100,6 @@ def _ways(model, pair: dict, blank_input_ids, pixel_values):
     embeddings = model.get_input_embeddings()
     ends = {"words": embeddings(pair["input_ids"]).detach()}
     starts = {"words": embeddings(blank_input_ids).detach()}
-    if model.config.text_similarity and model.relation_encoder.text_encoder is not None:
-        # The texts are read by a second encoder, with word embeddings of its own.
-        embeddings = model.relation_encoder.text_encoder.get_input_embeddings()
-        for way, ids in ((ends, pair["input_ids"]), (starts, blank_input_ids)):
-            way["texts"] = embeddings(ids.masked_fill(~model.relation_encoder.knows(ids), 0)).detach()
     if pixel_values is not None:
         owners = (pair["image_index"] >= 0).nonzero().flatten()
         pictures = pixel_values[pair["image_index"][owners]].clone()
@@ -144,7 +139,7 @@ def _integrate(model, pair: dict, starts: dict, ends: dict, num_steps: int, rela
         patches = by_patch.new_zeros(len(margins[0]), *by_patch.shape[1:])
         patches[pair["image_index"] >= 0] = by_patch
     return Saliency(
-        tokens=sum(found[name].sum(dim=-1) for name in ("words", "texts") if name in found),
+        tokens=found["words"].sum(dim=-1),
         patches=patches,
         objects=None if pair.get("object_boxes") is None else passed,
         margin=margins[-1],
@@ -172,9 +167,7 @@ def _margin(model, pair: dict, inputs: dict, relation_memory) -> tuple[torch.Ten
     if model.config.objective == "classification":
         logits = model.classify(vectors)
     else:
-        words = inputs.get("texts", inputs["words"])
-        texts = model.read_texts(pair["input_ids"], pair["attention_mask"], words)
-        logits = model.compare(vectors, texts, relation_memory)[0]
+        logits = model.compare(vectors, relation_memory)[0]
     targets = pair["targets"][:, None]
     others = logits.scatter(1, targets, 0).sum(dim=1) / max(logits.shape[1] - 1, 1)
     return logits.gather(1, targets)[:, 0] - others, sequence

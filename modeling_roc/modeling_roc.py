@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import torch
-from torch import distributed as dist
 from torch import nn
 from torch.nn import functional as F
 from transformers import AutoConfig, AutoModel, PreTrainedModel
@@ -48,8 +47,6 @@ RECORDED = {"output_attentions", "output_hidden_states"}
 SOURCE_ARGUMENTS = {*DOWNLOAD_SETTINGS, "code_revision", "trust_remote_code", "use_safetensors", "variant"}
 # Descriptions of like length that go through an encoder together on a CPU.
 DESCRIPTIONS_PASS = 12
-# How far the mean of the texts moves towards that of each training batch.
-TEXT_CENTER_MOMENTUM = 0.02
 
 
 class ObjectEmbedding(nn.Module):
@@ -351,9 +348,6 @@ class RelationEncoder(nn.Module):
     Relation descriptions to vectors: the mean of a description's token vectors, less the mean of all (unless
     `config.center_descriptions` is off), a projection, L2 norm.
 
-    With `config.text_similarity`, a second part of the vector is the description's own, before the projection; that of
-    a pair is its text's, read by the same encoder.
-
     Args:
         config ([`RocConfig`]). Without its `relation_config` descriptions go through the pair's text encoder, which is
             then given to every call.
@@ -370,9 +364,6 @@ class RelationEncoder(nn.Module):
         hidden_size = (config.relation_config or config.text_config).hidden_size
         self.projection = nn.Linear(hidden_size, config.projection_dim)
         self.register_buffer("center", torch.zeros(hidden_size))
-        if config.text_similarity:
-            # What all texts have in common: a running mean over those that the model is trained on.
-            self.register_buffer("text_center", torch.zeros(hidden_size))
 
     def forward(self, input_ids, attention_mask, text_encoder: nn.Module | None = None) -> torch.Tensor:
         """
@@ -381,75 +372,31 @@ class RelationEncoder(nn.Module):
             text_encoder: the pair's, where the two share one.
 
         Returns:
-            (num, embedding_dim) of float32: unit vectors.
+            (num, projection_dim) of float32: unit vectors.
         """
         return self.project(self.mean_token_vectors(input_ids, attention_mask, text_encoder))
 
-    def mean_token_vectors(
-        self, input_ids, attention_mask, text_encoder: nn.Module | None = None, inputs_embeds=None
-    ) -> torch.Tensor:
-        """Of each description, (num, hidden_size). Args: as for `forward`; `inputs_embeds` in place of `input_ids`."""
-        inputs = {"input_ids": input_ids} if inputs_embeds is None else {"inputs_embeds": inputs_embeds}
+    def mean_token_vectors(self, input_ids, attention_mask, text_encoder: nn.Module | None = None) -> torch.Tensor:
+        """Of each description, (num, hidden_size). Args: as for `forward`."""
         encoder = text_encoder if self.text_encoder is None else self.text_encoder
         mask = attention_mask.to(torch.long)
-        return mean_token_vectors(encoder(**inputs, attention_mask=mask).last_hidden_state.to(mask.device), mask)
+        states = encoder(input_ids=input_ids, attention_mask=mask).last_hidden_state
+        return mean_token_vectors(states.to(mask.device), mask)
 
     def project(self, features: torch.Tensor) -> torch.Tensor:
-        """Mean token vectors (num, hidden_size) to unit vectors (num, embedding_dim) of float32."""
+        """Mean token vectors (num, hidden_size) to unit vectors (num, projection_dim) of float32."""
         with full_precision(features):
             texts = F.normalize(features - self.center.to(features.device), dim=-1)
             # The scale of a layer norm, so that the projection meets what a linear layer expects.
             centered = as_input_of(self.projection, texts * features.shape[-1] ** 0.5)
-            return self.join(F.normalize(self.projection(centered).to(features.device).float(), dim=-1), texts)
-
-    def join(self, projected: torch.Tensor, texts: torch.Tensor) -> torch.Tensor:
-        """Two unit vectors to one, whose inner products are the weighted means of theirs: `config.text_similarity`."""
-        share = self.config.text_similarity
-        if not share:
-            return projected
-        return torch.cat([(1 - share) ** 0.5 * projected, share**0.5 * texts.float()], dim=-1)
-
-    def read_texts(self, input_ids, attention_mask, text_encoder: nn.Module | None = None, inputs_embeds=None):
-        """
-        Mean token vector of each pair's text: what `config.text_similarity` compares.
-
-        Args: as for `mean_token_vectors`, of the pairs' texts.
-
-        Returns:
-            (batch, hidden_size), without dropout where the relation encoder is one of its own.
-        """
-        if self.text_encoder is None:
-            return self.mean_token_vectors(input_ids, attention_mask, text_encoder, inputs_embeds)
-        known = self.knows(input_ids)
-        with evaluating(self.text_encoder):
-            return self.mean_token_vectors(
-                input_ids.masked_fill(~known, 0), (attention_mask > 0) & known, inputs_embeds=inputs_embeds
-            )
-
-    def knows(self, input_ids: torch.Tensor) -> torch.Tensor:
-        """Which tokens an encoder of its own knows: its vocabulary is the published one, in which no markers are."""
-        return input_ids < len(self.text_encoder.get_input_embeddings().weight)
-
-    @torch.no_grad()
-    def move_text_center(self, input_ids, attention_mask, text_encoder: nn.Module | None = None):
-        """Moves the mean of all texts towards that of a batch."""
-        # A quarter of the texts tells their mean well enough, at a quarter of the cost.
-        texts = self.read_texts(input_ids[::4], attention_mask[::4], text_encoder)
-        mean = texts.float().mean(dim=0)
-        if dist.is_available() and dist.is_initialized():
-            # Over the processes' batches, so that all have one center.
-            dist.all_reduce(mean)
-            mean /= dist.get_world_size()
-        # The first batch decides, as there is nothing yet to be moved. On an accelerator nothing waits for this.
-        self.text_center.lerp_(mean, torch.where(self.text_center.any(), TEXT_CENTER_MOMENTUM, mean.new_ones(())))
+            return F.normalize(self.projection(centered).to(features.device).float(), dim=-1)
 
     def _apply(self, fn, recurse=True):
-        # Means go where the model goes, and are not rounded with it: in bfloat16 a running mean would not move.
-        means = dict(self._buffers)
+        # The mean goes where the model goes, and is not rounded with it.
+        center = self.center
         super()._apply(fn, recurse)
-        for name, mean in means.items():
-            if not mean.is_meta:
-                self._buffers[name] = mean.to(self._buffers[name].device)
+        if not center.is_meta:
+            self.center = center.to(self.center.device)
         return self
 
 
@@ -459,8 +406,7 @@ class RocOutput(ModelOutput):
     Args:
         loss (scalar): InfoNCE (or cross-entropy for `objective="classification"`), where labels are given.
         logits (batch, num_relations): cosine / temperature over the relation memory, float32.
-        pair_embeds (batch, embedding_dim): unit vectors of the pairs, float32; `None` in classification. In training
-            with `config.text_similarity` λ, the part that is learned alone: of length sqrt(1 - λ).
+        pair_embeds (batch, projection_dim): unit vectors of the pairs, float32; `None` in classification.
         hidden_states: on request, the joint sequence before and after each fusion layer,
             (batch, text_length + num_objects + num_patches, hidden_size) each.
         attentions: on request, (batch, num_heads, length, length) for each fusion layer; empty, with a warning, where
@@ -503,9 +449,7 @@ class RocPreTrainedModel(PreTrainedModel):
         if isinstance(module, RelationMemory):
             module.init_values()
         elif isinstance(module, RelationEncoder):
-            for name in ("center", "text_center"):
-                if hasattr(module, name):
-                    init.zeros_(getattr(module, name))
+            init.zeros_(module.center)
         elif self.config.text_residual and isinstance(module, nn.Linear):
             if module is self.pair_encoder.correction:
                 init.zeros_(module.weight)
@@ -554,8 +498,6 @@ class RocModel(RocPreTrainedModel):
             self.relation_encoder = RelationEncoder(config, relation_text_encoder)
             self.memory = RelationMemory(config)
             self._keep_in_fp32_modules_strict = ["memory.embeds", "memory.log_temperature", "relation_encoder.center"]
-            if config.text_similarity:
-                self._keep_in_fp32_modules_strict += ["relation_encoder.text_center"]
             # The config has them.
             self._keys_to_ignore_on_save = self._keys_to_ignore_on_load_missing = ["memory.relations"]
             self.register_load_state_dict_post_hook(_weights_were_loaded)
@@ -703,7 +645,7 @@ class RocModel(RocPreTrainedModel):
             labels (batch,): index into the relations, -100 where unknown.
             num_items_in_batch: labelled pairs of the whole optimizer step; see [`info_nce`].
             relation_features: in training, what gives the mean token vectors (num_descriptions, hidden_size) of the
-                memory's descriptions for pair_embeds (batch, embedding_dim) and labels. Default: all descriptions are
+                memory's descriptions for pair_embeds (batch, projection_dim) and labels. Default: all descriptions are
                 encoded, with gradient. Training is a call in training mode with gradients enabled;
                 `config.relation_offsets` take no part in it.
             relation_memory: other relations to compare with in this call, from [`RocModel.make_relation_memory`].
@@ -749,8 +691,7 @@ class RocModel(RocPreTrainedModel):
                 raise ValueError('a model with objective="classification" takes no relation_memory')
             logits = self.classify(vectors)
         else:
-            texts = self.read_texts(input_ids, attention_mask)
-            logits, pair_embeds = self.compare(vectors, texts, relation_memory, relation_features, labels)
+            logits, pair_embeds = self.compare(vectors, relation_memory, relation_features, labels)
         if relation_mask is not None:
             logits = logits.masked_fill(~relation_mask.to(logits.device), torch.finfo(logits.dtype).min)
         loss = None if labels is None else info_nce(logits, labels, num_items_in_batch)
@@ -766,7 +707,6 @@ class RocModel(RocPreTrainedModel):
     def compare(
         self,
         vectors: torch.Tensor,
-        texts: torch.Tensor | None = None,
         relation_memory: RelationMemory | None = None,
         relation_features: Callable | None = None,
         labels: torch.Tensor | None = None,
@@ -776,12 +716,11 @@ class RocModel(RocPreTrainedModel):
 
         Args:
             vectors (batch, hidden_size): of the pairs, from the [`PairEncoder`].
-            texts (batch, hidden_size): from `read_texts`.
             relation_memory, relation_features, labels: as for [`RocModel.forward`].
 
         Returns:
             logits (batch, num_relations): cosine / temperature; with `config.learn_negative_threshold`, the negative
-            relation's is the pair's own threshold. pair_embeds (batch, embedding_dim): unit vectors. Both float32,
+            relation's is the pair's own threshold. pair_embeds (batch, projection_dim): unit vectors. Both float32,
             under autocast too.
         """
         memory = copy_in_force(self.memory) if relation_memory is None else relation_memory
@@ -789,7 +728,7 @@ class RocModel(RocPreTrainedModel):
         encodes = learns and relation_memory is None
         if not encodes:
             self.refresh_memory(memory)  # before all else: torch.compile leaves it out, and breaks its graph once
-        pair_embeds = self.embed_pairs(vectors, texts)
+        pair_embeds = self.embed_pairs(vectors)
         embeds = memory.embeds
         if learns:
             self.weights_stamp = None  # an optimizer's step is about to follow
@@ -819,30 +758,11 @@ class RocModel(RocPreTrainedModel):
             threshold = self.negative_threshold(as_input_of(self.negative_threshold, vectors))
             return threshold.to(vectors.device).float()
 
-    def embed_pairs(self, vectors: torch.Tensor, texts: torch.Tensor | None = None) -> torch.Tensor:
-        """Pair vectors (batch, hidden_size), and texts from `read_texts`, to unit vectors (batch, embedding_dim)."""
+    def embed_pairs(self, vectors: torch.Tensor) -> torch.Tensor:
+        """Pair vectors (batch, hidden_size) to unit vectors (batch, projection_dim) of float32."""
         with full_precision(vectors):
             projected = self.pair_projection(as_input_of(self.pair_projection, vectors))
-            projected = F.normalize(projected.to(vectors.device).float(), dim=-1)
-            if not self.config.text_similarity:
-                return projected
-            if self._learns():
-                # A projection that may lean on the texts in training knows less by itself, of unseen relations most.
-                return self.relation_encoder.join(projected, texts)
-            return self.relation_encoder.join(
-                projected, F.normalize(texts.float() - self.relation_encoder.text_center.to(texts.device), dim=-1)
-            )
-
-    def read_texts(self, input_ids, attention_mask, inputs_embeds=None) -> torch.Tensor | None:
-        """The texts as the relation encoder reads them (batch, hidden_size), for `config.text_similarity`; else None.
-        In training zeros, and the texts' mean moves."""
-        if not self.config.text_similarity:
-            return None
-        shared = self.pair_encoder.text_encoder
-        if not self._learns():
-            return self.relation_encoder.read_texts(input_ids, attention_mask, shared, inputs_embeds)
-        self.relation_encoder.move_text_center(input_ids, attention_mask, shared)
-        return self.relation_encoder.center.new_zeros(len(input_ids), len(self.relation_encoder.center))
+            return F.normalize(projected.to(vectors.device).float(), dim=-1)
 
     def encode_pairs(self, **inputs) -> torch.Tensor:
         """
@@ -852,7 +772,7 @@ class RocModel(RocPreTrainedModel):
             inputs: what the processor returns.
 
         Returns:
-            (batch, embedding_dim) of float32.
+            (batch, projection_dim) of float32.
         """
         inputs = {name: value.to(self.device) for name, value in inputs.items() if name != "labels"}
         if "pixel_values" in inputs:
@@ -866,8 +786,7 @@ class RocModel(RocPreTrainedModel):
             evaluating(self),
             full_precision(inputs["input_ids"]),
         ):
-            texts = self.read_texts(inputs["input_ids"], inputs["attention_mask"])
-            return self.embed_pairs(self.pair_encoder(**inputs), texts)
+            return self.embed_pairs(self.pair_encoder(**inputs))
 
     def get_relation_features(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         """
@@ -878,7 +797,7 @@ class RocModel(RocPreTrainedModel):
                 processor returns them.
 
         Returns:
-            (num, embedding_dim) of float32.
+            (num, projection_dim) of float32.
         """
         copy_in_force(self.memory).features = None  # they are compared with others of this center
         return self.relation_encoder(input_ids, attention_mask, self.pair_encoder.text_encoder)
@@ -890,7 +809,7 @@ class RocModel(RocPreTrainedModel):
         How well each description in the memory, and the mean of each relation's examples, fits a pair.
 
         Args:
-            pair_embeds (batch, embedding_dim): from [`RocOutput`].
+            pair_embeds (batch, projection_dim): from [`RocOutput`].
             relation_memory: as for [`RocModel.forward`].
 
         Returns:

@@ -226,7 +226,7 @@ class RelationMemory(nn.Module):
     buffers
 
     - `input_ids` (R, L) of int32, padded with -1: the model can encode its descriptions without a tokenizer;
-    - `embeds` (R + E, embedding_dim) of float32: their unit vectors, then the normalized mean pair vector of each
+    - `embeds` (R + E, projection_dim) of float32: their unit vectors, then the normalized mean pair vector of each
       relation's examples, which cannot be made anew: texts and pictures are not kept;
     - `owner` (R + E,) of int64: which relation each row belongs to (not saved, follows the config);
     - `texts_proof` (32,) of uint8: of the texts and the token ids that stand for them;
@@ -250,7 +250,7 @@ class RelationMemory(nn.Module):
         num_descriptions, num_examples = self._sizes()
         empty = torch.full((num_descriptions, config.relation_length), -1)
         self.register_buffer("input_ids", (empty if input_ids is None else input_ids).to(torch.int32))
-        self.register_buffer("embeds", torch.zeros(num_descriptions + num_examples, config.embedding_dim))
+        self.register_buffer("embeds", torch.zeros(num_descriptions + num_examples, config.projection_dim))
         self.register_buffer("texts_proof", torch.zeros(32, dtype=torch.uint8))
         self.register_buffer("proof", torch.zeros(32, dtype=torch.uint8))
         self.register_buffer("relations", _pack(config))
@@ -318,8 +318,8 @@ class RelationMemory(nn.Module):
         Compares pairs with the relations.
 
         Args:
-            pair_embeds (batch, embedding_dim): unit vectors.
-            embeds (num_rows, embedding_dim): the rows, in training. Default: `self.embeds`.
+            pair_embeds (batch, projection_dim): unit vectors.
+            embeds (num_rows, projection_dim): the rows, in training. Default: `self.embeds`.
             threshold (batch, 1): the negative relation's logits, where they are learned.
             offsets: label → what is added to the relation's logit; labels that are not here are passed over.
 
@@ -427,7 +427,7 @@ class RelationMemory(nn.Module):
         self._register_owners(device)
         self.relations = self.relations.new_zeros(relations.shape)
         self.input_ids = self.input_ids.new_zeros(input_ids.shape)
-        self.embeds = self.embeds.new_zeros(sum(self._sizes()), self.config.embedding_dim)
+        self.embeds = self.embeds.new_zeros(sum(self._sizes()), self.config.projection_dim)
 
     def _apply(self, fn, recurse=True):
         # Moves with the model, but is not rounded with it.
@@ -517,12 +517,8 @@ def _relation_weights(model) -> list[torch.Tensor | str]:
 def _pair_weights(model) -> list[torch.Tensor | str]:
     """Everything that a pair's vector depends on, besides the pair."""
     modules = [model.pair_encoder, model.pair_projection]
-    weights = [f"pool_mentions {model.config.pool_mentions}, text_similarity {model.config.text_similarity}"]
-    if model.config.text_similarity:
-        encoder = copy_in_force(model.relation_encoder)
-        weights.append(encoder.text_center)
-        modules += [] if encoder.text_encoder is None else [encoder.text_encoder]
-    return [*(weight for module in modules for weight in weights_in_force(module)), *weights]
+    weights = [weight for module in modules for weight in weights_in_force(module)]
+    return [*weights, f"pool_mentions {model.config.pool_mentions}"]
 
 
 def encode_descriptions(model, input_ids: torch.Tensor, batch_size: int = 64) -> torch.Tensor:
@@ -564,7 +560,7 @@ def make_memory(
     Args:
         model: the [`RocModel`]. Descriptions that its memory holds already are not encoded again.
         relations, processor, negative_relation: as for [`RocModel.set_relations`].
-        examples: label → pair vectors (num_examples, embedding_dim) of examples, made with the weights as they are;
+        examples: label → pair vectors (num_examples, projection_dim) of examples, made with the weights as they are;
             `None` for a relation that keeps its examples' row as it is in the model's memory.
         decide_center: whether the first descriptions of a model, two or more, decide its center.
 

@@ -151,8 +151,8 @@ def search(
     if inputs.get("attention_mask") is None:
         inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
     model.refresh_memory(memory)
-    vectors, texts = model.pair_encoder(**inputs), model.read_texts(inputs["input_ids"], inputs["attention_mask"])
-    pair_embeds, threshold = model.embed_pairs(vectors, texts), model.learned_threshold(vectors, memory)
+    vectors = model.pair_encoder(**inputs)
+    pair_embeds, threshold = model.embed_pairs(vectors), model.learned_threshold(vectors, memory)
     fitting = None
     if types is not None:
         if len(types) != len(pair_embeds):

@@ -5,7 +5,7 @@ import torch
 
 
 def encoded_anew(model, memory=None) -> torch.Tensor:
-    """(num_descriptions, embedding_dim): the vectors of a memory's descriptions, as the weights are now."""
+    """(num_descriptions, projection_dim): the vectors of a memory's descriptions, as the weights are now."""
     ids = (model.memory if memory is None else memory).input_ids
     training = model.training
     with torch.no_grad():

@@ -244,7 +244,7 @@ def test_a_part_without_gradient_that_is_used_is_kept():
 def test_arguments_reach_what_they_are_for(saved):
     text, vision = saved
     model = RocModel.from_encoders_pretrained(
-        text, vision, share_relation_encoder=False, temperature=0.2, text_similarity=0.25,
+        text, vision, share_relation_encoder=False, temperature=0.2, pair_dropout=0.25,
         text_hidden_dropout_prob=0.3, vision_hidden_dropout_prob=0.4, attn_implementation="eager",
         token="hf_secret", text_token="hf_secret", text_revision="main", local_files_only=True,
         trust_remote_code=False,
@@ -252,7 +252,7 @@ def test_arguments_reach_what_they_are_for(saved):
     for word in ("hf_secret", "revision", "trust_remote_code", "local_files_only"):
         assert word not in model.config.to_json_string(use_diff=False)
     config = model.config
-    assert (config.temperature, config.text_similarity) == (0.2, 0.25)
+    assert (config.temperature, config.pair_dropout) == (0.2, 0.25)
     assert config.text_config.hidden_dropout_prob == config.relation_config.hidden_dropout_prob == 0.3
     assert config.vision_config.hidden_dropout_prob == 0.4
     dropouts = {module.p for module in model.pair_encoder.vision_encoder.modules() if hasattr(module, "p")}

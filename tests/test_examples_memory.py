@@ -49,8 +49,7 @@ def example_rows(model) -> torch.Tensor:
     "settings",
     [
         {},
-        {"text_similarity": 0.5, "own_relation_encoder": True},
-        {"text_similarity": 0.3},
+        {"own_relation_encoder": True},
         {"learn_negative_threshold": True, "pool_mentions": False},
     ],
 )
@@ -236,7 +235,7 @@ def assert_stale(model, batch, tmp_path, labels=(FAN, "rival")):
 )
 @pytest.mark.parametrize("fused", [False, True])
 def test_an_optimizer_step_makes_them_stale(make_model, processor, batch, tmp_path, part, fused):
-    model = make_model(text_similarity=0.2)
+    model = make_model()
     before = answers(model, batch)
     model.add_relation(FAN, "The head is a fan of the tail.", processor, examples=EXAMPLES)
     model.add_relation("rival", processor=processor, examples=EXAMPLES[:1])
@@ -265,9 +264,6 @@ def test_other_ways_to_go_stale(make_model, processor, batch, tmp_path):
     model = with_fans(make_model, processor)
     model.pair_encoder.pair_fusion[1].weight.data.mul_(2)
     assert_stale(model.eval(), batch, tmp_path)
-    model = with_fans(make_model, processor, text_similarity=0.2)
-    model.relation_encoder.text_center.fill_(1)
-    assert_stale(model, batch, tmp_path)
     model = with_fans(make_model, processor)
     assert_stale(model.to(torch.bfloat16), {**batch, "pixel_values": batch["pixel_values"].bfloat16()}, tmp_path)
     model.set_relations({"a": "One thing."}, processor)  # and is no more, with the examples
@@ -316,9 +312,8 @@ def test_weights_of_elsewhere_are_saved_without_a_false_proof(make_model, proces
     assert_stale(RocModel.from_pretrained(tmp_path / "saved"), batch, tmp_path)
 
 
-@pytest.mark.parametrize("settings", [{}, {"text_similarity": 0.4}])
-def test_training_with_examples_is_refused_at_once(make_model, processor, batch, settings):
-    model = with_fans(make_model, processor, **settings).train()
+def test_training_with_examples_is_refused_at_once(make_model, processor, batch):
+    model = with_fans(make_model, processor).train()
     with pytest.raises(ValueError, match=f"training changes the weights .* {FAN!r}, 'rival'"):
         model(**batch)
     assert answers(model, batch).isfinite().all()  # nothing was moved before it was refused

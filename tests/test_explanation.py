@@ -59,9 +59,8 @@ def assert_adds_up(explanation: dict, tolerance: float = 0.03):
         {"object_features": "roi"},
         {"object_features": "crop", "learn_negative_threshold": True, "relation_aggregation": "max"},
         {"object_features": "roi", "objective": "classification"},
-        {"object_features": "roi", "text_similarity": 0.5},
         {"object_features": "roi", "text_residual": True},
-        {"object_features": "roi", "text_similarity": 0.5, "own_relation_encoder": True},
+        {"object_features": "roi", "own_relation_encoder": True},
     ],
 )
 def test_words_and_patches_add_up_to_what_the_blank_pair_lacks(make_pipe, config, changes):

@@ -88,7 +88,7 @@ def rows_of(model, labels) -> list[int]:
     [
         {},
         {"own_relation_encoder": True, "learn_negative_threshold": True, "relation_aggregation": "mean"},
-        {"own_relation_encoder": True, "text_similarity": 0.5, "relation_aggregation": "max"},
+        {"own_relation_encoder": True, "relation_aggregation": "max"},
         {"learn_temperature": True},
     ],
 )

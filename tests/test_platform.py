@@ -21,7 +21,6 @@ KINDS = {
     "plain": {},
     "all options": {
         "own_relation_encoder": True,
-        "text_similarity": 0.3,
         "text_residual": True,
         "learn_negative_threshold": True,
         "learn_temperature": True,

@@ -232,8 +232,8 @@ def test_what_cannot_be_done_is_said_before_anything_is_done(run, place, tmp_pat
         run("--early_stopping_patience", "1", "--load_best_model_at_end", "false")
     with pytest.raises(ValueError, match="train_fraction"):
         run("--train_fraction", "1.5")
-    with pytest.raises(ValueError, match="text_similarity has no effect on a model"):
-        run("--text_similarity", "0.2", "--objective", "classification")
+    with pytest.raises(ValueError, match="learn_negative_threshold has no effect on a model"):
+        run("--learn_negative_threshold", "true", "--objective", "classification")
     with pytest.raises(ValueError, match="name a text encoder"):
         config.write_text(f"dataset_name: {place / 'dataset'}\ndo_predict: true\nreport_to: none\n")
         run(config=config)
@@ -389,7 +389,7 @@ def test_unlabelled_rows_are_predicted(run, trained, place, tmp_path):
 
 def test_relations_held_out_compete_in_the_evaluation(run, place):
     unseen = ["/per/per/peer", "/per/org/member_of", "/per/misc/awarded"]  # the last has no training row
-    arguments = ("--hold_out_relations", ",".join(unseen[:2]), "--text_similarity", "0.2", "--unseen_rate", "0.1")
+    arguments = ("--hold_out_relations", ",".join(unseen[:2]), "--unseen_rate", "0.1")
     out = run(*arguments, "--few_shot_examples", "1", "4") / "out"
     report, everything = read_json(out / "zero_shot.json"), read_json(out / "all_results.json")
     assert report["unseen"] == unseen and set(report["offsets"]) == set(unseen)
@@ -680,9 +680,9 @@ print("differ:", [name for name in own if len({rank[name] for rank in ranks}) > 
 
 @pytest.mark.slow
 def test_processes_end_with_the_same_weights_and_buffers(run, place, tmp_path):
-    """Also the running mean of texts, to which each process's batch adds; and those of one process."""
+    """And those of one process."""
     (tmp_path / "compare.py").write_text(COMPARE_RANKS)
-    arguments = ["--num_train_epochs", "2", "--text_similarity", "0.2", "--share_relation_encoder", "false"]
+    arguments = ["--num_train_epochs", "2", "--share_relation_encoder", "false"]
     arguments += ["--eval_strategy", "no", "--do_eval", "false", "--load_best_model_at_end", "false"]
     run(*arguments, "--output_dir", "one")
     two = ["--use_cpu", "true", "--per_device_train_batch_size", "4", "--output_dir", "two"]
@@ -698,7 +698,7 @@ def test_processes_end_with_the_same_weights_and_buffers(run, place, tmp_path):
     assert done.returncode == 0, done.stderr[-5000:]
     assert re.findall("differ:.*", done.stdout) == ["differ: [] of 2"] * 2
     weights, others = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
-    assert weights["relation_encoder.text_center"].any()
+    assert weights["relation_encoder.center"].any()
     for name, value in weights.items():
         if value.is_floating_point():
             assert torch.allclose(value, others[name], atol=2e-2), name

@@ -300,36 +300,10 @@ def test_offsets_of_relations(make_model, batch, processor, tmp_path, learned):
 
 @pytest.mark.parametrize("learned", [False, True])
 def test_pairs_are_scored_anew_without_being_encoded_anew(make_model, batch, learned):
-    model = make_model(learn_negative_threshold=learned, text_similarity=0.3).eval()
+    model = make_model(learn_negative_threshold=learned).eval()
     model.set_relation_offsets({"/per/per/peer": 0.5})
     with torch.no_grad():
         output = model(**batch)
         threshold = output.logits[:, [model.config.label2id["none"]]] if learned else None
         scored = model.memory(output.pair_embeds, threshold=threshold, offsets=model.config.relation_offsets)
     assert torch.allclose(scored, output.logits, atol=1e-5)
-
-
-@pytest.mark.parametrize("own_relation_encoder", [False, True])
-def test_the_similarity_of_texts_is_part_of_the_score(make_model, batch, tmp_path, own_relation_encoder):
-    model = make_model(own_relation_encoder=own_relation_encoder, text_similarity=0.4, relation_aggregation="mean")
-    trained = model.train()(**batch)
-    assert model.relation_encoder.text_center.any()
-    # Of four texts one moves the mean; in the next batch it is another.
-    model(**{name: value if name == "pixel_values" else value.roll(1, dims=0) for name, value in batch.items()})
-    # The loss sees the projections' part alone.
-    assert torch.allclose(trained.pair_embeds.norm(dim=-1), torch.full((4,), 0.6**0.5), atol=1e-5)
-    assert not trained.pair_embeds[:, model.config.projection_dim :].any()
-    with torch.no_grad():
-        output = model.eval()(**batch)
-        texts = model.read_texts(batch["input_ids"], batch["attention_mask"]) - model.relation_encoder.text_center
-        descriptions = model.description_features(model.memory.input_ids) - model.relation_encoder.center
-        cosines = torch.nn.functional.cosine_similarity(texts[:, None], descriptions[None], dim=-1)
-    size = model.config.projection_dim
-    projected = output.pair_embeds[:, :size] @ model.memory.embeds[:, :size].T
-    scores = (projected + 0.4 * cosines) / model.config.temperature
-    grouped = torch.stack([scores[:, 0], scores[:, 1:3].mean(dim=1), scores[:, 3]], dim=1)
-    assert torch.allclose(output.logits, grouped, atol=1e-4)
-    assert torch.allclose(output.pair_embeds.norm(dim=-1), torch.ones(4), atol=1e-5)
-    model.save_pretrained(tmp_path)
-    loaded, info = type(model).from_pretrained(tmp_path, output_loading_info=True)
-    assert not any(info.values()) and torch.equal(logits_of(loaded, batch), output.logits)

@@ -62,7 +62,6 @@ SETUPS = {
         "object_features": "crop",
         "relation_examples": {"friend_of": 2, "member_of": 1},
         "relation_aggregation": "max",
-        "text_similarity": 0.3,
         "text_residual": True,
         "learn_temperature": True,
         "learn_negative_threshold": True,

@@ -28,8 +28,6 @@ from training_roc.trainer import RocTrainingArguments
 
 logger = logging.getLogger(__name__)
 
-RETRIEVAL_SETTINGS = ("text_similarity", "learn_negative_threshold")
-"""What [`RocConfig`] refuses where a model classifies."""
 DEMO_CONFIG = Path(__file__).parents[1] / "configs" / "demo.yaml"
 TRANSFORMERS_PAGE = "https://huggingface.co/docs/transformers/main_classes/trainer#transformers.TrainingArguments"
 
@@ -87,9 +85,6 @@ class ModelArguments(LoraArguments):
             "choices": ["max", "mean"],
             "help": "How the scores of a relation's descriptions become the relation's.",
         },
-    )
-    text_similarity: float = field(
-        default=0.0, metadata={"help": "Share of the relation encoder's own text similarity in a score, 0 to below 1."}
     )
     learn_negative_threshold: bool = field(
         default=False, metadata={"help": "Score the negative relation by the pair alone, not by its descriptions."}
@@ -370,8 +365,8 @@ def read_settings(path: Path, is_overridden_by: list[str]) -> list[str]:
     chooser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     chooser.add_argument("--objective", default=content.get("objective"))
     if chooser.parse_known_args(is_overridden_by)[0].objective == "classification" != content.get("objective"):
-        for name in [name for name in RETRIEVAL_SETTINGS if content.pop(name, None) is not None]:
-            logger.warning("%s: %s has no effect with --objective classification", path, name)
+        if content.pop("learn_negative_threshold", None) is not None:  # which [`RocConfig`] refuses then
+            logger.warning("%s: learn_negative_threshold has no effect with --objective classification", path)
     return as_arguments(content, path)
 
 

@@ -62,7 +62,7 @@ class RelationFeatures:
     def __call__(self, pair_embeds: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
         """
         Args:
-            pair_embeds (batch, embedding_dim): of the pairs in this step.
+            pair_embeds (batch, projection_dim): of the pairs in this step.
             labels (batch,): theirs; -100 where unknown. They only decide what is encoded.
 
         Returns:
