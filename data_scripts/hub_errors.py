@@ -3,6 +3,7 @@
 before the work whose result goes there, so that hours are not lost to a wrong token."""
 
 import errno
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -87,7 +88,7 @@ def check_repository(repo_id: str, repo_type: str, revision: str | None = None) 
             except UNREACHABLE as error:
                 raise HubError(
                     f"There is no folder {repo_id!r} here, and the Hub at {constants.ENDPOINT} cannot be reached to"
-                    f" ask for a {repo_type} of that name ({error})."
+                    f" ask for a {repo_type} of that name ({_reason(error)})."
                 ) from error
 
 
@@ -149,10 +150,15 @@ def _explain(error: Exception, repo_id: str, repo_type: str, revision: str | Non
     # When the connection breaks, the upload's other threads find their client closed: a RuntimeError like any other.
     if find(*UNREACHABLE) or any(str(link).startswith("Error while uploading") for link in links):
         return (
-            f"The Hub at {constants.ENDPOINT} cannot be reached, or stopped answering ({links[-1]}). Check the"
-            " connection, and run this again."
+            f"The Hub at {constants.ENDPOINT} cannot be reached, or stopped answering ({_reason(links[-1])}). Check"
+            " the connection, and run this again."
         )
     return None
+
+
+def _reason(error: BaseException) -> str:
+    """What an exception says, without the system's number for it."""
+    return re.sub(r"^\[Errno -?\d+\] ", "", str(error))
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, load_dataset_builder
 from datasets.builder import Key
+from datasets.data_files import EmptyDatasetError
 from datasets.packaged_modules.parquet.parquet import Parquet
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import RemoteEntryNotFoundError
@@ -105,6 +106,8 @@ def open_rows(
             rows = builder.as_dataset(split)
     except ValueError as error:
         raise DataError(f"data set {name!r}: {error}") from error
+    except EmptyDatasetError as error:
+        raise DataError(f"data set {name!r} is a folder without rows; convert one with data_scripts first") from error
     features = rows.features if split is not None else next(iter(rows.values())).features
     for column, kind in (("relation", ClassLabel), ("image", Image)):
         if not isinstance(features.get(column), kind):

@@ -298,13 +298,18 @@ class ZeroShotEvaluation:
 
     def _mean_vectors(self, texts: Sequence[Sequence[int]]) -> torch.Tensor:
         """Token ids of texts to the pair's text encoder's mean token vectors (num_texts, hidden_size)."""
-        vectors = []
-        for batch in DataLoader([torch.tensor(ids) for ids in texts], batch_size=64, collate_fn=list):
-            ids = pad_sequence(batch, batch_first=True, padding_value=-1).to(self.model.device)
-            mask = (ids >= 0).long()
-            states = self.model.pair_encoder.text_encoder(input_ids=ids.clamp(min=0), attention_mask=mask)[0]
-            vectors.append(mean_token_vectors(states.float(), mask))
-        return torch.cat(vectors)
+        order = sorted(range(len(texts)), key=lambda row: len(texts[row]))  # a batch is padded to its longest text
+        vectors = [None] * len(texts)
+        for rows in DataLoader(order, batch_size=64, collate_fn=list):
+            ids = pad_sequence([torch.tensor(texts[row]) for row in rows], batch_first=True, padding_value=-1)
+            mask = (ids >= 0).long().to(self.model.device)
+            with self.trainer.compute_loss_context_manager():
+                states = self.model.pair_encoder.text_encoder(
+                    input_ids=ids.clamp(min=0).to(mask.device), attention_mask=mask
+                )[0]
+            for row, vector in zip(rows, mean_token_vectors(states.float(), mask), strict=True):
+                vectors[row] = vector
+        return torch.stack(vectors)
 
     def _relations(self, kind: str) -> dict[str, list[str]]:
         """Label → texts; the unseen relations' of `kind`, the others' as they were trained."""

@@ -48,11 +48,12 @@ html { overflow-y: scroll; }
 .gradio-container { width: 100% !important; max-width: 1180px !important; margin: 0 auto !important; }
 html:not(.roc-ready) .gradio-container { visibility: hidden; animation: roc-show 0s 5s forwards; }
 @keyframes roc-show { to { visibility: visible; } }
+footer .divider { display: none !important; }
 </style>"""
 OWN_HINT = '<p class="roc-note">It is ranked with the others at once; nothing is trained for it.</p>'
 SESSION_SECONDS = 3600  # for how long a session that nobody uses is kept in memory
 SESSIONS = 200  # at a time, each with a picture of MAX_BYTES at most
-QUEUE = 32  # visitors waiting; the next one is asked to come back
+QUEUE = 128  # events waiting, one or two a visitor; the next one is asked to come back
 MODEL = {"concurrency_id": "model", "concurrency_limit": 1}  # one question at a time
 # A change made while the one before is being answered is answered after it, and not lost.
 INNER = {"api_visibility": "private", "trigger_mode": "always_last"}
@@ -241,9 +242,9 @@ with gr.Blocks(title="ROC: what connects two entities?", analytics_enabled=False
         '<header class="roc-head"><h1>What connects two things in a post?</h1><p>Mark a <mark class="head">head</mark>'
         f' and a <mark class="tail">tail</mark>: words of the text{things}. The model finds the relation whose '
         "description fits best.</p>"
-        f'<p class="roc-note">{model_link()} is a model of <a href="{PAPER}">ROC, Retrieval over Classification</a>. '
-        f"It knows {known_relations()}, in posts like those that it was trained on: one of the drawn demo set knows "
-        "nothing of photos.</p></header>",
+        f'<p class="roc-note">{model_link()} is a model of <a href="{PAPER}">ROC, Retrieval over Classification</a> '
+        f"(EMNLP 2025). It knows {known_relations()}, in posts like those that it was trained on: one of the drawn "
+        "demo set knows nothing of photos.</p></header>",
         js_on_load=(FOLDER / "tabs.js").read_text(encoding="utf-8"),
     )
     quiet = {**INNER, "show_progress": "hidden"}

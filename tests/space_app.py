@@ -76,7 +76,7 @@ class SpaceApp:
             self.process = subprocess.Popen(command, cwd=folder / "space", env=environment, stdout=log, stderr=log)
 
     def wait(self) -> "SpaceApp":
-        for _ in range(480):
+        for _ in range(1200):  # five minutes at most
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", self.port)) == 0:
                     return self

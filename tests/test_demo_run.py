@@ -2,6 +2,7 @@
 """What `make demo` promises, run as it stands; then the snippets of the card that it writes."""
 
 import itertools
+import json
 import random
 import re
 import subprocess
@@ -12,11 +13,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from demo_runs import WITHOUT_PROJECT, train
+from demo_runs import ROOT, WITHOUT_PROJECT, train
 from PIL import Image
-from transformers import pipeline
+from transformers import BertModel, pipeline
 
-from data_scripts.demo.dataset import RELATIONS, load_demo
+from data_scripts.demo.dataset import (
+    RELATIONS,
+    build_demo_tokenizer,
+    demo_backbone_configs,
+    load_demo,
+    load_demo_descriptions,
+)
 from data_scripts.demo.pictures import NEUTRAL_THINGS, draw_picture
 from data_scripts.schema import pair_kind
 from evaluation_roc.relation_f1.relation_f1 import compute_relation_f1
@@ -100,24 +107,121 @@ def posts_with_a_cue(number: int) -> Iterator[tuple[dict, str, list[float]]]:
         yield given, relation, boxes[things.index(cue)]
 
 
+def overlaps(box: list[float], rows: int) -> np.ndarray:
+    """(rows, rows): the share of each cell of the picture's grid that lies in a box."""
+    edges = np.arange(rows)
+    sides = [
+        np.clip(np.minimum(high * rows, edges + 1) - np.maximum(low * rows, edges), 0, None)
+        for low, high in ((box[1], box[3]), (box[0], box[2]))
+    ]
+    return np.outer(*sides)
+
+
+def falls_on(heat: np.ndarray, box: list[float]) -> tuple[float, float, bool, float]:
+    """Of what speaks for the answer the share in the box; the same of heat spread evenly over the box, since cells at
+    its edge lie in it by a part; whether the strongest cell's centre is in it (pointing game); and the box's area."""
+    heat, inside, rows = heat.clip(min=0), overlaps(box, len(heat)), len(heat)
+    row, column = np.unravel_index(heat.argmax(), heat.shape)
+    hit = box[0] < (column + 0.5) / rows < box[2] and box[1] < (row + 0.5) / rows < box[3]
+    return (heat * inside).sum() / max(heat.sum(), 1e-9), (inside**2).sum() / inside.sum(), hit, inside.mean()
+
+
+def occlusion(extractor, given: dict, answer: dict) -> np.ndarray:
+    """What the answer's lead over the others loses where a cell of the picture has the picture's mean colour."""
+    rows, whole = answer["explanation"]["patches"]["rows"], np.array(given["image"])
+    pictures, side = [given["image"]], len(whole) // rows
+    for row, column in np.ndindex(rows, rows):
+        picture = whole.copy()
+        picture[row * side : (row + 1) * side, column * side : (column + 1) * side] = whole.mean(axis=(0, 1))
+        pictures.append(Image.fromarray(picture))
+    asked = {name: [given[name]] * len(pictures) for name in ("text", "head", "tail")}
+    with torch.no_grad():
+        logits = extractor.model(**extractor.processor(**asked, images=pictures, return_tensors="pt")).logits
+    target = extractor.model.config.label2id[answer["label"]]
+    others = [index for index in range(logits.shape[1]) if index != target]
+    margins = logits[:, target] - logits[:, others].mean(dim=1)
+    return (margins[0] - margins[1:]).reshape(rows, rows).numpy()
+
+
+def one_step(extractor, given: dict, answer: dict) -> np.ndarray:
+    """The gradients of the pair and of its blank alone, times what lies between them."""
+    processor = extractor.processor
+    asked = {name: given[name] for name in ("text", "head", "tail")}
+    encoded = processor(**asked, images=given["image"], return_tensors="pt", return_offsets_mapping=True)
+    words = encoded.pop("word_ids")
+    encoded.pop("offset_mapping")
+    blank = encoded["input_ids"].masked_fill(words >= 0, processor.tokenizer.mask_token_id)
+    target = torch.tensor([extractor.model.config.label2id[answer["label"]]])
+    return (
+        extractor.model.get_saliency(**encoded, blank_input_ids=blank, targets=target, num_steps=1).patches[0].numpy()
+    )
+
+
 def test_saliency_falls_on_the_thing_that_decides(demo_run):
+    """And more so than by cheaper methods."""
     folder, _ = demo_run
     posts = list(posts_with_a_cue(48))
-    shares, areas = [], []
-    for (_, relation, box), answer in zip(posts, explain(folder, [given for given, *_ in posts]), strict=True):
-        heat = np.array(answer["explanation"]["patches"]["scores"]).clip(min=0)
-        edges = np.arange(len(heat))
-        inside = [
-            np.clip(np.minimum(high * len(heat), edges + 1) - np.maximum(low * len(heat), edges), 0, None)
-            for low, high in ((box[1], box[3]), (box[0], box[2]))
-        ]
+    model, processor = RocModel.from_pretrained(folder).eval(), RocProcessor.from_pretrained(folder)
+    extractor = pipeline("relation-extraction", model=model, processor=processor)
+    found = {"integrated gradients": [], "one step": [], "occlusion": []}
+    for (given, relation, box), answer in zip(posts, explain(folder, [given for given, *_ in posts]), strict=True):
         if answer["label"] == relation:
-            shares.append((heat * np.outer(*inside)).sum() / heat.sum())
-            areas.append((box[2] - box[0]) * (box[3] - box[1]))
-    assert len(shares) > 40
-    # The box takes 15 to 22% of the picture: so much would fall into it by chance.
-    assert np.mean(shares) > 0.55 > 2.5 * np.mean(areas)
-    assert np.mean(np.array(shares) > areas) > 0.95
+            heat = np.array(answer["explanation"]["patches"]["scores"])
+            found["integrated gradients"].append(falls_on(heat, box))
+            found["one step"].append(falls_on(one_step(extractor, given, answer), box))
+            found["occlusion"].append(falls_on(occlusion(extractor, given, answer), box))
+    means = {name: np.mean(rows, axis=0) for name, rows in found.items()}
+    for name, (share, even, hits, area) in means.items():
+        print(f"{name}: {share:.3f} in the box (even heat {even:.3f}, chance {area:.3f}), strongest in it {hits:.3f}")
+    share, even, hits, area = means["integrated gradients"]
+    assert len(found["one step"]) > 40
+    assert share > 0.75 * even > 2.5 * area and hits > 0.85
+    assert share > max(means["one step"][0], means["occlusion"][0])
+    assert np.mean([share > area for share, _, _, area in found["integrated gradients"]]) > 0.9
+
+
+def say_the_thing(row: dict, relation: str, rng: random.Random) -> dict:
+    """A row of two mentions whose text names what its picture would show, before or behind another word."""
+    others = ["photo", "day", "morning", "tonight", "hello", "today"]
+    words = [RELATIONS[relation][2] if relation in RELATIONS else rng.choice(others), rng.choice(others)]
+    rng.shuffle(words)
+    row = {name: row[name] for name in ("id", "tokens", "head", "tail")}
+    return {**row, "tokens": [*row["tokens"], ",", words[0], "and", words[1], "."], "relation": relation}
+
+
+def test_saliency_falls_on_the_word_that_decides(tmp_path):
+    raw, rng = tmp_path / "raw", random.Random(0)
+    raw.mkdir()
+    for split, rows in load_demo().items():
+        names = rows.features["relation"].names
+        rows = [row for row in rows.remove_columns("image") if pair_kind(row) == "text_text"]
+        rows = [say_the_thing(row, names[row["relation"]], rng) for row in rows]
+        (raw / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    texts = {label: one["descriptions"] for label, one in load_demo_descriptions()["relations"].items()}
+    (raw / "relation_descriptions.json").write_text(json.dumps(texts), encoding="utf-8")
+    command = [sys.executable, "-m", "data_scripts.jsonl", "--raw_dir", str(raw), "--negative_relation", "none"]
+    subprocess.run([*command, "--output_dir", str(tmp_path / "data")], check=True, cwd=ROOT)
+    torch.manual_seed(0)
+    BertModel(demo_backbone_configs()[0]).save_pretrained(tmp_path / "encoder")
+    build_demo_tokenizer().save_pretrained(tmp_path / "encoder")
+    command = [sys.executable, str(ROOT / "train.py"), str(ROOT / "configs" / "demo.yaml")]
+    command += ["--dataset_name", str(tmp_path / "data"), "--text_model_name_or_path", str(tmp_path / "encoder")]
+    subprocess.run([*command, "--output_dir", str(tmp_path / "model")], check=True, cwd=tmp_path)
+    assert json.loads((tmp_path / "model" / "all_results.json").read_text())["test_micro_f1"] > 0.95
+    shares, hits = [], []
+    rows = [row for row in rows if row["relation"] != "none"][:96]
+    inputs = [{"text": row["tokens"], "head": row["head"], "tail": row["tail"]} for row in rows]
+    for row, answer in zip(rows, explain(tmp_path / "model", inputs), strict=True):
+        text, words = " ".join(row["tokens"]), answer["explanation"]["words"]
+        scores = {text[word["start"] : word["end"]]: max(word["score"], 0) for word in words}
+        cue = RELATIONS[row["relation"]][2]
+        if answer["label"] == row["relation"]:
+            shares.append([scores[cue] / sum(scores.values()), (scores[","] + scores["."]) / sum(scores.values())])
+            hits.append([max(scores, key=scores.get) == word for word in (cue, ",")])
+    (share, marks), (hit, comma) = np.mean(shares, axis=0), np.mean(hits, axis=0)
+    print(f"{share:.3f} on the word that decides, {marks:.3f} on marks; the strongest is that word {hit:.3f}")
+    assert len(shares) > 80
+    assert share > 0.4 and hit > 0.6 and marks < 0.1 and comma < 0.05
 
 
 def test_the_most_salient_patches_are_those_that_the_answer_needs(demo_run):

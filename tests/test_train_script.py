@@ -582,11 +582,14 @@ for case in map(json.loads, sys.argv[2:]):
 
 
 def test_a_mistake_is_answered_in_one_sentence(tmp_path):
+    (tmp_path / "empty").mkdir()
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     mistakes = [
         (["nowhere.yaml"], "error: nowhere.yaml: No such file or directory"),
         (["--seeds", "1"], "there is no setting '--seeds'; did you mean --seed?"),
+        (["--seed", "1", "a.yaml"], "a configuration comes before all settings: train.py a.yaml ..."),
         (["--dataset_name", "./nowhere", "--do_predict"], "there is no folder ./nowhere with a data set"),
+        (["--dataset_name", "empty", "--do_predict"], "data set 'empty' is a folder without rows; convert one"),
         (["--dataset_revision", "v1"], "dataset_revision has no effect on the embedded demo set"),
     ]
     process = subprocess.run(

@@ -326,6 +326,8 @@ def parse_arguments(argv: list[str], description: str | None = None) -> Settings
     )
     if unknown:
         name = unknown[0].split("=")[0]
+        if name.endswith((".yaml", ".yml")):
+            raise ValueError(f"a configuration comes before all settings: train.py {name} ...")
         near = difflib.get_close_matches(name, parser._option_string_actions, n=1)
         raise ValueError(f"there is no setting {unknown[0]!r}" + (f"; did you mean {near[0]}?" if near else ""))
     names = {one.split("=")[0] for one in arguments}

@@ -58,8 +58,9 @@ def make_model(settings: Settings, descriptions: dict, num_objects: int, unseen:
     elif args.do_train:
         refuse_adapter(model)
     if model.config.objective == "retrieval" and data_args.relation_text == "descriptions":
-        unreviewed, total = count_unreviewed(descriptions), len(descriptions["relations"])
-        logger.info("%d of %d relations have descriptions that no person has reviewed", unreviewed, total)
+        if unreviewed := count_unreviewed(descriptions):
+            total = len(descriptions["relations"])
+            logger.info("%d of %d relations have descriptions that no person has reviewed", unreviewed, total)
     return model, processor
 
 

@@ -319,6 +319,7 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit("stopped; the same command goes on")
     finally:
-        print(usage, flush=True)
+        if usage.times:
+            print(usage, flush=True)
     if failed:
         sys.exit(f"error: no usable answer for {', '.join(failed)}; the same command tries them again")
