@@ -433,10 +433,11 @@ def bench_loading():
     tell("decoding for every pair in every epoch / the same step", ratios["decode"])
 
 
-def bench_extraction():
-    """extract.py's unit of work on posts of 6 entities, over a loop that asks pair by pair."""
+def bench_extraction(shape: dict):
+    """extract.py's unit of work on posts of 6 entities, 32 tokens with markers, over a loop that asks pair by pair."""
     with tempfile.TemporaryDirectory() as folder:
-        model, processor = make_model(23), RocProcessor(ViTImageProcessorPil(), build_demo_tokenizer())
+        model = make_model(23, shape=shape)
+        processor = RocProcessor(ViTImageProcessorPil(), build_demo_tokenizer())
         model.set_relations({f"relation {i}": [f"The head is the {i} of the tail."] for i in range(23)}, processor)
         for part in (model, processor):
             part.save_pretrained(folder)
@@ -445,9 +446,27 @@ def bench_extraction():
             for dtype in ("float32", "bfloat16")
         )
         noise = PillowImage.fromarray(random.integers(0, 255, (60, 80, 3), dtype=np.uint8)).resize((800, 600))
-        names = ["Maya", "Ken Ito", "the Rovers", "Oslo", "Falcon Labs", "Ines"]
-        text = f"RT @someone : {' and '.join(names)} in one post , who would have thought so ?"
+        names = ["Maya", "Leo Brandt", "Rovers", "Oslo", "Falcon Labs", "Ines"]
+        text = f"good morning {' , '.join(names)} in one picture # thinking of a photo tonight !"
         entities = [{"start": text.index(name), "end": text.index(name) + len(name)} for name in names]
+        # Of what cannot be saved: each pair has its markers, so that the encoder reads a text for each.
+        encoder = extractor.pipe.model.pair_encoder.text_encoder
+        tensors = extractor.pipe.preprocess({"text": text, "entities": entities})["tensors"]
+        texts = {name: tensors[name] for name in ("input_ids", "attention_mask")}
+        weights = [weight for name, weight in encoder.encoder.named_parameters() if name.endswith("weight")]
+        weights = [weight for weight in weights if weight.ndim == 2]
+
+        @torch.inference_mode()
+        def encode():
+            for _ in range(2):
+                encoder(**texts)
+
+        @torch.inference_mode()
+        def multiply():
+            for _ in range(2):
+                for weight in weights:
+                    F.linear(torch.ones(texts["input_ids"].numel(), weight.shape[1]), weight)
+
         for number in range(2):
             noise.save(Path(folder, f"{number}.jpg"), quality=90)
         for kind, image in (("text only", False), ("a picture of 800 × 600 each", True)):
@@ -467,9 +486,13 @@ def bench_extraction():
                 loop=lambda pairs=pairs: [extractor.pipe(pair, top_k=1) for pair in pairs],
                 extract=lambda records=records: extractor(records),
                 half=lambda records=records: half(records),
+                **({} if image else {"encode": encode, "multiply": multiply}),
             )
             tell(f"extract.py, {kind} / pair by pair", ratios["extract"])
             tell(f"extract.py in bfloat16, {kind} / pair by pair", ratios["half"])
+            if not image:
+                tell("the text encoder alone / pair by pair", ratios["encode"])
+                tell("its matrix products alone / pair by pair", ratios["multiply"])
 
 
 SHAPES = {"base": BASE, "small": SMALL}
@@ -504,7 +527,7 @@ def main():
         "objects": bench_objects,
         "padding": bench_padding,
         "loading": bench_loading,
-        "extraction": bench_extraction,
+        "extraction": partial(bench_extraction, SHAPES[size]),
     }
     if unknown := set(args.only or ()) - parts.keys():
         parser.error(f"no part {', '.join(sorted(unknown))}; there are {', '.join(parts)}")

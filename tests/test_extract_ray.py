@@ -141,6 +141,18 @@ def test_what_names_no_posts(tmp_path):
             open_posts(name, Columns())
 
 
+def start_cluster(*num_cpus: int):
+    """A Ray of one node for each of these numbers."""
+    from ray.cluster_utils import Cluster
+
+    nodes = [{"num_cpus": number, "object_store_memory": 80 << 20} for number in num_cpus]
+    started = Cluster(initialize_head=True, head_node_args={**nodes[0], "include_dashboard": False})
+    for node in nodes[1:]:
+        started.add_node(**node)
+    started.wait_for_nodes()
+    return started
+
+
 @pytest.fixture(scope="module")
 def cluster():
     """A Ray of two nodes of one CPU each, which RAY_ADDRESS names."""
@@ -149,12 +161,7 @@ def cluster():
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_worker_niceness", "0")  # else whatever runs beside the tests goes first
-        from ray.cluster_utils import Cluster
-
-        node = {"num_cpus": 1, "object_store_memory": 80 << 20}
-        one = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
-        one.add_node(**node)
-        one.wait_for_nodes()
+        one = start_cluster(1, 1)
         patch.setenv("RAY_ADDRESS", one.address)
         threads = torch.get_num_threads()
         torch.set_num_threads(1)  # as an actor has: with others, scores differ by 1e-6
@@ -279,6 +286,49 @@ def test_kills_lose_no_post_and_write_none_twice(
         print(f"\nkills: {kills}; {goal} parts")
     assert kills == {"command": most // 2, "actor": most // 2}
     assert_same(tmp_path / "whole", tmp_path / "killed")
+
+
+def read_seconds(seconds: dict) -> float:
+    """The seconds of the processor in `seconds`, when it is told of each process that this one has started."""
+    import psutil
+
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            used = process.cpu_times()
+            seconds[process] = used.user + used.system
+    return sum(seconds.values())
+
+
+@pytest.mark.slow
+def test_two_nodes_cost_little_more_than_one(cluster, checkpoint, tmp_path, monkeypatch, capsys):
+    """On the same cores, in turn, by seconds of the processor: other work on the machine disturbs these less."""
+    posts = [{**post, "image": None} for post in make_posts(6000)]
+    for post in posts:
+        post["entities"] = [one for one in post["entities"] if "start" in one]
+    source, seconds = write_lines(tmp_path / "posts.jsonl", posts), {"one": [], "two": []}
+    clusters = {"one": start_cluster(2), "two": cluster}
+    more = (*ON_RAY, "--concurrency", "2", "--part_size", "100")
+    for turn in range(6):
+        name = ("one", "two", "two", "one")[turn % 4]
+        folder = tmp_path / f"{name} {turn}"
+        monkeypatch.setenv("RAY_ADDRESS", clusters[name].address)
+        used, at_parts = {}, []
+        began = read_seconds(used)
+        arguments = [sys.executable, ROOT / "extract.py", *command(checkpoint, source, folder, *more)]
+        with subprocess.Popen(arguments, stderr=subprocess.DEVNULL) as process:
+            while process.poll() is None:
+                now = read_seconds(used)
+                if parts(folder) > 1:
+                    at_parts.append(now)
+                time.sleep(0.1)
+        assert process.returncode == 0 and parts(folder) == 60
+        seconds[name].append((at_parts[-1] - began, at_parts[-1] - at_parts[0]))
+    clusters["one"].shutdown()
+    one, two = (np.median(seconds[name], axis=0) for name in ("one", "two"))
+    with capsys.disabled():
+        print(f"\nseconds of the processor by one node and by two: {one[0]:.1f}, {two[0]:.1f}", end="; ")
+        print(f"behind the second part: {one[1]:.1f}, {two[1]:.1f}")
+    assert two[0] < 1.15 * one[0]
 
 
 @pytest.mark.slow
