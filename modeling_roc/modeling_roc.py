@@ -95,8 +95,8 @@ class ReadingLayer(BertLayer):
             read = hidden_states.gather(1, places[..., None].expand(-1, -1, hidden_states.shape[-1]))
         else:
             read = hidden_states[:, :places]
-        if attention_mask is not None:
-            attention_mask = attention_mask[:, :, : read.shape[1]]  # all its rows are alike
+        if attention_mask is not None and places is not None:  # a table, all of whose rows are alike
+            attention_mask = attention_mask[:, :, : read.shape[1]]
         read, _ = self.attention(read, encoder_hidden_states=hidden_states, encoder_attention_mask=attention_mask)
         return self.feed_forward_chunk(read)
 
