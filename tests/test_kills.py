@@ -62,20 +62,27 @@ def test_a_training_that_is_killed_again_and_again_ends_with_the_same_weights(pl
     whole.join()
     assert whole.exitcode == 0, (tmp_path / "log.txt").read_text()[-5000:]
     rng, started, steps, half_written = random.Random(0), tmp_path / "killed" / "handler.py", [0], 0
+
+    def newest() -> int:
+        return max((int(path.name[11:]) for path in (tmp_path / "killed").glob("checkpoint-*")), default=0)
+
     for _ in range(KILLS):
         before = started.stat().st_mtime_ns if started.exists() else None
         process = start("killed", "--resume_from_checkpoint", "true")
         while not started.exists() or started.stat().st_mtime_ns == before:  # it is written when training begins
             assert process.is_alive(), (tmp_path / "log.txt").read_text()[-5000:]
             time.sleep(0.005)
-        time.sleep(rng.uniform(0, 1))
+        goal = steps[-1] + rng.randrange(8)  # by steps and not by time, which a fast machine would be done in
+        while newest() < goal:
+            assert process.is_alive(), (tmp_path / "log.txt").read_text()[-5000:]
+            time.sleep(0.002)
+        time.sleep(rng.uniform(0, 0.05))
         assert process.is_alive()
         process.kill()
         process.join()
         last = get_last_complete_checkpoint(str(tmp_path / "killed"))
         steps.append(int(last.rpartition("-")[2]) if last else 0)
-        newest = max((int(path.name[11:]) for path in (tmp_path / "killed").glob("checkpoint-*")), default=0)
-        half_written += newest > steps[-1]
+        half_written += newest() > steps[-1]
     assert steps == sorted(steps) and steps[-1] > 20
     last = start("killed", "--resume_from_checkpoint", "true")
     last.join()
