@@ -298,8 +298,8 @@ class ZeroShotEvaluation:
 
     def _mean_vectors(self, texts: Sequence[Sequence[int]]) -> torch.Tensor:
         """Token ids of texts to the pair's text encoder's mean token vectors (num_texts, hidden_size)."""
-        order = sorted(range(len(texts)), key=lambda row: len(texts[row]))  # a batch is padded to its longest text
-        vectors = [None] * len(texts)
+        order = np.argsort([len(ids) for ids in texts])  # a batch is padded to its longest text
+        vectors = []
         for rows in DataLoader(order, batch_size=64, collate_fn=list):
             ids = pad_sequence([torch.tensor(texts[row]) for row in rows], batch_first=True, padding_value=-1)
             mask = (ids >= 0).long().to(self.model.device)
@@ -307,9 +307,8 @@ class ZeroShotEvaluation:
                 states = self.model.pair_encoder.text_encoder(
                     input_ids=ids.clamp(min=0).to(mask.device), attention_mask=mask
                 )[0]
-            for row, vector in zip(rows, mean_token_vectors(states.float(), mask), strict=True):
-                vectors[row] = vector
-        return torch.stack(vectors)
+            vectors.append(mean_token_vectors(states.float(), mask))
+        return torch.cat(vectors)[np.argsort(order)]
 
     def _relations(self, kind: str) -> dict[str, list[str]]:
         """Label → texts; the unseen relations' of `kind`, the others' as they were trained."""
