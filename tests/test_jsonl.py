@@ -409,8 +409,8 @@ NOTHING = "interrupted; nothing was written"
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_stopped_command_says_so_in_one_line_and_leaves_nothing(tmp_path, number, status):
     output, raw = tmp_path / "written" / "out", write(tmp_path / "raw", train=[LINE] * 20_000)
-    begun = stop(conversion(raw, output), lambda said: list(output.parent.glob(".out-*/dataset")), number)
-    assert begun == (status, NOTHING) and not list(output.parent.iterdir())
+    begun = stop(conversion(raw, output), lambda said: list(tmp_path.glob(".out-*/dataset")), number)
+    assert begun == (status, NOTHING) and list(tmp_path.iterdir()) == [raw]
 
 
 HALF_MADE = """
