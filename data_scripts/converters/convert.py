@@ -42,6 +42,8 @@ FILE_BYTES = 100_000_000
 """Of distinct pictures in a Parquet file: who wants its first row reads no more."""
 READ_BYTES = 500_000_000
 """Of the pictures of a Parquet file's rows, each with its own: readers hold them in memory at once."""
+FILE_ROWS = 50_000
+"""Of a Parquet file: a conversion holds them in memory at once."""
 WITHOUT_IMAGE = {
     "text_only": "kept, with image null, without objects, and with image_id telling which picture it is",
     "error": "refused",
@@ -183,10 +185,10 @@ def convert(
         tag = load_tagger(entity_tagger)
         raw = read(raw_dir, keep=keep, **reader_options)
         surveys = {split: survey_rows(rows) for split, rows in raw.splits.items()}
-        is_missing = pc.is_valid(pc.field("image_id")) & pc.is_null(pc.field("image"))
-        missing = [row for survey in surveys.values() for row in survey.filter(is_missing).to_pylist()]
-        pictures = {path for survey in surveys.values() for path in survey["image"].unique().to_pylist()} - {None}
-        if missing and not pictures and missing_images is None:
+        every = pa.concat_tables(surveys.values()).unify_dictionaries()
+        missing = every.filter(pc.and_(pc.is_null(every["image"]), pc.is_valid(every["image_id"])))
+        pictures = set(every["image"].unique().to_pylist()) - {None}
+        if len(missing) and not pictures and missing_images is None:
             folder = reader_options.get("image_dir") or raw_dir
             raise DataError(
                 f"no picture is there: none of those that {len(missing)} rows name is in {folder} "
@@ -195,12 +197,11 @@ def convert(
         missing_images = missing_images or "text_only"
         faults = check_pictures(sorted(pictures), num_proc)
         is_unreadable = pc.is_in(pc.field("image"), pa.array(faults, pa.string()))
-        unreadable = {split: survey.filter(is_unreadable).to_pylist() for split, survey in surveys.items()}
-        names = {row["image_id"]: row["image_id"] for row in missing}
-        check_without_image(missing, missing_images, "missing", names, output_dir)
-        every = sum(unreadable.values(), [])
-        names = {row["image_id"]: f"{row['image']}: {faults[row['image']]}" for row in every}
-        check_without_image(every, unreadable_images, "unreadable", names, output_dir)
+        unreadable = every.filter(is_unreadable)
+        check_without_image(missing, missing_images, "missing", missing["image_id"].unique().to_pylist(), output_dir)
+        named = dict(zip(*(unreadable[name].to_pylist() for name in ("image_id", "image")), strict=True))
+        lines = [f"{path}: {faults[path]}" for path in named.values()]
+        check_without_image(unreadable, unreadable_images, "unreadable", lines, output_dir)
         negative_relation = raw.descriptions["negative_relation"]
         report = {
             "dataset": raw.name,
@@ -214,14 +215,16 @@ def convert(
             "shared": describe_sharing(surveys),
             "remarks": raw.remarks,
         }
-        with_objects = any(pc.any(pc.greater(survey["num_objects"], 0)).as_py() for survey in surveys.values())
+        with_objects = pc.max(every["num_objects"]).as_py()
         for split, rows in raw.splits.items():
-            counts = report["splits"][split] = describe_rows(surveys.pop(split), negative_relation)
+            counts = report["splits"][split] = describe_rows(surveys[split], negative_relation)
             counts |= describe_objects(rows) if with_objects else {}
             counts |= raw.counts.get(split, {})
-            own_faults = {row["image_id"]: faults[row["image"]] for row in unreadable[split]}
+            own_faults = {
+                row["image_id"]: faults[row["image"]] for row in surveys[split].filter(is_unreadable).to_pylist()
+            }
             counts |= {"pictures_unreadable": len(own_faults), "unreadable_pictures": own_faults}
-            if missing or faults:
+            if len(missing) or faults:
                 raw.splits[split] = keep(treat_without_image(rows, faults, missing_images, unreadable_images))
             counts["rows_written"] = len(raw.splits[split])
         if not any(map(len, raw.splits.values())):
@@ -235,17 +238,17 @@ def convert(
     return report
 
 
-def check_without_image(rows: list[dict], how: str, fault: str, names: dict[str, str], output: Path) -> None:
+def check_without_image(rows: pa.Table, how: str, fault: str, names: list[str], output: Path) -> None:
     """Refuses rows (of a survey) whose picture is missing or unreadable (`fault`) where `convert` says so; all `names`
     of these pictures are then in a file beside `output`."""
     list_file = output.with_name(f"{output.name}-{fault}_images.txt")
     list_file.unlink(missing_ok=True)  # of an earlier try
-    unseen = [row for row in rows if "object" in row["kind"]]
-    if how == "error" and fault == "missing" and rows:
+    unseen = rows.filter(rows["has_object"])
+    if how == "error" and fault == "missing" and len(rows):
         message = f"{len(rows)} rows have no picture: {_name_rows(rows)}."
-    elif how == "error" and rows:
-        message = f"{len(names)} unreadable pictures:\n" + "\n".join([*names.values()][:10]) + "\n"
-    elif how == "text_only" and unseen:
+    elif how == "error" and len(rows):
+        message = f"{len(names)} unreadable pictures:\n" + "\n".join(names[:10]) + "\n"
+    elif how == "text_only" and len(unseen):
         message = (
             f"{len(unseen)} rows have an object as head or tail but no picture to see it in: {_name_rows(unseen)}. "
             f"They cannot be kept as text only: add the pictures, or leave out all rows with a {fault} one by "
@@ -254,7 +257,7 @@ def check_without_image(rows: list[dict], how: str, fault: str, names: dict[str,
     else:
         return
     list_file.parent.mkdir(parents=True, exist_ok=True)
-    list_file.write_text("\n".join(names.values()) + "\n", encoding="utf-8", errors="backslashreplace")
+    list_file.write_text("\n".join(names) + "\n", encoding="utf-8", errors="backslashreplace")
     raise DataError(f"{message} All {len(names)} pictures are named in {list_file}")
 
 
@@ -270,9 +273,9 @@ def treat_without_image(
         yield row
 
 
-def _name_rows(rows: list[dict]) -> str:
+def _name_rows(rows: pa.Table) -> str:
     """The first of some rows with their pictures, for messages."""
-    named = ", ".join(f"{row['image_id']} (row {row['id']})" for row in rows[:5])
+    named = ", ".join(f"{row['image_id']} (row {row['id']})" for row in rows[:5].to_pylist())
     return f"{named}, …" if len(rows) > 5 else named
 
 
@@ -340,18 +343,18 @@ def write_split(rows: StoredRows, relation_names: list[str], folder: Path, split
 
 
 def cut_by_size(rows: StoredRows) -> Iterator[pa.Table]:
-    """Yields rows in their order, in parts of at most FILE_BYTES of distinct pictures, and READ_BYTES of all rows'."""
-    part, seen, distinct, read = [], set(), 0, 0
+    """Yields rows in their order, in parts of at most FILE_BYTES of distinct pictures, READ_BYTES of all rows', and
+    FILE_ROWS."""
+    part, count, seen, distinct, read = [], 0, set(), 0, 0
     for batch in rows.batches():
         start = 0
         for place, path in enumerate(batch["image"].to_pylist()):
             size = os.path.getsize(path) if path else 0
             new = size if path not in seen else 0
-            if distinct + new > FILE_BYTES or read + size > READ_BYTES:
-                part.append(batch[start:place])
-                if any(map(len, part)):
-                    yield pa.Table.from_batches(part)
-                start, part, seen, distinct, read, new = place, [], set(), 0, 0, size
+            if count and (distinct + new > FILE_BYTES or read + size > READ_BYTES or count == FILE_ROWS):
+                yield pa.Table.from_batches([*part, batch[start:place]])
+                start, part, count, seen, distinct, read, new = place, [], 0, set(), 0, 0, size
+            count += 1
             seen.add(path)
             distinct += new
             read += size

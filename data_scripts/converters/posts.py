@@ -141,8 +141,7 @@ def read_posts(
     names = {split: {row["image_id"] for row in rows} for split, rows in splits.items()}
     pictures = index_pictures(raw_dir, set().union(*names.values()))
     paths = {
-        split: {name: locate_picture(pictures, name, SPLIT_NAMES[split]) for name in of_split}
-        for split, of_split in names.items()
+        split: {name: locate_picture(pictures, name, SPLIT_NAMES[split]) for name in names[split]} for split in names
     }
     unlike = find_unlike(paths.values())
     one_for_all = found[0] if len(set(object_files.values())) == 1 and found else None
@@ -152,7 +151,7 @@ def read_posts(
                 raise DataError(
                     f"{file} tells of one picture {name!r}, but the splits' folders have several: rename them"
                 )
-    splits = {split: keep(_with_pictures(rows, paths[split], unlike, raw_dir)) for split, rows in splits.items()}
+    splits = {split: keep(_locate(rows, paths[split], unlike, raw_dir)) for split, rows in splits.items()}
     return RawDataset(layout.name, splits, descriptions, order, counts, remarks)
 
 
@@ -240,18 +239,13 @@ def _read_rows(
         }
 
 
-def _with_pictures(
-    rows: Iterable[dict], paths: dict[str, str | None], unlike: set[str], raw_dir: Path
-) -> Iterator[dict]:
-    """Yields the rows with their pictures' paths; where pictures of one name are `unlike`, the one below `raw_dir`
-    becomes the `image_id`, so that it tells them apart."""
+def _locate(rows: Iterable[dict], paths: dict[str, str | None], unlike: set[str], raw_dir: Path) -> Iterator[dict]:
+    """Yields the rows with their pictures' `paths`; those below `raw_dir` tell unlike ones of a name apart."""
     for row in rows:
-        path = paths[row["image_id"]]
-        own_name = path is not None and row["image_id"] in unlike
-        yield row | {
-            "image": path,
-            "image_id": Path(path).relative_to(raw_dir).as_posix() if own_name else row["image_id"],
-        }
+        row["image"] = paths[row["image_id"]]
+        if row["image_id"] in unlike:
+            row["image_id"] = Path(row["image"]).relative_to(raw_dir).as_posix()
+        yield row
 
 
 def _is_object(value: object) -> bool:

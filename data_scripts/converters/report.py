@@ -30,9 +30,9 @@ def survey_rows(rows: StoredRows) -> pa.Table:
     """What checks and counts need of each row, in about 50 bytes.
 
     Returns:
-        A line a row: `id`, `image`, `image_id`, `relation`, the kind of its pair, numbers of tokens and objects;
-        `text` and `key`, 64-bit hashes of its tokens and its `text_key`, by which this process tells them apart; and
-        what its spans are to each other, null where head or tail is an object.
+        A line a row: `id`, `image`, `image_id`, `relation`; `has_object` as head or tail; numbers of tokens and
+        objects; `text` and `key`, 64-bit hashes of its tokens and its `text_key`, by which this process tells them
+        apart; and what its spans are to each other, null where head or tail is an object.
     """
     parts = []
     for batch in rows.batches():
@@ -41,7 +41,7 @@ def survey_rows(rows: StoredRows) -> pa.Table:
         columns = {
             "id": pa.array([row["id"] for row in dicts], pa.string()),  # the batch's own would keep all of it
             **{name: batch[name].dictionary_encode() for name in ("image", "image_id", "relation")},
-            "kind": pa.array(map(pair_kind, dicts), pa.string()).dictionary_encode(),
+            "has_object": pa.array([pair_kind(row) != "text_text" for row in dicts], pa.bool_()),
             "text": pa.array([hash(tuple(row["tokens"])) for row in dicts], pa.int64()),
             "key": pa.array([hash(text_key(row)) for row in dicts], pa.int64()),
             "num_tokens": batch["tokens"].value_lengths(),
@@ -67,9 +67,10 @@ def describe_rows(survey: pa.Table, negative_relation: str | None) -> dict:
     relations = Counter({entry["values"]: entry["counts"] for entry in survey["relation"].value_counts().to_pylist()})
     unlabelled = relations.pop(None, 0)
     by_key = survey.group_by("key", use_threads=False).aggregate([("relation", "count_distinct")])
-    mixed = by_key.filter(pc.field("relation_count_distinct") > 1)["key"]
+    with_their_picture = survey.group_by(["key", "image_id"], use_threads=False).aggregate([])
+    mixed = by_key["key"].filter(pc.greater(by_key["relation_count_distinct"], 1))
     same: dict[int, list[str]] = {}
-    for batch in survey.select(["key", "id"]).filter(pc.is_in(pc.field("key"), mixed)).to_batches():
+    for batch in survey.select(["key", "id"]).filter(pc.is_in(survey["key"], mixed)).to_batches():
         for key, name in zip(batch["key"].to_pylist(), batch["id"].to_pylist(), strict=True):
             same.setdefault(key, []).append(name)
     return {
@@ -85,8 +86,7 @@ def describe_rows(survey: pa.Table, negative_relation: str | None) -> dict:
         "unlabelled_rows": unlabelled,
         **{name: pc.sum(survey[name]).as_py() or 0 for name in SPAN_COUNTS},
         "repeated_text_and_spans": rows - by_key.num_rows,
-        "repeated_with_their_picture": rows
-        - survey.group_by(["key", "image_id"], use_threads=False).aggregate([]).num_rows,
+        "repeated_with_their_picture": rows - with_their_picture.num_rows,
         "same_text_and_spans_other_relation": list(same.values()),
         "relations": dict(relations.most_common()),
     }
