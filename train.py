@@ -148,10 +148,12 @@ def load(settings: Settings) -> Run:
         compute_metrics=make_compute_metrics(data),
         callbacks=callbacks,
     )
-    if args.freeze_vision_encoder and pictures is not None:
+    if pictures is not None and (args.freeze_vision_encoder or args.freeze_vision_layers is not None):
         with args.main_process_first(desc="encoding the pictures"):
-            accelerator = trainer.accelerator
-            pictures.encode(model.pair_encoder.vision_encoder, accelerator.autocast, accelerator.mixed_precision)
+            accelerator, layers = trainer.accelerator, args.freeze_vision_layers
+            pictures.encode(
+                model.pair_encoder.vision_encoder, accelerator.autocast, accelerator.mixed_precision, layers
+            )
     if args.do_train:
         trainer.inputs["hashes"]["pretrained encoders' weights"] = describe_encoders(model)
     zero_shot = None

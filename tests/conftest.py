@@ -58,13 +58,12 @@ def make_model(processor):
         model = RocModel(
             RocConfig(
                 text_config=text_config,
-                vision_config=vision_config if with_vision else None,
+                **{"vision_config": vision_config if with_vision else None, **kwargs},
                 relation_config=text_config.to_dict() if own_relation_encoder else None,
                 projection_dim=None if kwargs.get("text_residual") else 16,
                 negative_relation="none",
                 id2label=dict(enumerate(RELATIONS)),
                 label2id={label: index for index, label in enumerate(RELATIONS)},
-                **kwargs,
             )
         )
         if model.config.objective == "retrieval":

@@ -8,14 +8,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from small_runs import SHAPE
 from small_runs import losses as losses_of_run
 from torch.utils._python_dispatch import TorchDispatchMode
-from transformers import ViTModel
+from transformers import (
+    CLIPVisionConfig,
+    Dinov2Config,
+    SiglipVisionConfig,
+    SwinConfig,
+    SwinModel,
+    ViTConfig,
+    ViTModel,
+)
+from transformers.models.vit.modeling_vit import ViTLayer
 
+from data_scripts.demo.dataset import demo_image_processor
 from modeling_roc import modeling_roc
 from training_roc import RelationFeatures
 from training_roc.arguments import UserError
 from training_roc.collator import PictureTable
+from training_roc.frozen_layers import find_layers, freeze_first_layers
 
 WITHOUT_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 
@@ -165,9 +177,69 @@ def test_a_frozen_encoder_sees_each_picture_once_for_all_runs(run, monkeypatch):
     np.testing.assert_allclose(kept, encoding, atol=1e-6, rtol=1e-6)
 
 
-def test_an_encoder_that_cannot_be_frozen_is_told(run):
-    with pytest.raises(UserError, match="freeze_vision_encoder has no effect on a model without a vision encoder"):
-        run("--freeze_vision_encoder", "true", "--use_images", "false")
+def test_frozen_first_layers_see_each_picture_once_and_the_others_learn(run, tmp_path, monkeypatch):
+    torch.manual_seed(0)
+    before = ViTModel(ViTConfig(image_size=64, patch_size=32, **(SHAPE | {"num_hidden_layers": 3})))
+    before.save_pretrained(tmp_path / "vision")
+    demo_image_processor().save_pretrained(tmp_path / "vision")
+    frozen = ("--freeze_vision_layers", "2", "--vision_model_name_or_path", str(tmp_path / "vision"))
+    frozen += ("--do_eval", "false", "--eval_strategy", "no", "--load_best_model_at_end", "false")
+    rows, forward = [], ViTLayer.forward
+
+    def count(self, hidden_states, *args, **kwargs):
+        rows.append(len(hidden_states))
+        return forward(self, hidden_states, *args, **kwargs)
+
+    monkeypatch.setattr(ViTLayer, "forward", count)
+    kept = losses_of_run(run(*frozen, "--output_dir", "first") / "first")
+    with_kept, rows[:] = sum(rows), []
+    assert losses_of_run(run(*frozen, "--output_dir", "again") / "again") == kept
+    monkeypatch.setattr(PictureTable, "encode", lambda *args: None)
+    again, rows[:] = sum(rows), []
+    encoding = losses_of_run(run(*frozen, "--output_dir", "third") / "third")
+    assert again < with_kept and sum(rows) > 2 * again, "one layer for each picture of a batch, and not three"
+    np.testing.assert_allclose(kept, encoding, atol=1e-6, rtol=1e-6)
+    after = modeling_roc.RocModel.from_pretrained(tmp_path / "first").pair_encoder.vision_encoder.state_dict()
+    for name in after:
+        same = torch.equal(before.get_parameter(name), after[name])
+        assert same == name.startswith(("embeddings.", "layers.0.", "layers.1.")), name
+
+
+@pytest.mark.parametrize("kind", [CLIPVisionConfig, Dinov2Config, SiglipVisionConfig])
+def test_first_layers_of_other_encoders_are_frozen_too(make_model, batch, kind):
+    sizes = {"image_size": 64, "patch_size": 32, **SHAPE, "num_hidden_layers": 3}
+    model = without_dropout(make_model(vision_config=kind(**sizes)))
+    freeze_first_layers(model.pair_encoder, 2)
+    with torch.no_grad():
+        pixels = batch["pixel_values"]
+        states = model.pair_encoder.vision_encoder(pixel_values=pixels, output_hidden_states=True).hidden_states[2]
+    found = []
+    for inputs in ({}, {"image_embeds": states}):
+        model(**batch, **inputs).loss.backward()
+        found.append({name: one.grad.clone() for name, one in model.named_parameters() if one.grad is not None})
+        model.zero_grad()
+    assert any("vision_encoder" in name for name in found[0])
+    torch.testing.assert_close(found[1], found[0], atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("encoder", "true", "--use_images", "false"), "freeze_vision_encoder has no effect on a model without a"),
+        (("layers", "1", "--use_images", "false"), "freeze_vision_layers has no effect on a model without a vision"),
+        (("layers", "1"), "1 of the vision encoder's 1: one or more"),
+        (("layers", "1", "--freeze_vision_encoder", "true"), "freeze_vision_layers has no effect beside"),
+    ],
+)
+def test_an_encoder_that_cannot_be_frozen_is_told(run, flags, message):
+    with pytest.raises(UserError, match=message):
+        run(f"--freeze_vision_{flags[0]}", *flags[1:])
+
+
+def test_an_encoder_without_layers_of_one_width_is_frozen_as_a_whole():
+    encoder = SwinModel(SwinConfig(image_size=32, embed_dim=16, depths=[1, 1], num_heads=[2, 2]))
+    with pytest.raises(ValueError, match="a SwinModel is no stack of layers of one width"):
+        find_layers(encoder)
 
 
 @pytest.mark.slow

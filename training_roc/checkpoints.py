@@ -31,7 +31,7 @@ DECISIVE = (
     "learning_rate", "head_learning_rate", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps", "optim",
     "optim_args", "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon", "max_grad_norm", "seed", "data_seed",
     "bf16", "fp16", "neftune_noise_alpha", "relation_update_steps", "relation_hard_negatives", "relation_max_age",
-    "freeze_vision_encoder", "metric_for_best_model", "greater_is_better", "dataset_weights",
+    "freeze_vision_encoder", "freeze_vision_layers", "metric_for_best_model", "greater_is_better", "dataset_weights",
 )  # fmt: skip
 """Training arguments that make another training. Some would be taken from the checkpoint, others from now on."""
 NO_INPUT = {"dtype", "transformers_version", "architectures", "auto_map", "custom_pipelines", "processor_class"}

@@ -101,7 +101,13 @@ class PictureTable:
         buffer = self._pixels.data.column("pixels")[place].as_buffer()
         return np.frombuffer(memoryview(buffer).toreadonly(), dtype=np.uint8).reshape(self.shape)
 
-    def encode(self, encoder: torch.nn.Module, autocast: Callable = nullcontext, precision: str = "no"):
+    def encode(
+        self,
+        encoder: torch.nn.Module,
+        autocast: Callable = nullcontext,
+        precision: str = "no",
+        num_layers: int | None = None,
+    ):
         """
         Runs each distinct picture through a frozen vision encoder, for `embeds` to give. As the pixels, what it gives
         is kept in the data sets' cache, by the pictures, the encoder's weights and `precision`, and memory-mapped.
@@ -109,6 +115,7 @@ class PictureTable:
         Args:
             encoder: a `PairEncoder`'s, where it is to run. Its dropout is left out.
             autocast, precision: an Accelerator's `autocast` and `mixed_precision`.
+            num_layers: keep what its first so many layers give. Default: its last hidden states.
 
         Raises:
             ValueError: if the encoder's weights cannot be read: offloaded, sharded or quantized ones.
@@ -117,11 +124,14 @@ class PictureTable:
         if proof is None:
             raise ValueError("the vision encoder's weights cannot be read, so what it gives cannot be kept")
 
+        asked = {} if num_layers is None else {"output_hidden_states": True}
+
         def encode(batch):
             pixels = np.stack([np.frombuffer(one, dtype=np.uint8).reshape(self.shape) for one in batch["pixels"]])
             values = torch.from_numpy(rescale_and_normalize(pixels, self._image_processor))
             with torch.no_grad(), evaluating(encoder), autocast():
-                states = encoder(pixel_values=values.to(encoder.device, encoder.dtype)).last_hidden_state
+                output = encoder(pixel_values=values.to(encoder.device, encoder.dtype), **asked)
+            states = output.last_hidden_state if num_layers is None else output.hidden_states[num_layers]
             return {"states": [one.tobytes() for one in states.float().cpu().numpy()]}
 
         if len(self):
@@ -133,7 +143,7 @@ class PictureTable:
                 writer_batch_size=32,
                 remove_columns=self._pixels.column_names,
                 features=datasets.Features({"states": datasets.Value("binary")}),
-                new_fingerprint=Hasher.hash([self._pixels._fingerprint, proof.tolist(), precision]),
+                new_fingerprint=Hasher.hash([self._pixels._fingerprint, proof.tolist(), precision, num_layers]),
                 desc="Encoding pictures",
             )
 

@@ -26,6 +26,7 @@ from training_roc.checkpoints import (
     remove_half_written,
     training_alone,
 )
+from training_roc.frozen_layers import freeze_first_layers
 from training_roc.hard_negatives import RelationFeatures
 from training_roc.sampler import PictureGroupedSampler
 
@@ -64,6 +65,7 @@ class RocTrainingArguments(TrainingArguments):
             many optimizer steps, without gradient: R descriptions make R / relation_max_age a step.
         freeze_vision_encoder: do not train the vision encoder. `train.py` then runs each distinct picture through it
             once, and keeps what it gives in the data sets' cache.
+        freeze_vision_layers: the same of the vision encoder's first so many layers; the others are trained.
         dataset_weights: of several data sets, how often an epoch sees the rows of each: with 0.5 half of them, drawn
             anew in each epoch, with 2 each twice. Default: each row once.
 
@@ -91,6 +93,9 @@ class RocTrainingArguments(TrainingArguments):
     )
     freeze_vision_encoder: bool = field(
         default=False, metadata={"help": "Keep the vision encoder as it is, and encode each picture once."}
+    )
+    freeze_vision_layers: int | None = field(
+        default=None, metadata={"help": "The same of the vision encoder's first so many layers. Default: none."}
     )
     dataset_weights: list[float] | None = field(
         default=None,
@@ -142,6 +147,8 @@ class RocTrainingArguments(TrainingArguments):
             )
         if wrong := [weight for weight in self.dataset_weights or [] if not 0 < weight < math.inf]:
             raise ValueError(f"dataset_weights must be above 0, got {wrong[0]}")
+        if self.freeze_vision_encoder and self.freeze_vision_layers is not None:
+            raise ValueError("freeze_vision_layers has no effect beside freeze_vision_encoder, which freezes all")
         if self.relation_update_steps < 0:
             raise ValueError(f"relation_update_steps must be 0 or more, got {self.relation_update_steps}")
         if self.relation_max_age < 1:
@@ -174,8 +181,9 @@ class RocTrainer(Trainer):
 
     Raises:
         ValueError: if `relation_update_steps` is 0 and the relation encoder is shared with the pair's, if there
-            are `relation_hard_negatives` and the model classifies, or if `freeze_vision_encoder` is set for a model
-            without one, or for an adapter.
+            are `relation_hard_negatives` and the model classifies, if `freeze_vision_encoder` or
+            `freeze_vision_layers` is set for a model without a vision encoder, or for an adapter, or the encoder has
+            no such layers.
     """
 
     def __init__(self, *args, **kwargs):
@@ -201,11 +209,16 @@ class RocTrainer(Trainer):
             if self.model.relation_encoder.text_encoder is None:
                 raise ValueError("relation_update_steps=0 freezes the relation encoder; a shared one cannot be frozen")
             self.model.relation_encoder.text_encoder.requires_grad_(False)
-        if self.args.freeze_vision_encoder:
+        number = self.args.freeze_vision_layers
+        if self.args.freeze_vision_encoder or number is not None:
             if self.model.config.vision_config is None or self._trains_adapter:
                 what = "a model without a vision encoder" if not self._trains_adapter else "an adapter"
-                raise ValueError(f"freeze_vision_encoder has no effect on {what}")
-            self.model.pair_encoder.vision_encoder.requires_grad_(False)
+                flag = "freeze_vision_encoder" if number is None else "freeze_vision_layers"
+                raise ValueError(f"{flag} has no effect on {what}")
+            if number is None:
+                self.model.pair_encoder.vision_encoder.requires_grad_(False)
+            else:
+                freeze_first_layers(self.model.pair_encoder, number)
 
     @property
     def _trains_adapter(self) -> bool:
