@@ -227,6 +227,7 @@ def convert(
             if len(missing) or faults:
                 raw.splits[split] = keep(treat_without_image(rows, faults, missing_images, unreadable_images))
             counts["rows_written"] = len(raw.splits[split])
+        del every, surveys  # the rest does without
         if not any(map(len, raw.splits.values())):
             raise DataError("no row is left to write")
         if tag is not None:

@@ -66,13 +66,16 @@ def describe_rows(survey: pa.Table, negative_relation: str | None) -> dict:
     named, found = (set(of.unique().to_pylist()) - {None} for of in (survey["image_id"], with_picture))
     relations = Counter({entry["values"]: entry["counts"] for entry in survey["relation"].value_counts().to_pylist()})
     unlabelled = relations.pop(None, 0)
-    by_key = survey.group_by("key", use_threads=False).aggregate([("relation", "count_distinct")])
-    with_their_picture = survey.group_by(["key", "image_id"], use_threads=False).aggregate([])
-    mixed = by_key["key"].filter(pc.greater(by_key["relation_count_distinct"], 1))
+    keys, key = np.unique(survey["key"], return_inverse=True)
+    with_its_picture, with_its_relation = (
+        (key << 32) + survey[name].combine_chunks().indices.fill_null(-1).to_numpy()
+        for name in ("image_id", "relation")
+    )
+    key_of_labels = np.unique(with_its_relation[pc.is_valid(survey["relation"])]) >> 32
+    is_mixed = np.bincount(key_of_labels, minlength=len(keys))[key] > 1
     same: dict[int, list[str]] = {}
-    for batch in survey.select(["key", "id"]).filter(pc.is_in(survey["key"], mixed)).to_batches():
-        for key, name in zip(batch["key"].to_pylist(), batch["id"].to_pylist(), strict=True):
-            same.setdefault(key, []).append(name)
+    for one, name in zip(key[is_mixed], survey["id"].filter(is_mixed).to_pylist(), strict=True):
+        same.setdefault(one, []).append(name)
     return {
         "rows": rows,
         "distinct_texts": pc.count_distinct(survey["text"]).as_py(),
@@ -85,8 +88,8 @@ def describe_rows(survey: pa.Table, negative_relation: str | None) -> dict:
         "negative_rows": relations[negative_relation],
         "unlabelled_rows": unlabelled,
         **{name: pc.sum(survey[name]).as_py() or 0 for name in SPAN_COUNTS},
-        "repeated_text_and_spans": rows - by_key.num_rows,
-        "repeated_with_their_picture": rows - with_their_picture.num_rows,
+        "repeated_text_and_spans": rows - len(keys),
+        "repeated_with_their_picture": rows - np.unique(with_its_picture).size,
         "same_text_and_spans_other_relation": list(same.values()),
         "relations": dict(relations.most_common()),
     }

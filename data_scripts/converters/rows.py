@@ -17,13 +17,9 @@ BATCH = 1000
 
 
 class StoredRows:
-    """Rows in a file of Arrow's stream format: dictionaries when iterated, columns by `batches`.
+    """Rows in a file of Arrow's stream format, `path` in a folder: dictionaries when iterated, columns by `batches`.
 
     Each time, the file is read anew and not mapped into memory, where all that was read would stay.
-
-    Args:
-        rows: of SCHEMA.
-        folder: where the file, called `path`, is to be.
     """
 
     def __init__(self, rows: Iterable[dict], folder: Path):
