@@ -212,10 +212,10 @@ def _explain_forbidden(repo_id: str, repo_type: str, words: str) -> str:
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Whether a local disk (or a quota on it) is full; libraries in Rust say so in their message only."""
+    """Whether a local disk (or a quota on it) is full; libraries in Rust and SQLite say so in their message only."""
     if isinstance(error, OSError) and not isinstance(error, HfHubHTTPError) and error.errno in NO_SPACE:
         return True
-    return "No space left on device" in str(error)
+    return any(words in str(error) for words in ("No space left on device", "database or disk is full"))
 
 
 def explain_full_disk(error: BaseException) -> str:
@@ -223,5 +223,5 @@ def explain_full_disk(error: BaseException) -> str:
     place = f" of {error.filename}" if getattr(error, "filename", None) else ""
     return (
         f"The disk{place} is full. Make room, or use another disk (for what is written: another output folder; for"
-        f" what comes from the Hub: HF_HOME, now {constants.HF_HOME}), and run this again."
+        f" temporary files: TMPDIR; for what comes from the Hub: HF_HOME, now {constants.HF_HOME}), and run again."
     )

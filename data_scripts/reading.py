@@ -162,10 +162,10 @@ class DoubleKeyError(ValueError):
 
 def refuse_double_keys(pairs: list[tuple[Any, Any]]) -> dict:
     """Builds an object from its pairs; JSON itself would let the last of two equal keys win without a word."""
-    double = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]
-    if double:
-        raise DoubleKeyError(double)
-    return dict(pairs)
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        raise DoubleKeyError([key for key, count in Counter(key for key, _ in pairs).items() if count > 1])
+    return content
 
 
 def require(place: Place, record: dict, fields: tuple[str, ...]) -> None:

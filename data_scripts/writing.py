@@ -38,4 +38,6 @@ def write_text(path: str | Path, content: str) -> None:
 
 def write_json(path: str | Path, content) -> None:
     """Writes `content` as JSON that a person can read."""
-    write_text(path, json.dumps(content, ensure_ascii=False, indent=2) + "\n")
+    with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        json.dump(content, file, ensure_ascii=False, indent=2)
+        file.write("\n")

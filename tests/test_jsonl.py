@@ -409,8 +409,34 @@ NOTHING = "interrupted; nothing was written"
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_stopped_command_says_so_in_one_line_and_leaves_nothing(tmp_path, number, status):
     output, raw = tmp_path / "written" / "out", write(tmp_path / "raw", train=[LINE] * 20_000)
-    begun = stop(conversion(raw, output), lambda said: list(output.parent.glob(".out-*/dataset")), number)
-    assert begun == (status, NOTHING) and not list(output.parent.iterdir())
+    begun = stop(conversion(raw, output), lambda said: list(tmp_path.glob(".out-*/dataset")), number)
+    assert begun == (status, NOTHING) and list(tmp_path.iterdir()) == [raw]
+
+
+TWO_CONVERSIONS = """
+import re, sys
+from pathlib import Path
+from data_scripts.converters.convert import convert
+from data_scripts.converters.jsonl import read_jsonl
+
+for raw in map(Path, sys.argv[1:]):
+    convert(read_jsonl, raw, raw / "converted", negative_relation="none")
+    print(int(re.search(r"VmHWM:\\s*(\\d+)", Path("/proc/self/status").read_text())[1]) // 1024)
+"""
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="the most memory of a process is read from /proc")
+def test_ten_times_the_rows_need_hardly_more_memory(tmp_path, capsys):
+    """As lists of dictionaries, the rows beyond the first 2,000 would be more than 50 MB."""
+    few, many = tmp_path / "few", tmp_path / "many"
+    for raw, number in ((few, 2_000), (many, 20_000)):
+        write(raw, train=[{**LINE, "text": f"{TEXT} {i}", "image": "pictures/noise.png"} for i in range(number)])
+        Image.effect_noise((600, 600), 80).save(raw / "pictures/noise.png")  # a file holds 1,600 rows with it
+    command = [sys.executable, "-c", TWO_CONVERSIONS, few, many]
+    first, second = map(int, subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
+    with capsys.disabled():
+        print(f"\nA conversion of 2,000 rows takes {first} MB, one of 20,000 then {second} MB")
+    assert second < first + 25
 
 
 HALF_MADE = """

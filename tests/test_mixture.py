@@ -15,11 +15,10 @@ import torch
 from datasets import Dataset, DatasetDict
 from PIL import Image
 from safetensors.torch import load_file
-from small_runs import assert_same_weights, read_json
+from small_runs import assert_same_weights, read_json, write_rows
 from transformers import AutoModel
 from transformers.trainer_utils import PredictionOutput
 
-from data_scripts.converters.convert import write_split
 from data_scripts.demo.dataset import load_demo, load_demo_descriptions
 from data_scripts.descriptions.files import load_descriptions, write_descriptions
 from data_scripts.schema import dataset_features
@@ -215,7 +214,7 @@ def two(place, tmp_path_factory):
             if kinds == {"text"}:
                 entities = {role: {**row[role], "type": None} for role in ("head", "tail")}
                 own.append({**row, **entities, "image": None, "objects": [], "relation": label != COUPLE})
-        write_split(own, list(texts), folder / "data", split)
+        write_rows(own, list(texts), folder / "data", split)
     write_descriptions(described(texts), folder / "relation_descriptions.json")
     return place / "dataset", folder
 

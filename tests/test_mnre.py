@@ -338,12 +338,14 @@ def test_rows_without_a_picture_can_be_refused_or_dropped(tmp_path, load):
     assert list(load(tmp_path / "out")) == ["train", "validation"]
 
 
-@pytest.mark.parametrize(("limit", "pictures", "files"), [("FILE_BYTES", 1, 3), ("READ_BYTES", 2, 2)])
-def test_a_large_split_is_written_as_several_files_in_order(tmp_path, load, monkeypatch, limit, pictures, files):
-    """Both limits: of distinct pictures, and of the pictures of all rows."""
+@pytest.mark.parametrize(
+    ("limit", "number", "files"), [("FILE_BYTES", 1, 3), ("READ_BYTES", 2, 2), ("FILE_ROWS", 3, 2)]
+)
+def test_a_large_split_is_written_as_several_files_in_order(tmp_path, load, monkeypatch, limit, number, files):
+    """All limits: of distinct pictures, of the pictures of all rows, and of rows."""
     raw = write_raw(tmp_path / "raw", train=[TRAIN[0], TRAIN[2], TRAIN[1], TRAIN[2]])  # on a.jpg, a.jpg, b.jpg, a.jpg
     size = (raw / "img_org/train/a.jpg").stat().st_size
-    monkeypatch.setattr(f"data_scripts.converters.convert.{limit}", pictures * size)
+    monkeypatch.setattr(f"data_scripts.converters.convert.{limit}", number * (size if "BYTES" in limit else 1))
     convert(read_mnre, raw, tmp_path / "out")
     names = sorted(path.name for path in (tmp_path / "out/data").glob("train-*"))
     assert names == [f"train-{i:05d}-of-{files:05d}.parquet" for i in range(files)]

@@ -23,12 +23,12 @@ WITHOUT_PICTURES = 20
 pytestmark = pytest.mark.skipif(not RAW_MNRE.is_dir(), reason=f"no raw MNRE at {RAW_MNRE} (set ROC_MNRE_RAW)")
 
 
-def read_sample(raw_dir) -> RawDataset:
+def read_sample(raw_dir, keep) -> RawDataset:
     """All rows with a picture, and from each split some of those whose picture is missing."""
     raw = read_mnre(raw_dir)
     for split, rows in raw.splits.items():
         found, missing = ([row for row in rows if (row["image"] is None) == gone] for gone in (False, True))
-        raw.splits[split] = found + missing[:WITHOUT_PICTURES]
+        raw.splits[split] = keep(found + missing[:WITHOUT_PICTURES])
     return raw
 
 

@@ -9,6 +9,7 @@ import pytest
 from transformers import BertConfig, BertModel, BertTokenizer
 
 from data_scripts.converters.entity_typing import load_tagger, type_rows
+from data_scripts.converters.rows import StoredRows
 from data_scripts.reading import DataError
 from data_scripts.schema import text_entity
 from data_scripts.train_tagger import read_conll, score_entities
@@ -114,7 +115,8 @@ def test_a_trained_tagger_types_a_converters_rows(tmp_path, encoder):
         {"tokens": text.split(), "head": text_entity(head, start, start + 1), "tail": text_entity("oslo", 0, 1)}
         for text, head, start in [("oslo in @owls", "@owls", 2), ("oslo in in in in in in in in ana", "ana", 9)]
     ]
-    type_rows(rows, load_tagger(f"hf:{tmp_path / 'tagger'}"), "train", num_proc=None)
+    tag = load_tagger(f"hf:{tmp_path / 'tagger'}")
+    rows = [*type_rows(StoredRows(rows, tmp_path), tag, "train", num_proc=None)]
     assert [row["head"]["type"] for row in rows] == ["miscellaneous", "person"]
     assert {row["tail"]["type"] for row in rows} == {"location"}
 

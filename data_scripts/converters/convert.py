@@ -3,15 +3,18 @@
 
 import argparse
 import dataclasses
+import functools
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from datasets import Dataset, DatasetInfo, Features, SplitDict, SplitInfo
+from datasets import DatasetInfo, Features, SplitDict, SplitInfo
 from datasets.info import DatasetInfosDict
+from datasets.table import cast_table_to_features
 from huggingface_hub import DatasetCard, DatasetCardData
 from tqdm.auto import tqdm
 
@@ -25,7 +28,9 @@ from data_scripts.converters.report import (
     describe_sharing,
     describe_types,
     render_report,
+    survey_rows,
 )
+from data_scripts.converters.rows import StoredRows
 from data_scripts.descriptions.files import DESCRIPTIONS_FILE, write_descriptions
 from data_scripts.hub_errors import prepare_repository
 from data_scripts.reading import DataError
@@ -37,12 +42,17 @@ FILE_BYTES = 100_000_000
 """Of distinct pictures in a Parquet file: who wants its first row reads no more."""
 READ_BYTES = 500_000_000
 """Of the pictures of a Parquet file's rows, each with its own: readers hold them in memory at once."""
+FILE_ROWS = 50_000
+"""Of a Parquet file: a conversion holds them in memory at once."""
 WITHOUT_IMAGE = {
     "text_only": "kept, with image null, without objects, and with image_id telling which picture it is",
     "error": "refused",
     "drop": "dropped",
 }
 """What becomes of rows whose picture is missing or unreadable."""
+
+KeepRows = Callable[[Iterable[dict]], Collection[dict]]
+"""What keeps the rows that a reader makes one after the other: a list, or `StoredRows` in a conversion."""
 
 
 @dataclasses.dataclass
@@ -60,7 +70,7 @@ class RawDataset:
     """
 
     name: str
-    splits: dict[str, list[dict]]
+    splits: dict[str, Collection[dict]]
     descriptions: dict
     relation_order: str
     counts: dict[str, dict[str, int]] = dataclasses.field(default_factory=dict)
@@ -81,7 +91,7 @@ def run_converter(
     """Command line of a converter; broken input ends it with a message and exit status 1.
 
     Args:
-        read: reader of the raw data set, from its folder and the values of `reader_flags`.
+        read: reader of the raw data set, from its folder, the values of `reader_flags`, and what keeps the rows.
         description: what `--help` says.
         arguments: the command line; by default the program's own.
         reader_flags: further flags, {name: arguments of `add_argument`}.
@@ -148,7 +158,7 @@ def convert(
     """Reads, checks, types and writes a data set; returns the report.
 
     Args:
-        read: reader of the raw data set, from its folder.
+        read: reader of the raw data set, from its folder and `keep`, what keeps the rows.
         raw_dir: folder with the raw files.
         output_dir: folder to write, which must not exist; it appears only when it is complete.
         missing_images: "text_only", "error" or "drop": what happens to rows whose picture is not there. None:
@@ -169,69 +179,77 @@ def convert(
     if output_dir.exists():
         raise DataError(f"{output_dir} exists already; name another folder or remove it first")
     parent = next(folder for folder in output_dir.absolute().parents if folder.exists())
-    with tempfile.TemporaryFile(dir=parent):  # not after hours of tagging
-        pass
-    tag = load_tagger(entity_tagger)
-    raw = read(raw_dir, **reader_options)
-    rows = [row for split in raw.splits.values() for row in split]
-    missing = [row for row in rows if row["image_id"] is not None and row["image"] is None]
-    pictures = sorted({row["image"] for row in rows if row["image"] is not None})
-    if missing and not pictures and missing_images is None:
-        folder = reader_options.get("image_dir") or raw_dir
-        raise DataError(
-            f"no picture is there: none of those that {len(missing)} rows name is in {folder} "
-            f"({_name_rows(missing)}). To keep the texts alone, say --missing_images text_only"
-        )
-    missing_images = missing_images or "text_only"
-    faults = check_pictures(pictures, num_proc)
-    unreadable = [row for row in rows if row["image"] in faults]
-    names = {row["image_id"]: row["image_id"] for row in missing}
-    check_without_image(missing, missing_images, "missing", names, output_dir)
-    names = {row["image_id"]: f"{row['image']}: {faults[row['image']]}" for row in unreadable}
-    check_without_image(unreadable, unreadable_images, "unreadable", names, output_dir)
-    negative_relation = raw.descriptions["negative_relation"]
-    report = {
-        "dataset": raw.name,
-        "relations": len(raw.relation_names),
-        "relation_order": raw.relation_order,
-        "negative_relation": negative_relation,
-        "missing_images": WITHOUT_IMAGE[missing_images],
-        "unreadable_images": WITHOUT_IMAGE[unreadable_images],
-        "entity_tagger": entity_tagger,
-        "splits": {},
-        "shared": describe_sharing(raw.splits),
-        "remarks": raw.remarks,
-    }
-    with_objects = any(row["objects"] for rows in raw.splits.values() for row in rows)
-    for split, rows in raw.splits.items():
-        counts = report["splits"][split] = describe_rows(rows, negative_relation)
-        counts |= describe_objects(rows) if with_objects else {}
-        counts |= raw.counts.get(split, {})
-        own_faults = {row["image_id"]: faults[row["image"]] for row in rows if row["image"] in faults}
-        counts |= {"pictures_unreadable": len(own_faults), "unreadable_pictures": own_faults}
-        raw.splits[split] = treat_without_image(rows, faults, missing_images, unreadable_images)
-        counts["rows_written"] = len(raw.splits[split])
-    if not any(raw.splits.values()):
-        raise DataError("no row is left to write")
-    if tag is not None:
+    # Made at once: that it can be is not to be told after hours of tagging.
+    with tempfile.TemporaryDirectory(dir=parent, prefix=f".{output_dir.name}-") as workspace:
+        keep = functools.partial(StoredRows, folder=Path(workspace))
+        tag = load_tagger(entity_tagger)
+        raw = read(raw_dir, keep=keep, **reader_options)
+        surveys = {split: survey_rows(rows) for split, rows in raw.splits.items()}
+        every = pa.concat_tables(surveys.values()).unify_dictionaries()
+        missing = every.filter(pc.and_(pc.is_null(every["image"]), pc.is_valid(every["image_id"])))
+        pictures = set(every["image"].unique().to_pylist()) - {None}
+        if len(missing) and not pictures and missing_images is None:
+            folder = reader_options.get("image_dir") or raw_dir
+            raise DataError(
+                f"no picture is there: none of those that {len(missing)} rows name is in {folder} "
+                f"({_name_rows(missing)}). To keep the texts alone, say --missing_images text_only"
+            )
+        missing_images = missing_images or "text_only"
+        faults = check_pictures(sorted(pictures), num_proc)
+        is_unreadable = pc.is_in(pc.field("image"), pa.array(faults, pa.string()))
+        unreadable = every.filter(is_unreadable)
+        check_without_image(missing, missing_images, "missing", missing["image_id"].unique().to_pylist(), output_dir)
+        named = dict(zip(*(unreadable[name].to_pylist() for name in ("image_id", "image")), strict=True))
+        lines = [f"{path}: {faults[path]}" for path in named.values()]
+        check_without_image(unreadable, unreadable_images, "unreadable", lines, output_dir)
+        negative_relation = raw.descriptions["negative_relation"]
+        report = {
+            "dataset": raw.name,
+            "relations": len(raw.relation_names),
+            "relation_order": raw.relation_order,
+            "negative_relation": negative_relation,
+            "missing_images": WITHOUT_IMAGE[missing_images],
+            "unreadable_images": WITHOUT_IMAGE[unreadable_images],
+            "entity_tagger": entity_tagger,
+            "splits": {},
+            "shared": describe_sharing(surveys),
+            "remarks": raw.remarks,
+        }
+        with_objects = pc.max(every["num_objects"]).as_py()
         for split, rows in raw.splits.items():
-            type_rows(rows, tag, split, num_proc)
-        report |= describe_types(raw.splits, negative_relation)
-    write_dataset(raw, report, output_dir)
+            counts = report["splits"][split] = describe_rows(surveys[split], negative_relation)
+            counts |= describe_objects(rows) if with_objects else {}
+            counts |= raw.counts.get(split, {})
+            own_faults = {
+                row["image_id"]: faults[row["image"]] for row in surveys[split].filter(is_unreadable).to_pylist()
+            }
+            counts |= {"pictures_unreadable": len(own_faults), "unreadable_pictures": own_faults}
+            if len(missing) or faults:
+                raw.splits[split] = keep(treat_without_image(rows, faults, missing_images, unreadable_images))
+            counts["rows_written"] = len(raw.splits[split])
+        del every, surveys  # the rest does without
+        if not any(map(len, raw.splits.values())):
+            raise DataError("no row is left to write")
+        if tag is not None:
+            raw.splits = {split: keep(type_rows(rows, tag, split, num_proc)) for split, rows in raw.splits.items()}
+            report |= describe_types(raw.splits, negative_relation)
+        write_dataset(raw, report, Path(workspace, "dataset"))
+        output_dir.parent.mkdir(parents=True, exist_ok=True)
+        os.rename(Path(workspace, "dataset"), output_dir)
     return report
 
 
-def check_without_image(rows: list[dict], how: str, fault: str, names: dict[str, str], output: Path) -> None:
-    """Refuses rows whose picture is missing or unreadable (`fault`) where `convert` says so; all `names` of these
-    pictures are then in a file beside `output`."""
+def check_without_image(rows: pa.Table, how: str, fault: str, names: list[str], output: Path) -> None:
+    """Refuses rows (of a survey) whose picture is missing or unreadable (`fault`) where `convert` says so; all `names`
+    of these pictures are then in a file beside `output`."""
     list_file = output.with_name(f"{output.name}-{fault}_images.txt")
     list_file.unlink(missing_ok=True)  # of an earlier try
-    unseen = [row for row in rows if "object" in (row["head"]["kind"], row["tail"]["kind"])]
-    if how == "error" and fault == "missing" and rows:
+    unseen = rows.filter(rows["has_object"])
+    if how == "error" and fault == "missing" and len(rows):
         message = f"{len(rows)} rows have no picture: {_name_rows(rows)}."
-    elif how == "error" and rows:
-        message = f"{len(names)} unreadable pictures:\n" + "\n".join([*names.values()][:10]) + "\n"
-    elif how == "text_only" and unseen:
+    elif how == "error" and len(rows):
+        message = f"{len(names)} unreadable pictures:\n" + "\n".join(names[:10]) + "\n"
+    elif how == "text_only" and len(unseen):
         message = (
             f"{len(unseen)} rows have an object as head or tail but no picture to see it in: {_name_rows(unseen)}. "
             f"They cannot be kept as text only: add the pictures, or leave out all rows with a {fault} one by "
@@ -240,63 +258,57 @@ def check_without_image(rows: list[dict], how: str, fault: str, names: dict[str,
     else:
         return
     list_file.parent.mkdir(parents=True, exist_ok=True)
-    list_file.write_text("\n".join(names.values()) + "\n", encoding="utf-8", errors="backslashreplace")
+    list_file.write_text("\n".join(names) + "\n", encoding="utf-8", errors="backslashreplace")
     raise DataError(f"{message} All {len(names)} pictures are named in {list_file}")
 
 
 def treat_without_image(
-    rows: list[dict], faults: dict[str, str], missing_images: str, unreadable_images: str
-) -> list[dict]:
-    """The rows to write; one that is kept without its picture loses its objects."""
-    written = []
+    rows: Iterable[dict], faults: dict[str, str], missing_images: str, unreadable_images: str
+) -> Iterator[dict]:
+    """Yields the rows to write; one that is kept without its picture loses its objects."""
     for row in rows:
         if row["image"] in faults or (row["image"] is None and row["image_id"] is not None):
             if (unreadable_images if row["image"] in faults else missing_images) == "drop":
                 continue
             row |= {"image": None, "objects": []}
-        written.append(row)
-    return written
+        yield row
 
 
-def _name_rows(rows: list[dict]) -> str:
+def _name_rows(rows: pa.Table) -> str:
     """The first of some rows with their pictures, for messages."""
-    named = ", ".join(f"{row['image_id']} (row {row['id']})" for row in rows[:5])
+    named = ", ".join(f"{row['image_id']} (row {row['id']})" for row in rows[:5].to_pylist())
     return f"{named}, …" if len(rows) > 5 else named
 
 
-def write_dataset(raw: RawDataset, report: dict, output_dir: Path) -> None:
-    """Writes Parquet files, card, report and relation descriptions, and only then lets `output_dir` appear."""
-    output_dir.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=output_dir.parent, prefix=f".{output_dir.name}-") as workspace:
-        target = Path(workspace, "dataset")
-        (target / "data").mkdir(parents=True)
-        splits = {split: rows for split, rows in raw.splits.items() if rows}
-        sizes = SplitDict()
-        for split, rows in splits.items():
-            num_bytes = write_split(rows, raw.relation_names, target / "data", split)
-            sizes[split] = SplitInfo(split, num_bytes=num_bytes, num_examples=len(rows))
-        write_descriptions(raw.descriptions, target / DESCRIPTIONS_FILE)
-        write_json(target / "report.json", report)
-        data_files = [{"split": split, "path": f"data/{split}-*"} for split in splits]
-        card_data = DatasetCardData(
-            pretty_name=raw.name,
-            tags=["relation-extraction", "multimodal"],
-            configs=[{"config_name": "default", "data_files": data_files}],
-        )
-        info = DatasetInfo(
-            features=dataset_features(raw.relation_names),
-            splits=sizes,
-            download_size=sum(path.stat().st_size for path in (target / "data").iterdir()),
-            dataset_size=sum(split.num_bytes for split in sizes.values()),
-        )
-        DatasetInfosDict(default=info).to_dataset_card_data(card_data)
-        DatasetCard.from_template(
-            card_data, template_path=str(CARD_TEMPLATE), name=raw.name, report=render_report(report)
-        ).save(target / "README.md")
-        os.rename(target, output_dir)
+def write_dataset(raw: RawDataset, report: dict, target: Path) -> None:
+    """Writes Parquet files, card, report and relation descriptions."""
+    (target / "data").mkdir(parents=True)
+    splits = {split: rows for split, rows in raw.splits.items() if len(rows)}
+    sizes = SplitDict()
+    for split, rows in splits.items():
+        num_bytes = write_split(rows, raw.relation_names, target / "data", split)
+        sizes[split] = SplitInfo(split, num_bytes=num_bytes, num_examples=len(rows))
+    write_descriptions(raw.descriptions, target / DESCRIPTIONS_FILE)
+    write_json(target / "report.json", report)
+    data_files = [{"split": split, "path": f"data/{split}-*"} for split in splits]
+    card_data = DatasetCardData(
+        pretty_name=raw.name,
+        tags=["relation-extraction", "multimodal"],
+        configs=[{"config_name": "default", "data_files": data_files}],
+    )
+    info = DatasetInfo(
+        features=dataset_features(raw.relation_names),
+        splits=sizes,
+        download_size=sum(path.stat().st_size for path in (target / "data").iterdir()),
+        dataset_size=sum(split.num_bytes for split in sizes.values()),
+    )
+    DatasetInfosDict(default=info).to_dataset_card_data(card_data)
+    DatasetCard.from_template(
+        card_data, template_path=str(CARD_TEMPLATE), name=raw.name, report=render_report(report)
+    ).save(target / "README.md")
 
 
-def write_split(rows: list[dict], relation_names: list[str], folder: Path, split: str) -> int:
+def write_split(rows: StoredRows, relation_names: list[str], folder: Path, split: str) -> int:
     """Writes a split of at least one row as Parquet files, each of one row group, with each picture's own bytes once.
 
     Parquet keeps them as a dictionary, so that many rows with one picture cost little; whoever reads the file has the
@@ -305,18 +317,18 @@ def write_split(rows: list[dict], relation_names: list[str], folder: Path, split
     Returns:
         The split's size as Arrow data, in bytes: there each row has its picture.
     """
-    features, parts, num_bytes = dataset_features(relation_names), cut_by_size(rows), 0
+    features, num_bytes, files = dataset_features(relation_names), 0, []
+    others = Features({name: feature for name, feature in features.items() if name != "image"})
     images = features.arrow_schema.get_field_index("image")
     with tqdm(total=len(rows), desc=f"Writing {split}", unit=" rows") as progress:
-        for number, part in enumerate(parts):
-            columns = {name: [row[name] for row in part] for name in features}
-            paths = columns.pop("image")
-            others = Features({name: feature for name, feature in features.items() if name != "image"})
-            table = Dataset.from_dict(columns, features=others).data.table
+        for part in cut_by_size(rows):
+            paths = part["image"].to_pylist()
+            table = cast_table_to_features(part.drop_columns("image").combine_chunks(), others)
             num_bytes += table.nbytes + sum(os.path.getsize(path) for path in paths if path)
             table = table.add_column(images, "image", embed_once(paths))
+            files.append(folder / f"{split}-{len(files):05d}.parquet")
             with pq.ParquetWriter(
-                folder / f"{split}-{number:05d}-of-{len(parts):05d}.parquet",
+                files[-1],
                 table.schema,
                 # Readers are to have plain bytes, not a dictionary of Arrow's.
                 store_schema=False,
@@ -326,24 +338,29 @@ def write_split(rows: list[dict], relation_names: list[str], folder: Path, split
                 writer.write_table(table)
                 writer.add_key_value_metadata(features.arrow_schema.metadata)
             progress.update(len(part))
+    for file in files:
+        file.rename(file.with_stem(f"{file.stem}-of-{len(files):05d}"))
     return num_bytes
 
 
-def cut_by_size(rows: list[dict]) -> list[list[dict]]:
-    """Rows in their order, in parts of at most FILE_BYTES of distinct pictures, and READ_BYTES of all rows'."""
-    parts, seen, distinct, read = [[]], set(), 0, 0
-    for row in rows:
-        path = row["image"]
-        size = os.path.getsize(path) if path else 0
-        new = size if path not in seen else 0
-        if parts[-1] and (distinct + new > FILE_BYTES or read + size > READ_BYTES):
-            parts.append([])
-            seen, distinct, read, new = set(), 0, 0, size
-        parts[-1].append(row)
-        seen.add(path)
-        distinct += new
-        read += size
-    return parts
+def cut_by_size(rows: StoredRows) -> Iterator[pa.Table]:
+    """Yields rows in their order, in parts of at most FILE_BYTES of distinct pictures, READ_BYTES of all rows', and
+    FILE_ROWS."""
+    part, count, seen, distinct, read = [], 0, set(), 0, 0
+    for batch in rows.batches():
+        start = 0
+        for place, path in enumerate(batch["image"].to_pylist()):
+            size = os.path.getsize(path) if path else 0
+            new = size if path not in seen else 0
+            if count and (distinct + new > FILE_BYTES or read + size > READ_BYTES or count == FILE_ROWS):
+                yield pa.Table.from_batches([*part, batch[start:place]])
+                start, part, count, seen, distinct, read, new = place, [], 0, set(), 0, 0, size
+            count += 1
+            seen.add(path)
+            distinct += new
+            read += size
+        part.append(batch[start:])
+    yield pa.Table.from_batches(part)
 
 
 def embed_once(paths: list[str | None]) -> pa.StructArray:

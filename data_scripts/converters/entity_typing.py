@@ -7,10 +7,11 @@ types, and a model that is shown them would be handed the answer. (The ROC paper
 
 import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from datasets import Dataset
 
+from data_scripts.converters.rows import StoredRows
 from data_scripts.reading import DataError
 
 UNKNOWN = "unknown"
@@ -65,24 +66,30 @@ def load_tagger(flag: str) -> EntityTagger | None:
     return functools.partial(tag_by_spacy if library == "spacy" else tag_by_transformer, name)
 
 
-def type_rows(rows: list[dict], tag: EntityTagger, split: str, num_proc: int | None) -> None:
-    """Sets the type of every head and tail in the text that has none yet, tagging each distinct text once."""
-    texts = list({tuple(row["tokens"]): None for row in rows})
-    if not texts:
+def type_rows(rows: StoredRows, tag: EntityTagger, split: str, num_proc: int | None) -> Iterator[dict]:
+    """Yields rows with a type of every head and tail in the text that had none, tagging each distinct text once."""
+    if not len(rows):
         return
-    tagged = Dataset.from_dict({"tokens": [list(tokens) for tokens in texts]}).map(
+    firsts: dict[int, int] = {}  # a text's hash → the first row that has it
+    for number, row in enumerate(rows):
+        firsts.setdefault(hash(tuple(row["tokens"])), number)
+    texts = Dataset.from_file(str(rows.path)).select_columns("tokens").select(firsts.values())
+    tagged = texts.map(
         lambda batch: {"entities": [json.dumps(entities) for entities in tag(batch["tokens"])]},
         batched=True,
         batch_size=64,
         num_proc=num_proc,
         keep_in_memory=True,
+        remove_columns="tokens",
         desc=f"Tagging {split}",
     )
-    entities = {tokens: json.loads(found) for tokens, found in zip(texts, tagged["entities"], strict=True)}
+    found = dict(zip(firsts, tagged["entities"], strict=True))
     for row in rows:
         for entity in (row["head"], row["tail"]):
             if entity["kind"] == "text" and entity["type"] is None:
-                entity["type"] = type_span((entity["start"], entity["end"]), entities[tuple(row["tokens"])])
+                entities = json.loads(found[hash(tuple(row["tokens"]))])
+                entity["type"] = type_span((entity["start"], entity["end"]), entities)
+        yield row
 
 
 def type_span(span: tuple[int, int], entities: list[Entity]) -> str:

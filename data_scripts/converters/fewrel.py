@@ -11,11 +11,12 @@ Source: Han et al., "FewRel: A Large-Scale Supervised Few-Shot Relation Classifi
 Evaluation", EMNLP 2018.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from data_scripts.converters.convert import RawDataset, run_converter
+from data_scripts.converters.convert import KeepRows, RawDataset, run_converter
 from data_scripts.converters.posts import FLAGS
 from data_scripts.descriptions.files import load_builtin_descriptions, load_descriptions, select_relations
 from data_scripts.reading import (
@@ -33,12 +34,13 @@ from data_scripts.schema import TEST, TRAIN, text_entity
 FILES = {TRAIN: ["train_wiki.json", "train.json"], TEST: ["val_wiki.json", "val.json"]}
 
 
-def read_fewrel(raw_dir: Path, relations_file: Path | None = None) -> RawDataset:
+def read_fewrel(raw_dir: Path, relations_file: Path | None = None, keep: KeepRows = list) -> RawDataset:
     """Reads FewRel's raw files.
 
     Args:
         raw_dir: folder with the raw files.
         relations_file: relation descriptions to use in place of the built-in ones.
+        keep: what keeps a split's rows.
 
     Raises:
         DataError: naming file, relation, example (from 1 on) and field, if anything is missing or broken.
@@ -48,8 +50,8 @@ def read_fewrel(raw_dir: Path, relations_file: Path | None = None) -> RawDataset
     names_file = find_file(folders, ["pid2name.json"], "file of the relations' names")
     names = read_json(names_file)
     splits, labels = {}, {}
-    for split, files in FILES.items():
-        path, splits[split] = find_file(folders, files, f"file of the {split} split"), []
+
+    def read_rows(split: str, path: Path) -> Iterator[dict]:
         content = read_json(path)
         if not isinstance(content, dict) or not all(isinstance(examples, list) for examples in content.values()):
             raise DataError(f"{path}: an object {{relation: [example, ...]}} is expected")
@@ -62,7 +64,10 @@ def read_fewrel(raw_dir: Path, relations_file: Path | None = None) -> RawDataset
                 raise DataError(f"{path}: relation {relation!r}, {label!r}, stands in the train split, too")
             for number, example in enumerate(examples, 1):
                 place = Place(path, f"relation {relation!r}, example {number}")
-                splits[split].append(_read_example(place, example, f"{split}-{relation}-{number}", label))
+                yield _read_example(place, example, f"{split}-{relation}-{number}", label)
+
+    for split, files in FILES.items():
+        splits[split] = keep(read_rows(split, find_file(folders, files, f"file of the {split} split")))
     descriptions = load_descriptions(relations_file) if relations_file else load_builtin_descriptions("fewrel")
     return RawDataset("FewRel", splits, select_relations(descriptions, list(labels)), "that of the files")
 

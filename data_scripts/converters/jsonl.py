@@ -28,14 +28,16 @@ form (see data_scripts/descriptions/files.py); its order is the order of the lab
 """
 
 import bisect
+import contextlib
 import re
-from collections.abc import Sequence
+import sqlite3
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from tqdm.auto import tqdm
 
-from data_scripts.converters.convert import RawDataset, run_converter
+from data_scripts.converters.convert import KeepRows, RawDataset, run_converter
 from data_scripts.converters.object_boxes import BOX_FORMS, find_form, read_box, same_box
 from data_scripts.converters.pictures import find_picture, read_upright_size
 from data_scripts.descriptions.files import DESCRIPTIONS_FILE, load_descriptions, warn_of_doubts
@@ -64,13 +66,16 @@ FLAGS = {
 }
 
 
-def read_jsonl(raw_dir: Path, image_dir: Path | None = None, negative_relation: str | None = None) -> RawDataset:
+def read_jsonl(
+    raw_dir: Path, image_dir: Path | None = None, negative_relation: str | None = None, keep: KeepRows = list
+) -> RawDataset:
     """Reads JSON lines.
 
     Args:
         raw_dir: folder with the lines and the descriptions.
         image_dir: folder from which the pictures' paths lead on; by default the raw one.
         negative_relation: the label that says "none of the relations", if the descriptions do not tell.
+        keep: what keeps a split's rows.
 
     Raises:
         DataError: naming file, line and field, if anything is missing or broken.
@@ -89,22 +94,32 @@ def read_jsonl(raw_dir: Path, image_dir: Path | None = None, negative_relation: 
     descriptions = load_descriptions(raw_dir / DESCRIPTIONS_FILE, negative_relation)
     warn_of_doubts(descriptions, raw_dir / DESCRIPTIONS_FILE)
     relation_names = list(descriptions["relations"])
-    splits, counts, places, images = {}, {}, {}, {}
-    for split, path in files.items():
-        splits[split], counts[split] = [], {"texts_with_words_split": 0, "boxes_clipped": 0}
+    splits, counts, images = {}, {}, {}
+    # Where each id was read; SQLite keeps a database without a name in a file, which goes with it.
+    places = sqlite3.connect("")
+    places.execute("CREATE TABLE places (id TEXT PRIMARY KEY, file TEXT, line INTEGER) WITHOUT ROWID")
+
+    def read_rows(split: str, path: Path) -> Iterator[dict]:
         for place, record in tqdm(read_json_lines(path), desc=f"Reading {path.name}", unit=" rows"):
             row = JsonRow(place, record, image_dir, counts[split]).read(f"{split}-{place.line}", relation_names)
-            first = places.setdefault(row["id"], place)
-            if first is not place:
-                raise place.error("id", f"{row['id']!r} is the id of {first.path.name}, line {first.line}, already")
+            try:
+                places.execute("INSERT INTO places VALUES (?, ?, ?)", (row["id"], path.name, place.line))
+            except sqlite3.IntegrityError as error:
+                [(file, line)] = places.execute("SELECT file, line FROM places WHERE id = ?", (row["id"],))
+                raise place.error("id", f"{row['id']!r} is the id of {file}, line {line}, already") from error
             if row["image"] is not None:
                 image = images.setdefault(row["image_id"], row["image"])
                 if image != row["image"]:  # training would show the first of them for both
                     message = f"{row['image_id']!r} names two pictures, {image} and {row['image']}"
                     raise place.error("image_id", message)
-            splits[split].append(row)
-        if not splits[split]:
-            raise DataError(f"{path} has no line")
+            yield row
+
+    with contextlib.closing(places):
+        for split, path in files.items():
+            counts[split] = {"texts_with_words_split": 0, "boxes_clipped": 0}
+            splits[split] = keep(read_rows(split, path))
+            if not splits[split]:
+                raise DataError(f"{path} has no line")
     return RawDataset(raw_dir.resolve().name, splits, descriptions, DESCRIPTIONS_FILE, counts, remarks)
 
 

@@ -70,21 +70,14 @@ def locate_picture(pictures: dict[str, list[Path]], name: str, own_folders: Sequ
     return str(paths[0]) if paths else None
 
 
-def name_apart(rows: Iterable[dict], raw_dir: Path) -> set[str]:
-    """Makes `image_id` tell pictures apart: where those of one name differ, it becomes the path below `raw_dir`.
-
-    Returns:
-        These names.
-    """
+def find_unlike(located: Iterable[dict[str, str | None]]) -> set[str]:
+    """The names under which splits have different pictures, of {name: path, None where there is none} of each."""
     paths: dict[str, set[str]] = {}
-    for row in rows:
-        if row["image"] is not None:
-            paths.setdefault(row["image_id"], set()).add(row["image"])
-    unlike = {name for name, found in paths.items() if not _are_same(sorted(found))}
-    for row in rows:
-        if row["image_id"] in unlike:
-            row["image_id"] = Path(row["image"]).relative_to(raw_dir).as_posix()
-    return unlike
+    for of_split in located:
+        for name, path in of_split.items():
+            if path is not None:
+                paths.setdefault(name, set()).add(path)
+    return {name for name, found in paths.items() if not _are_same(sorted(found))}
 
 
 def _are_same(paths: Sequence[str | Path]) -> bool:

@@ -8,20 +8,20 @@ a list of words.
 """
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
 from tqdm.auto import tqdm
 
-from data_scripts.converters.convert import RawDataset
+from data_scripts.converters.convert import KeepRows, RawDataset
 from data_scripts.converters.object_boxes import (
     ObjectDictionary,
     read_box,
     read_captions,
     same_box,
 )
-from data_scripts.converters.pictures import index_pictures, locate_picture, name_apart
+from data_scripts.converters.pictures import find_unlike, index_pictures, locate_picture
 from data_scripts.descriptions.files import (
     DescriptionError,
     load_builtin_descriptions,
@@ -92,7 +92,11 @@ class PostFormat:
 
 
 def read_posts(
-    raw_dir: Path, layout: PostFormat, relations_file: Path | None = None, box_form: str | None = None
+    raw_dir: Path,
+    layout: PostFormat,
+    relations_file: Path | None = None,
+    box_form: str | None = None,
+    keep: KeepRows = list,
 ) -> RawDataset:
     """Reads a data set of posts.
 
@@ -101,6 +105,7 @@ def read_posts(
         layout: how they are called and arranged.
         relations_file: relation descriptions to use in place of the built-in ones.
         box_form: "box" or "box_center", where neither the layout nor the boxes themselves tell.
+        keep: what keeps a split's rows.
 
     Raises:
         DataError: naming file, line (of a dictionary: image and object) and field, if anything is missing or broken.
@@ -125,7 +130,7 @@ def read_posts(
             absent = f"no dictionary (none of {', '.join(_expand(layout.object_files, split))} is there)"
             remarks.append(f"Objects of {split}: {object_files[split].name if object_files[split] else absent}.")
         rows = _read_rows(path, split, list(descriptions["relations"]), known_by, dictionary, layout)
-        splits[split] = list(tqdm(rows, desc=f"Reading {path.name}", unit=" rows"))
+        splits[split] = keep(tqdm(rows, desc=f"Reading {path.name}", unit=" rows"))
         if layout.object_files:
             counts[split] = {"boxes_clipped": dictionary.num_clipped}
     if found and layout.box_form is None:
@@ -133,13 +138,12 @@ def read_posts(
     if layout.caption_files:
         absent = f"none (no {' or '.join(layout.caption_files)})"
         remarks.append(f"Captions of objects: {caption_file.name if caption_file else absent}.")
-    pictures = index_pictures(raw_dir, {row["image_id"] for rows in splits.values() for row in rows})
-    for split, rows in splits.items():
-        names = {row["image_id"] for row in rows}
-        paths = {name: locate_picture(pictures, name, SPLIT_NAMES[split]) for name in names}
-        for row in rows:
-            row["image"] = paths[row["image_id"]]
-    unlike = name_apart([row for rows in splits.values() for row in rows], raw_dir)
+    names = {split: {row["image_id"] for row in rows} for split, rows in splits.items()}
+    pictures = index_pictures(raw_dir, set().union(*names.values()))
+    paths = {
+        split: {name: locate_picture(pictures, name, SPLIT_NAMES[split]) for name in names[split]} for split in names
+    }
+    unlike = find_unlike(paths.values())
     one_for_all = found[0] if len(set(object_files.values())) == 1 and found else None
     for file, names in ((one_for_all, dictionary), (caption_file, captions)):
         for name in sorted(unlike):
@@ -147,6 +151,7 @@ def read_posts(
                 raise DataError(
                     f"{file} tells of one picture {name!r}, but the splits' folders have several: rename them"
                 )
+    splits = {split: keep(_locate(rows, paths[split], unlike, raw_dir)) for split, rows in splits.items()}
     return RawDataset(layout.name, splits, descriptions, order, counts, remarks)
 
 
@@ -232,6 +237,15 @@ def _read_rows(
             "objects": dictionary[image_id],
             "relation": read_relation(place, record, relation_names, known_by),
         }
+
+
+def _locate(rows: Iterable[dict], paths: dict[str, str | None], unlike: set[str], raw_dir: Path) -> Iterator[dict]:
+    """Yields the rows with their pictures' `paths`; those below `raw_dir` tell unlike ones of a name apart."""
+    for row in rows:
+        row["image"] = paths[row["image_id"]]
+        if row["image_id"] in unlike:
+            row["image_id"] = Path(row["image"]).relative_to(raw_dir).as_posix()
+        yield row
 
 
 def _is_object(value: object) -> bool:

@@ -17,11 +17,12 @@ et al., "DocRED: A Large-Scale Document-Level Relation Extraction Dataset", ACL 
 
 import itertools
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from data_scripts.converters.convert import RawDataset, run_converter
+from data_scripts.converters.convert import KeepRows, RawDataset, run_converter
 from data_scripts.converters.posts import FLAGS
 from data_scripts.descriptions.files import load_builtin_descriptions, load_descriptions
 from data_scripts.reading import (
@@ -49,12 +50,13 @@ TYPES = {
 }
 
 
-def read_redocred(raw_dir: Path, relations_file: Path | None = None) -> RawDataset:
+def read_redocred(raw_dir: Path, relations_file: Path | None = None, keep: KeepRows = list) -> RawDataset:
     """Reads Re-DocRED's raw files.
 
     Args:
         raw_dir: folder with the raw files.
         relations_file: relation descriptions to use in place of the built-in ones.
+        keep: what keeps a split's rows.
 
     Raises:
         DataError: naming file, document (from 1 on) and field, if anything is missing or broken, or a relation has no
@@ -65,20 +67,23 @@ def read_redocred(raw_dir: Path, relations_file: Path | None = None) -> RawDatas
     if descriptions["negative_relation"] is None:
         raise DataError(f"{relations_file} names no negative relation, which pairs without a relation are to have")
     folders, splits, counts = [raw_dir, raw_dir / "data"], {}, {}
-    for split, name in FILES.items():
-        names = [f"{name}_revised.json", f"{name}.json"]
-        path = find_file(folders, names, f"file of the {split} split", required=False)
-        if path is None:
-            continue
+
+    def read_rows(split: str, path: Path) -> Iterator[dict]:
         documents = read_json(path)
         if not isinstance(documents, list):
             raise DataError(f"{path}: a list of documents is expected, not {type(documents).__name__}")
-        splits[split], counts[split] = [], {"documents": len(documents), "relations_across_sentences": 0}
+        counts[split] = {"documents": len(documents), "relations_across_sentences": 0}
         for number, document in enumerate(tqdm(documents, desc=f"Reading {path.name}", unit=" documents"), 1):
             place = Place(path, f"document {number}")
             rows, across = read_document(place, document, descriptions, f"{split}-{number}")
-            splits[split] += rows
+            yield from rows
             counts[split]["relations_across_sentences"] += across
+
+    for split, name in FILES.items():
+        names = [f"{name}_revised.json", f"{name}.json"]
+        path = find_file(folders, names, f"file of the {split} split", required=False)
+        if path is not None:
+            splits[split] = keep(read_rows(split, path))
     if not splits:
         raise DataError(f"no data: none of {[f'{name}_revised.json' for name in FILES.values()]} is in {raw_dir}")
     return RawDataset("Re-DocRED", splits, descriptions, "that of the descriptions", counts)

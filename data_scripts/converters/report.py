@@ -4,11 +4,18 @@
 import itertools
 import re
 from collections import Counter
+from collections.abc import Iterable
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from data_scripts.converters.entity_typing import UNKNOWN, type_word
+from data_scripts.converters.rows import StoredRows
 from data_scripts.markdown import markdown_text
 from data_scripts.schema import PAIR_KINDS, TRAIN, pair_kind
 
+SPAN_COUNTS = ("head_after_tail", "overlapping_spans", "identical_spans")
 TYPED_LABEL = re.compile(r"/(per|org|loc|misc)/(per|org|loc|misc)/")
 
 
@@ -19,60 +26,86 @@ def text_key(row: dict) -> tuple:
     return (tuple(row["tokens"]), *places, *objects)
 
 
-def describe_rows(rows: list[dict], negative_relation: str | None) -> dict:
+def survey_rows(rows: StoredRows) -> pa.Table:
+    """What checks and counts need of each row, in about 50 bytes.
+
+    Returns:
+        A line a row: `id`, `image`, `image_id`, `relation`; `has_object` as head or tail; numbers of tokens and
+        objects; `text` and `key`, 64-bit hashes of its tokens and its `text_key`, by which this process tells them
+        apart; and what its spans are to each other, null where head or tail is an object.
+    """
+    parts = []
+    for batch in rows.batches():
+        dicts = batch.to_pylist()
+        starts, ends = ([batch[role].field(edge) for role in ("head", "tail")] for edge in ("start", "end"))
+        columns = {
+            "id": pa.array([row["id"] for row in dicts], pa.string()),  # the batch's own would keep all of it
+            **{name: batch[name].dictionary_encode() for name in ("image", "image_id", "relation")},
+            "has_object": pa.array([pair_kind(row) != "text_text" for row in dicts], pa.bool_()),
+            "text": pa.array([hash(tuple(row["tokens"])) for row in dicts], pa.int64()),
+            "key": pa.array([hash(text_key(row)) for row in dicts], pa.int64()),
+            "num_tokens": batch["tokens"].value_lengths(),
+            "num_objects": batch["objects"].value_lengths(),
+            "head_after_tail": pc.greater(*starts),
+            "overlapping_spans": pc.and_(pc.less(starts[0], ends[1]), pc.less(starts[1], ends[0])),
+            "identical_spans": pc.and_(pc.equal(*starts), pc.equal(*ends)),
+        }
+        parts.append(pa.table(columns))
+    return pa.concat_tables(parts).unify_dictionaries()
+
+
+def describe_rows(survey: pa.Table, negative_relation: str | None) -> dict:
     """Counts of one split as it was read.
 
     `repeated_text_and_spans` are rows whose text and spans an earlier row has already, `repeated_with_their_picture`
     those whose picture it has too; `same_text_and_spans_other_relation` lists the ids of rows with the same text and
     spans but not the same relation.
     """
-    spans = [
-        ((row["head"]["start"], row["head"]["end"]), (row["tail"]["start"], row["tail"]["end"]))
-        for row in rows
-        if pair_kind(row) == "text_text"
-    ]
-    by_key: dict[tuple, list[dict]] = {}
-    for row in rows:
-        by_key.setdefault(text_key(row), []).append(row)
-    named = {row["image_id"] for row in rows if row["image_id"]}
-    found = {row["image_id"] for row in rows if row["image"]}
-    relations = Counter(row["relation"] for row in rows)
+    rows = survey.num_rows
+    with_picture = survey["image_id"].filter(pc.is_valid(survey["image"]))
+    named, found = (set(of.unique().to_pylist()) - {None} for of in (survey["image_id"], with_picture))
+    relations = Counter({entry["values"]: entry["counts"] for entry in survey["relation"].value_counts().to_pylist()})
     unlabelled = relations.pop(None, 0)
+    keys, key = np.unique(survey["key"], return_inverse=True)
+    with_its_picture, with_its_relation = (
+        (key << 32) + survey[name].combine_chunks().indices.fill_null(-1).to_numpy()
+        for name in ("image_id", "relation")
+    )
+    key_of_labels = np.unique(with_its_relation[pc.is_valid(survey["relation"])]) >> 32
+    is_mixed = np.bincount(key_of_labels, minlength=len(keys))[key] > 1
+    same: dict[int, list[str]] = {}
+    for one, name in zip(key[is_mixed], survey["id"].filter(is_mixed).to_pylist(), strict=True):
+        same.setdefault(one, []).append(name)
     return {
-        "rows": len(rows),
-        "distinct_texts": len({tuple(row["tokens"]) for row in rows}),
-        "longest_text_in_tokens": max((len(row["tokens"]) for row in rows), default=0),
+        "rows": rows,
+        "distinct_texts": pc.count_distinct(survey["text"]).as_py(),
+        "longest_text_in_tokens": pc.max(survey["num_tokens"]).as_py() or 0,
         "distinct_pictures": len(named),
         "pictures_found": len(found),
         "pictures_missing": len(named - found),
         "missing_pictures": sorted(named - found),
-        "rows_with_picture": sum(row["image"] is not None for row in rows),
+        "rows_with_picture": len(with_picture),
         "negative_rows": relations[negative_relation],
         "unlabelled_rows": unlabelled,
-        "head_after_tail": sum(head[0] > tail[0] for head, tail in spans),
-        "overlapping_spans": sum(head[0] < tail[1] and tail[0] < head[1] for head, tail in spans),
-        "identical_spans": sum(head == tail for head, tail in spans),
-        "repeated_text_and_spans": len(rows) - len(by_key),
-        "repeated_with_their_picture": len(rows) - len({(text_key(row), row["image_id"]) for row in rows}),
-        "same_text_and_spans_other_relation": [
-            [row["id"] for row in same]
-            for same in by_key.values()
-            if len({row["relation"] for row in same} - {None}) > 1
-        ],
+        **{name: pc.sum(survey[name]).as_py() or 0 for name in SPAN_COUNTS},
+        "repeated_text_and_spans": rows - len(keys),
+        "repeated_with_their_picture": rows - np.unique(with_its_picture).size,
+        "same_text_and_spans_other_relation": list(same.values()),
         "relations": dict(relations.most_common()),
     }
 
 
-def describe_objects(rows: list[dict]) -> dict:
+def describe_objects(rows: Iterable[dict]) -> dict:
     """Counts of one split that has objects: pairs by kind, and the objects of its distinct pictures."""
-    kinds = Counter(map(pair_kind, rows))
-    captions = {(row["image_id"], entry["name"]): entry["caption"] for row in rows for entry in row["objects"]}
+    kinds, identical, captions = Counter(), 0, {}
+    for row in rows:
+        kinds[pair_kind(row)] += 1
+        identical += pair_kind(row) == "object_object" and row["head"]["name"] == row["tail"]["name"]
+        captions |= {(row["image_id"], entry["name"]): entry["caption"] for entry in row["objects"]}
     objects_of_picture = Counter(image_id for image_id, _ in captions)
     return {
         **{f"{kind}_pairs": kinds[kind] for kind in PAIR_KINDS},
-        "identical_objects": sum(
-            pair_kind(row) == "object_object" and row["head"]["name"] == row["tail"]["name"] for row in rows
-        ),
+        "identical_objects": identical,
         "pictures_with_objects": len(objects_of_picture),
         "objects": len(captions),
         "objects_a_picture": round(len(captions) / max(len(objects_of_picture), 1), 2),
@@ -81,20 +114,19 @@ def describe_objects(rows: list[dict]) -> dict:
     }
 
 
-def describe_sharing(splits: dict[str, list[dict]]) -> dict:
+def describe_sharing(surveys: dict[str, pa.Table]) -> dict:
     """For each two splits: how many texts with their spans, and how many pictures, stand in both."""
-    keys = {split: {text_key(row) for row in rows} for split, rows in splits.items()}
-    pictures = {split: {row["image_id"] for row in rows if row["image_id"]} for split, rows in splits.items()}
+    pictures = {split: set(survey["image_id"].unique().to_pylist()) - {None} for split, survey in surveys.items()}
     return {
         f"{one} and {other}": {
-            "texts_with_spans": len(keys[one] & keys[other]),
+            "texts_with_spans": np.intersect1d(surveys[one]["key"], surveys[other]["key"]).size,
             "pictures": len(pictures[one] & pictures[other]),
         }
-        for one, other in itertools.combinations(splits, 2)
+        for one, other in itertools.combinations(surveys, 2)
     }
 
 
-def describe_types(splits: dict[str, list[dict]], negative_relation: str | None) -> dict:
+def describe_types(splits: dict[str, StoredRows], negative_relation: str | None) -> dict:
     """How much a tagger found, and how often it is what a relation's name (`/per/org/member_of`) tells.
 
     The latter hints at the tagger's quality and is for information only: no type is ever taken from a relation's name.
@@ -102,23 +134,24 @@ def describe_types(splits: dict[str, list[dict]], negative_relation: str | None)
     and head.
     """
     found, reversed_types = {}, {}
+    compared, agreeing = 0, 0
     for split, rows in splits.items():
-        types = [row[role]["type"] for row in rows for role in ("head", "tail") if row[role]["kind"] == "text"]
-        found[split] = {"mentions": len(types), "typed": sum(word != UNKNOWN for word in types)}
-    agreeing = []
-    for split, rows in splits.items():
-        reversed_types[split] = 0
+        found[split], reversed_types[split] = {"mentions": 0, "typed": 0}, 0
         for row in rows:
+            mentions = [role for role in ("head", "tail") if row[role]["kind"] == "text"]
+            typed = [role for role in mentions if row[role]["type"] != UNKNOWN]
+            found[split]["mentions"] += len(mentions)
+            found[split]["typed"] += len(typed)
             named = TYPED_LABEL.match(row["relation"]) if row["relation"] not in (None, negative_relation) else None
             if named is None:
                 continue
-            of_label = [type_word(word) for word in named.groups()]
+            of_label = dict(zip(("head", "tail"), map(type_word, named.groups()), strict=True))
             of_pair = [row["head"]["type"], row["tail"]["type"]]
-            reversed_types[split] += of_label == of_pair[::-1] != of_pair
-            for role, word in zip(("head", "tail"), of_label, strict=True):
-                if split == TRAIN and row[role]["kind"] == "text" and row[role]["type"] != UNKNOWN:
-                    agreeing.append(row[role]["type"] == word)
-    agreement = {"compared": len(agreeing), "agreeing": sum(agreeing)}
+            reversed_types[split] += [*of_label.values()] == of_pair[::-1] != of_pair
+            if split == TRAIN:
+                compared += len(typed)
+                agreeing += sum(row[role]["type"] == of_label[role] for role in typed)
+    agreement = {"compared": compared, "agreeing": agreeing}
     return {"entity_types": found, "type_agreement_in_train": agreement, "reversed_types": reversed_types}
 
 
@@ -137,8 +170,9 @@ def render_report(report: dict) -> str:
     for pair, shared in report["shared"].items():
         counts = f"{shared['texts_with_spans']:,} texts with spans, {shared['pictures']:,} pictures"
         lines.append(f"- Shared by {pair}: {counts}.")
-    conflicts = [" = ".join(same) for split in splits.values() for same in split["same_text_and_spans_other_relation"]]
-    shown = f" ({markdown_text(', '.join(conflicts[:5]))}{', …' if len(conflicts) > 5 else ''})" if conflicts else ""
+    conflicts = [same for split in splits.values() for same in split["same_text_and_spans_other_relation"]]
+    first = ", ".join(map(" = ".join, conflicts[:5]))
+    shown = f" ({markdown_text(first)}{', …' if len(conflicts) > 5 else ''})" if conflicts else ""
     lines.append(f"- Same text and spans, different relations: {len(conflicts)}{shown}.")
     lines.append(f"- Rows without a picture: {report['missing_images']}.")
     if any(split["pictures_unreadable"] for split in splits.values()):
