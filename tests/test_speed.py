@@ -14,6 +14,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import (
     CLIPVisionConfig,
     Dinov2Config,
+    ResNetConfig,
+    ResNetModel,
     SiglipVisionConfig,
     SwinConfig,
     SwinModel,
@@ -27,7 +29,7 @@ from modeling_roc import modeling_roc
 from training_roc import RelationFeatures
 from training_roc.arguments import UserError
 from training_roc.collator import PictureTable
-from training_roc.frozen_layers import find_layers, freeze_first_layers
+from training_roc.frozen_layers import freeze_first_layers
 
 WITHOUT_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 
@@ -236,10 +238,18 @@ def test_an_encoder_that_cannot_be_frozen_is_told(run, flags, message):
         run(f"--freeze_vision_{flags[0]}", *flags[1:])
 
 
-def test_an_encoder_without_layers_of_one_width_is_frozen_as_a_whole():
-    encoder = SwinModel(SwinConfig(image_size=32, embed_dim=16, depths=[1, 1], num_heads=[2, 2]))
-    with pytest.raises(ValueError, match="a SwinModel is no stack of layers of one width"):
-        find_layers(encoder)
+@pytest.mark.parametrize(
+    "encoder",
+    [
+        SwinModel(SwinConfig(image_size=56, embed_dim=16, depths=[1, 1], num_heads=[2, 2])),
+        ResNetModel(ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1])),
+    ],
+)
+def test_an_encoder_without_layers_of_one_width_is_frozen_as_a_whole(make_model, encoder):
+    pair_encoder = make_model().pair_encoder
+    pair_encoder.vision_encoder = encoder
+    with pytest.raises(ValueError, match=f"a {type(encoder).__name__} is no stack of layers of one width"):
+        freeze_first_layers(pair_encoder, 1)
 
 
 @pytest.mark.slow
