@@ -674,7 +674,9 @@ model.refresh_memory()  # as the next answer does
 tensors = dict(model.named_buffers()) | dict(model.named_parameters())
 own = {name: hashlib.sha256(value.detach().numpy().tobytes()).hexdigest() for name, value in tensors.items()}
 ranks = gather_object([own])
-print("differ:", [name for name in own if len({rank[name] for rank in ranks}) > 1], "of", len(ranks), flush=True)
+differ = [name for name in own if len({rank[name] for rank in ranks}) > 1]
+sys.stdout.write(f"differ: {differ} of {len(ranks)}\\n")  # in one piece, as the other process writes there, too
+sys.stdout.flush()
 """
 
 
