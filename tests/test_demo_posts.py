@@ -103,7 +103,7 @@ def collate(drawn: list[dict]) -> dict:
 
 @pytest.fixture(scope="module")
 def detector(tmp_path_factory) -> str:
-    """About a minute of one processor core."""
+    """A minute and a half of one processor core."""
     folder, labels = tmp_path_factory.mktemp("detector"), dict(enumerate(THINGS))
     image_processor = YolosImageProcessorPil(size=SIZE)
     torch.manual_seed(0)
@@ -114,7 +114,7 @@ def detector(tmp_path_factory) -> str:
         label2id={name: i for i, name in labels.items()},
     )  # fmt: skip
     arguments = TrainingArguments(
-        folder / "run", max_steps=2000, per_device_train_batch_size=32, learning_rate=2e-3, warmup_steps=200,
+        folder / "run", max_steps=3000, per_device_train_batch_size=32, learning_rate=2e-3, warmup_steps=200,
         lr_scheduler_type="cosine", use_cpu=True, remove_unused_columns=False, report_to=[], save_strategy="no",
         logging_steps=500, disable_tqdm=True, seed=0,
     )  # fmt: skip
