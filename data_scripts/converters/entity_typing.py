@@ -85,9 +85,9 @@ def type_rows(rows: StoredRows, tag: EntityTagger, split: str, num_proc: int | N
     )
     found = dict(zip(firsts, tagged["entities"], strict=True))
     for row in rows:
+        entities = json.loads(found[hash(tuple(row["tokens"]))])
         for entity in (row["head"], row["tail"]):
             if entity["kind"] == "text" and entity["type"] is None:
-                entities = json.loads(found[hash(tuple(row["tokens"]))])
                 entity["type"] = type_span((entity["start"], entity["end"]), entities)
         yield row
 
